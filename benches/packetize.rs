@@ -1,0 +1,54 @@
+//! What it costs to cut a frame into packets: `packetize/<codec>-<bytes>`, one frame of that size into a burst.
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use lenscast_media::{BurstMeta, BurstPool, Codec, EncodedFrame, Resolution, RtpTime, StageTimes};
+use lenscast_sender::Packetizer;
+
+/// An average frame of 1.5 Mb/s at 30 frames/s, and a key frame of five of those.
+const SIZES: [usize; 2] = [6_250, 31_250];
+
+fn packetize(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("packetize");
+    let resolution = Resolution::new(1280, 720).expect("a resolution");
+    for codec in Codec::ALL {
+        for size in SIZES {
+            let mut data: Vec<u8> = (0..size).map(|byte| byte as u8 | 2).collect();
+            data[..5].copy_from_slice(&[0, 0, 0, 1, 0x61]);
+            let frame = EncodedFrame {
+                data: &data,
+                codec,
+                key_frame: false,
+                resolution,
+                temporal_layer: 0,
+                layer_sync: false,
+                quantizer: None,
+            };
+            let now = Instant::now();
+            let meta = BurstMeta {
+                codec,
+                key_frame: false,
+                resolution,
+                temporal_layer: 0,
+                first_packet: 0,
+                rtp_time: RtpTime(0),
+                times: StageTimes { captured: now, ready: now, taken: now, encoded: now },
+            };
+            let (mut packetizer, mut pool) = (Packetizer::new(codec), BurstPool::new());
+            group.throughput(Throughput::Bytes(size as u64));
+            group.bench_function(format!("{}-{size}", codec.encoding_name().to_lowercase()), |bencher| {
+                bencher.iter_batched(
+                    || (),
+                    |()| pool.fill(meta, |burst| packetizer.packetize(black_box(&frame), burst)),
+                    BatchSize::SmallInput,
+                );
+            });
+        }
+    }
+    group.finish();
+}
+
+criterion_group!(benches, packetize);
+criterion_main!(benches);

@@ -1,0 +1,54 @@
+//! VP8, VP9 and H.264 encoders behind one trait, made for live video: no lag, one thread each, a bitrate that can
+//! change between any two frames, and key frames only when somebody needs one.
+//!
+//! ```text
+//! EncoderSettings ─▶ build ─▶ Box<dyn VideoEncoder> ─▶ encode(picture, timing, key frame?) ─▶ EncodedFrame, or None
+//!                                                   └▶ set_bitrate
+//! ```
+//!
+//! | [`Backend`] | library | rate change | key frame on demand | lag |
+//! |---|---|---|---|---|
+//! | `vp8`, `vp9` | libvpx, by a wrapper of ours | in place | in place | none |
+//! | `h264` | openh264 | in place | in place | none |
+//! | `vpx-encode` | libvpx, by the crate `vpx-encode` | rebuilds | rebuilds | none |
+//! | `vpx-encode-vp9` | the same | rebuilds | rebuilds | 24 frames |
+//!
+//! The features `vpx` and `h264` bring the libraries in, both by default. Without them the trait, the settings and the
+//! errors still build, and [`build`] says which feature is missing.
+//!
+//! **Invariants.**
+//!
+//! - No input panics: not a picture of the wrong size, not a timestamp that runs backwards, not an absurd rate.
+//! - The first frame that comes out is a key frame. After it a key frame comes out only because one was asked for, or
+//!   because the library had to be started anew: `vpx-encode` for a new target, openh264 after a frame of over 8 bits a
+//!   pixel.
+//! - A key frame that was asked for is the next frame that comes out, even if the rate control drops some before.
+//!
+//! What it does not do: choose targets, scale pictures, or make packets.
+
+#![deny(unsafe_code)]
+
+mod backend;
+mod error;
+mod frame_timing;
+mod settings;
+mod video_encoder;
+
+#[cfg(any(feature = "vpx", feature = "h264"))]
+mod frame_clock;
+#[cfg(feature = "h264")]
+mod h264;
+#[cfg(any(feature = "vpx", feature = "h264"))]
+mod key_frame_size;
+#[cfg(any(feature = "vpx", feature = "h264"))]
+mod live_encoder;
+#[cfg(feature = "vpx")]
+mod vpx;
+#[cfg(feature = "vpx")]
+mod vpx_encode;
+
+pub use backend::{Backend, ParseBackendError};
+pub use error::{BuildEncoderError, EncodeError};
+pub use frame_timing::FrameTiming;
+pub use settings::{BITRATES, EncoderSettings, FRAMERATES};
+pub use video_encoder::{VideoEncoder, build};

@@ -1,0 +1,46 @@
+//! The settings that are VP9's own: profile 0, no layers.
+
+use lenscast_media::Resolution;
+
+use super::context::{Algorithm, Context, Control};
+use super::{intra_cap, shared_config};
+use crate::EncoderSettings;
+use crate::live_encoder::LibraryError;
+
+/// Cyclic refresh: a part of every frame gets better, in turn (`AQ_MODE` in `vpx/vp8cx.h`).
+const CYCLIC_REFRESH: i32 = 3;
+
+/// Milliseconds of the buffer that survive a steep fall of the target.
+pub(super) const SAVINGS_KEPT_IN_A_FALL: u32 = 200;
+
+/// Milliseconds of video that a key frame may take up. Gives key frames of 1 to 6 average frames.
+const KEY_FRAME_MS: f64 = 133.0;
+
+pub(super) fn start(settings: &EncoderSettings) -> Result<Context, LibraryError> {
+    let mut context = Context::new(Algorithm::Vp9, |config| {
+        shared_config(config, settings);
+        // As in libwebrtc (`modules/video_coding/codecs/vp9/libvpx_vp9_encoder.cc`).
+        config.rc_undershoot_pct = 50;
+        config.rc_overshoot_pct = 50;
+        config.rc_buf_initial_sz = 500;
+        config.rc_buf_optimal_sz = 600;
+        config.rc_buf_sz = 1_000;
+    })?;
+    context.set(Control::CpuUsed, cpu_used(settings.resolution))?;
+    context.set(Control::MaxIntraBitratePct, intra_cap(settings, KEY_FRAME_MS))?;
+    context.set(Control::StaticThreshold, 1)?;
+    context.set(Control::EnableAutoAltRef, 0)?;
+    context.set(Control::Vp9NoiseSensitivity, 0)?;
+    context.set(Control::AqMode, CYCLIC_REFRESH)?;
+    // libwebrtc asks for row threads even if there is only one. That changes not a bit, and takes 3 to 8 % longer.
+    context.set(Control::TileColumns, 0)?;
+    context.set(Control::RowMt, 0)?;
+    context.set(Control::FrameParallelDecoding, 0)?;
+    Ok(context)
+}
+
+/// Measured on film at 30 frames/s: 9 saves 20–30 % of the time of 8 for 0.2–0.7 dB, 7 takes 10–30 % more for 0.1–0.3
+/// dB.
+fn cpu_used(resolution: Resolution) -> i32 {
+    if resolution.pixels() <= 1280 * 720 { 8 } else { 9 }
+}

@@ -1,0 +1,214 @@
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::{Codec, Resolution, RtpTime, StageTimes};
+
+/// All RTP packets of one encoded frame: the unit of forwarding.
+///
+/// Holds payloads only (codec descriptor and fragment); each consumer writes its own RTP header in front of them. All
+/// payloads but the last are of equal length and the last is not longer, so that one UDP GSO call can carry the burst.
+///
+/// **Invariant.** A burst that has left its [`BurstPool`] is never empty and never changes.
+#[derive(Debug, Clone)]
+pub struct Burst {
+    meta: BurstMeta,
+    data: Vec<u8>,
+    /// End of each packet in `data`; packet *i* starts where *i − 1* ends.
+    ends: Vec<u32>,
+}
+
+/// What is known of a [`Burst`] besides its bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct BurstMeta {
+    /// Says how the payloads are to be read.
+    pub codec: Codec,
+    /// True if a decoder can start here.
+    pub key_frame: bool,
+    /// Size of the encoded picture.
+    pub resolution: Resolution,
+    /// The temporal layer, 0 for the base.
+    pub temporal_layer: u8,
+    /// Index of the first packet in its stream, counted from 0 without wrapping; the others follow without a gap.
+    pub first_packet: u64,
+    /// The capture time on the stream's RTP clock.
+    pub rtp_time: RtpTime,
+    /// Where the frame's time went.
+    pub times: StageTimes,
+}
+
+impl Burst {
+    /// A burst that owns its memory outside any pool, with no packets yet.
+    #[must_use]
+    pub fn new(meta: BurstMeta) -> Self {
+        Self { meta, data: Vec::new(), ends: Vec::new() }
+    }
+
+    /// What is known of it besides its bytes.
+    #[must_use]
+    pub const fn meta(&self) -> &BurstMeta {
+        &self.meta
+    }
+
+    /// Number of packets.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// True before the first packet is pushed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// Bytes of all payloads together.
+    #[must_use]
+    pub fn payload_bytes(&self) -> usize {
+        self.data.len()
+    }
+
+    /// The payload of packet `index`.
+    ///
+    /// # Panics
+    ///
+    /// If `index` is not below [`Burst::len`].
+    #[must_use]
+    pub fn payload(&self, index: usize) -> &[u8] {
+        let start = if index == 0 { 0 } else { self.ends[index - 1] as usize };
+        &self.data[start..self.ends[index] as usize]
+    }
+
+    /// Indices of the burst's packets in their stream.
+    #[must_use]
+    pub fn packets(&self) -> Range<u64> {
+        self.meta.first_packet..self.meta.first_packet + self.ends.len() as u64
+    }
+
+    /// Appends a packet whose payload is `parts` one after the other.
+    ///
+    /// # Panics
+    ///
+    /// If the burst would exceed 4 GiB.
+    pub fn push(&mut self, parts: &[&[u8]]) {
+        for part in parts {
+            self.data.extend_from_slice(part);
+        }
+        self.ends.push(u32::try_from(self.data.len()).expect("a frame is far below 4 GiB"));
+    }
+
+    /// Records when the last packet had been cut.
+    pub fn set_encoded_at(&mut self, at: std::time::Instant) {
+        self.meta.times.encoded = at;
+    }
+
+    fn reset(&mut self, meta: BurstMeta) {
+        self.meta = meta;
+        self.data.clear();
+        self.ends.clear();
+    }
+}
+
+/// Hands out bursts and takes them back, so that a running track allocates nothing.
+///
+/// A burst is free again once every [`Arc`] of it is dropped, the retransmission buffers' too.
+#[derive(Debug, Default)]
+pub struct BurstPool {
+    bursts: Vec<Arc<Burst>>,
+    /// Where the last search ended: the next one after it is the oldest, hence the first to be free.
+    cursor: usize,
+}
+
+impl BurstPool {
+    /// Kept at most: two seconds of retransmission at 120 frames/s, and some on their way.
+    pub const CAPACITY: usize = 256;
+
+    /// An empty pool.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Gives `fill` an empty burst with this `meta`, and returns it as `fill` left it.
+    pub fn fill(&mut self, meta: BurstMeta, fill: impl FnOnce(&mut Burst)) -> Arc<Burst> {
+        let kept = self.bursts.len();
+        // The oldest is the first to be free: if that one is not, the others hardly are.
+        let candidates = (0..kept.min(4)).map(|step| (self.cursor + step) % kept);
+        let free = candidates.into_iter().find(|&index| Arc::strong_count(&self.bursts[index]) == 1);
+        let index = match free {
+            Some(index) => index,
+            None if kept < Self::CAPACITY => {
+                self.bursts.insert(self.cursor, Arc::new(Burst::new(meta)));
+                self.cursor
+            }
+            None => {
+                self.bursts[self.cursor] = Arc::new(Burst::new(meta));
+                self.cursor
+            }
+        };
+        self.cursor = (index + 1) % self.bursts.len();
+        let slot = &mut self.bursts[index];
+        let burst = Arc::get_mut(slot).expect("nobody else holds a free burst, and there are no weak references");
+        burst.reset(meta);
+        fill(burst);
+        Arc::clone(slot)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::time::Instant;
+
+    use super::*;
+
+    fn meta(first_packet: u64) -> BurstMeta {
+        let now = Instant::now();
+        BurstMeta {
+            codec: Codec::Vp8,
+            key_frame: false,
+            resolution: Resolution::new(64, 64).unwrap(),
+            temporal_layer: 0,
+            first_packet,
+            rtp_time: RtpTime(0),
+            times: StageTimes { captured: now, ready: now, taken: now, encoded: now },
+        }
+    }
+
+    #[test]
+    fn payloads_come_back_as_they_were_pushed() {
+        let mut burst = Burst::new(meta(7));
+        burst.push(&[b"ab", b"cd"]);
+        burst.push(&[b"e"]);
+        assert_eq!((burst.payload(0), burst.payload(1)), (&b"abcd"[..], &b"e"[..]));
+        assert_eq!((burst.packets(), burst.payload_bytes()), (7..9, 5));
+    }
+
+    #[test]
+    fn a_steady_stream_settles_on_a_fixed_set_of_bursts() {
+        let mut pool = BurstPool::new();
+        let mut retained = VecDeque::new();
+        let mut allocated = std::collections::BTreeSet::new();
+        for number in 0..1_000 {
+            let burst = pool.fill(meta(number), |burst| burst.push(&[&number.to_be_bytes()]));
+            assert_eq!(burst.payload(0), number.to_be_bytes());
+            allocated.insert(Arc::as_ptr(&burst) as usize);
+            retained.push_back(burst);
+            if retained.len() > 60 {
+                retained.pop_front();
+            }
+            for (age, held) in retained.iter().rev().enumerate() {
+                assert_eq!(held.meta().first_packet, number - age as u64, "a held burst never changes");
+            }
+        }
+        assert!(allocated.len() <= 64, "{} bursts allocated for 61 retained", allocated.len());
+    }
+
+    #[test]
+    fn the_pool_stays_bounded_when_nobody_gives_back() {
+        let mut pool = BurstPool::new();
+        let held: Vec<_> = (0..1_000).map(|number| pool.fill(meta(number), |burst| burst.push(&[b"x"]))).collect();
+        assert!(pool.bursts.len() <= BurstPool::CAPACITY);
+        assert!(held.iter().enumerate().all(|(number, burst)| burst.meta().first_packet == number as u64));
+    }
+}

@@ -1,0 +1,268 @@
+//! RTP headers (RFC 3550 §5.1) and their one-byte extensions (RFC 8285 §4.2), written once a burst and patched per
+//! packet.
+
+use std::fmt;
+use std::ops::Range;
+
+use lenscast_media::{Burst, NtpTime, RtpTime, Ssrc};
+
+/// The fixed header of RFC 3550 §5.1 without CSRCs.
+const FIXED_HEADER: usize = 12;
+/// The fixed header, and one-byte extensions of at most [`MAX_EXTENSIONS`] bytes behind their four-byte header.
+const MAX_HEADER: usize = FIXED_HEADER + 4 + MAX_EXTENSIONS;
+/// MID 1 + 16, abs-capture-time 1 + 8, playout-delay 1 + 3, rounded up to whole words.
+const MAX_EXTENSIONS: usize = 32;
+
+/// An RTP payload type: 7 bits (RFC 3550 §5.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PayloadType(u8);
+
+impl PayloadType {
+    /// `None` above 127, and for 64 to 95, which collide with RTCP on a multiplexed port (RFC 5761 §4).
+    #[must_use]
+    pub const fn new(value: u8) -> Option<Self> {
+        if value > 127 || matches!(value, 64..=95) { None } else { Some(Self(value)) }
+    }
+
+    /// The number.
+    #[must_use]
+    pub const fn value(self) -> u8 {
+        self.0
+    }
+}
+
+impl fmt::Display for PayloadType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The local identifier of a header extension in its one-byte form: 1 to 14 (RFC 8285 §4.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ExtensionId(u8);
+
+impl ExtensionId {
+    /// `None` outside 1 to 14.
+    #[must_use]
+    pub const fn new(value: u8) -> Option<Self> {
+        if matches!(value, 1..=14) { Some(Self(value)) } else { None }
+    }
+
+    /// The number.
+    #[must_use]
+    pub const fn value(self) -> u8 {
+        self.0
+    }
+}
+
+/// The media identification of an m-section (RFC 9143 §15.2), 1 to 16 bytes so that a one-byte extension holds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mid {
+    bytes: [u8; 16],
+    len: u8,
+}
+
+impl Mid {
+    /// `None` if `text` is empty or longer than 16 bytes.
+    #[must_use]
+    pub fn new(text: &str) -> Option<Self> {
+        let len = text.len();
+        if !(1..=16).contains(&len) {
+            return None;
+        }
+        let mut bytes = [0; 16];
+        bytes[..len].copy_from_slice(text.as_bytes());
+        Some(Self { bytes, len: len as u8 })
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
+}
+
+/// The header extensions a viewer has negotiated, each with its identifier in that session.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct HeaderExtensions {
+    /// `urn:ietf:params:rtp-hdrext:sdes:mid` (RFC 9143 §15).
+    pub mid: Option<(ExtensionId, Mid)>,
+    /// `http://www.webrtc.org/experiments/rtp-hdrext/abs-capture-time`, the form without a clock offset: the capture
+    /// clock is ours.
+    pub absolute_capture_time: Option<ExtensionId>,
+    /// `http://www.webrtc.org/experiments/rtp-hdrext/playout-delay`, always minimum 0 and maximum 0: show at once.
+    pub playout_delay: Option<ExtensionId>,
+}
+
+/// Packets of one burst as one viewer is to get them.
+///
+/// All of them carry the same extensions, so that packets of equal payload are equal on the wire.
+#[derive(Debug)]
+pub struct RtpPackets<'a> {
+    pub(crate) burst: &'a Burst,
+    pub(crate) packets: Range<usize>,
+    pub(crate) header: Header,
+    pub(crate) first_index: u64,
+    /// Set for a retransmission (RFC 4588 §4): the sequence number the packet was first sent with.
+    pub(crate) original_sequence: Option<u16>,
+}
+
+/// What must be known of a written packet to protect it (RFC 3711 §3.3.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PacketLayout {
+    /// Bytes that stay readable, at the packet's start.
+    pub header_len: usize,
+    /// The packet's source.
+    pub ssrc: Ssrc,
+    /// The packet index: rollover counter and sequence number, 48 bits.
+    pub index: u64,
+}
+
+impl RtpPackets<'_> {
+    /// Number of packets; never 0.
+    #[must_use]
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> usize {
+        self.packets.len()
+    }
+
+    /// Appends packet `position` (0 to [`RtpPackets::len`]) to `out`, header and payload in the clear.
+    ///
+    /// # Panics
+    ///
+    /// If `position` is not below [`RtpPackets::len`].
+    pub fn write(&self, position: usize, out: &mut Vec<u8>) -> PacketLayout {
+        let packet = self.packets.start + position;
+        let index = self.first_index + position as u64;
+        let marker = packet + 1 == self.burst.len();
+        self.header.write(index as u16, marker, out);
+        if let Some(original) = self.original_sequence {
+            out.extend_from_slice(&original.to_be_bytes());
+        }
+        out.extend_from_slice(self.burst.payload(packet));
+        PacketLayout { header_len: self.header.len, ssrc: self.header.ssrc(), index }
+    }
+}
+
+/// An RTP header complete but for its sequence number and marker.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Header {
+    bytes: [u8; MAX_HEADER],
+    len: usize,
+}
+
+impl Header {
+    pub(crate) fn new(payload_type: PayloadType, ssrc: Ssrc, timestamp: RtpTime) -> Self {
+        let mut bytes = [0; MAX_HEADER];
+        bytes[0] = 0x80;
+        bytes[1] = payload_type.0;
+        bytes[4..8].copy_from_slice(&timestamp.0.to_be_bytes());
+        bytes[8..12].copy_from_slice(&ssrc.0.to_be_bytes());
+        Self { bytes, len: FIXED_HEADER }
+    }
+
+    pub(crate) fn with_extensions(mut self, extensions: &HeaderExtensions, captured: NtpTime) -> Self {
+        if let Some((id, mid)) = &extensions.mid {
+            self.push_extension(*id, mid.as_bytes());
+        }
+        if let Some(id) = extensions.absolute_capture_time {
+            self.push_extension(id, &captured.0.to_be_bytes());
+        }
+        if let Some(id) = extensions.playout_delay {
+            self.push_extension(id, &[0; 3]);
+        }
+        self.close_extensions();
+        self
+    }
+
+    fn push_extension(&mut self, id: ExtensionId, data: &[u8]) {
+        if self.len == FIXED_HEADER {
+            self.bytes[0] |= 0x10;
+            self.bytes[FIXED_HEADER..FIXED_HEADER + 2].copy_from_slice(&[0xBE, 0xDE]);
+            self.len += 4;
+        }
+        self.bytes[self.len] = id.0 << 4 | (data.len() - 1) as u8;
+        self.bytes[self.len + 1..=self.len + data.len()].copy_from_slice(data);
+        self.len += 1 + data.len();
+    }
+
+    fn close_extensions(&mut self) {
+        if self.len > FIXED_HEADER {
+            self.len = self.len.next_multiple_of(4);
+            let words = ((self.len - FIXED_HEADER) / 4 - 1) as u16;
+            self.bytes[FIXED_HEADER + 2..FIXED_HEADER + 4].copy_from_slice(&words.to_be_bytes());
+        }
+    }
+
+    fn ssrc(&self) -> Ssrc {
+        Ssrc(u32::from_be_bytes([self.bytes[8], self.bytes[9], self.bytes[10], self.bytes[11]]))
+    }
+
+    fn write(&self, sequence: u16, marker: bool, out: &mut Vec<u8>) {
+        let start = out.len();
+        out.extend_from_slice(&self.bytes[..self.len]);
+        out[start + 1] |= u8::from(marker) << 7;
+        out[start + 2..start + 4].copy_from_slice(&sequence.to_be_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rtc_rtp::header::Header as Oracle;
+    use rtc_shared::marshal::Unmarshal;
+
+    use super::*;
+
+    fn written(extensions: &HeaderExtensions, sequence: u16, marker: bool) -> (Oracle, usize, usize) {
+        let header = Header::new(PayloadType::new(96).unwrap(), Ssrc(0xDEAD_BEEF), RtpTime(7))
+            .with_extensions(extensions, NtpTime(0x0102_0304_0506_0708));
+        let mut packet = Vec::new();
+        header.write(sequence, marker, &mut packet);
+        let mut rest = packet.as_slice();
+        let oracle = Oracle::unmarshal(&mut rest).unwrap();
+        (oracle, rest.len(), packet.len())
+    }
+
+    #[test]
+    fn another_stack_reads_the_header_and_its_extensions() {
+        let id = |value| ExtensionId::new(value).unwrap();
+        let extensions = HeaderExtensions {
+            mid: Some((id(4), Mid::new("video-0").unwrap())),
+            absolute_capture_time: Some(id(9)),
+            playout_delay: Some(id(14)),
+        };
+        let (header, rest, len) = written(&extensions, 65_535, true);
+        assert_eq!((header.ssrc, header.sequence_number, header.timestamp), (0xDEAD_BEEF, 65_535, 7));
+        assert_eq!((header.payload_type, header.marker, rest), (96, true, 0));
+        assert_eq!(header.get_extension(4).unwrap(), &b"video-0"[..]);
+        assert_eq!(header.get_extension(9).unwrap(), &[1, 2, 3, 4, 5, 6, 7, 8][..]);
+        assert_eq!(header.get_extension(14).unwrap(), &[0, 0, 0][..]);
+        assert_eq!(len % 4, 0);
+    }
+
+    #[test]
+    fn a_header_without_extensions_is_twelve_bytes() {
+        let (header, rest, len) = written(&HeaderExtensions::default(), 1, false);
+        assert_eq!((header.marker, header.extension, rest, len), (false, false, 0, 12));
+    }
+
+    #[test]
+    fn the_longest_extensions_fit() {
+        let id = |value| ExtensionId::new(value).unwrap();
+        let extensions = HeaderExtensions {
+            mid: Some((id(1), Mid::new("0123456789abcdef").unwrap())),
+            absolute_capture_time: Some(id(2)),
+            playout_delay: Some(id(3)),
+        };
+        let (header, ..) = written(&extensions, 0, false);
+        assert_eq!(header.get_extension(1).unwrap(), &b"0123456789abcdef"[..]);
+        assert_eq!(header.get_extension(3).unwrap().len(), 3);
+        assert!(Mid::new("").is_none() && Mid::new("0123456789abcdefg").is_none());
+    }
+
+    #[test]
+    fn payload_types_that_look_like_rtcp_are_refused() {
+        assert!(PayloadType::new(96).is_some() && PayloadType::new(63).is_some());
+        for value in [64, 72, 95, 128, 255] {
+            assert!(PayloadType::new(value).is_none(), "{value}");
+        }
+    }
+}

@@ -1,0 +1,59 @@
+use std::time::Duration;
+
+use lenscast_media::{Codec, Resolution};
+
+/// What is known of one consumer, in the terms of W3C's `outbound-rtp` and `remote-inbound-rtp` statistics.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ConsumerStats {
+    /// Media packets sent, without retransmissions.
+    pub packets_sent: u64,
+    /// Payload bytes of those packets.
+    pub bytes_sent: u64,
+    /// Frames whose packets were all handed to the transport.
+    pub frames_sent: u64,
+    /// Packets sent again on the viewer's request.
+    pub retransmitted_packets_sent: u64,
+    /// Payload bytes of those packets.
+    pub retransmitted_bytes_sent: u64,
+    /// Packets asked for that were no longer there, or asked for again within one round trip, or over the limit.
+    pub retransmissions_refused: u64,
+    /// NACK messages received.
+    pub nack_count: u64,
+    /// Picture loss indications received.
+    pub pli_count: u64,
+    /// Full intra requests received.
+    pub fir_count: u64,
+    /// Frames dropped while waiting for a key frame.
+    pub frames_dropped: u64,
+    /// Share of packets lost between the last two reports, 0 to 1, as the viewer reports it.
+    pub fraction_lost: Option<f64>,
+    /// Packets lost since the beginning, as the viewer reports it; negative when duplicates arrived.
+    pub packets_lost: i64,
+    /// Interarrival jitter as the viewer reports it.
+    pub jitter: Option<Duration>,
+    /// Round-trip time by the viewer's last report.
+    pub round_trip_time: Option<Duration>,
+}
+
+/// What is known of one producer.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ProducerStats {
+    /// Frames received from the encode task.
+    pub frames: u64,
+    /// Key frames among them.
+    pub key_frames: u64,
+    /// Packets received from the encode task.
+    pub packets: u64,
+    /// Payload bytes of those packets.
+    pub bytes: u64,
+    /// Times that packets were missing between two bursts (dropped on a full channel).
+    pub discontinuities: u64,
+    /// Consumers being served, or waiting only for a key frame.
+    pub active_consumers: usize,
+    /// All consumers, connected or not.
+    pub consumers: usize,
+    /// Size of the last frame.
+    pub resolution: Option<Resolution>,
+    /// Codec of the last frame.
+    pub codec: Option<Codec>,
+}

@@ -1,0 +1,38 @@
+//! Tracks: from a camera's frame buffer to bursts of RTP payloads, one encode task each.
+//!
+//! ```text
+//! FrameBuffer ─▶ encode task ─▶ VideoEncoder ─▶ Packetizer ─▶ Burst ─▶ BurstSink
+//!                    ▲ TrackControl: demand, key frame requests, target bitrate
+//! ```
+//!
+//! # Locks, and their only order
+//!
+//! `Sender::tracks` (the table) → `Track::encoder` (several only in ascending [`TrackId`](lenscast_media::TrackId)) → the
+//! frame buffer's slot. Encode tasks never take the table: each owns an `Arc` of its track.
+//!
+//! - **L1** No guard is held across a callback, an encoder's construction, or a send that can block.
+//! - **L2** An encode holds `encoder` for reading from taking its frame to handing on the burst. A swap holds it for
+//!   writing for a pointer exchange only. So a swap waits at most for that track's frame, and for no other track.
+//! - **L3** Only a track's own encode task takes frames from its buffer and calls its encoder. No packet of a replaced
+//!   encoder follows one of its successor.
+//! - **L5** After [`Sender::close`] returns, no task runs, nothing is emitted, and every later call says `Closed`.
+//!
+//! What it does not do: capture, decide on bitrates, or send.
+
+#![forbid(unsafe_code)]
+
+mod control;
+mod encode_task;
+mod packetizer;
+mod sender;
+mod sink;
+mod stats;
+mod stream_clock;
+mod track;
+
+pub use control::{Demand, TrackControl};
+pub use packetizer::{MAX_PAYLOAD, Packetizer};
+pub use sender::{AddTrackError, Closed, Sender};
+pub use sink::BurstSink;
+pub use stats::{TrackState, TrackStats};
+pub use track::{Track, TrackConfig};

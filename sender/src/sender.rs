@@ -1,0 +1,415 @@
+use std::collections::BTreeMap;
+use std::io;
+
+use lenscast_media::TrackId;
+use lenscast_media::sync::{Arc, RwLock};
+use thiserror::Error;
+
+use crate::encode_task::{Build, EncodeTask};
+use crate::{BurstSink, Track, TrackConfig, TrackControl};
+
+/// All tracks of this process, each with its encode task.
+pub struct Sender {
+    /// First in the lock order. `None` once closed.
+    tracks: RwLock<Option<Table>>,
+    build: Arc<Build>,
+}
+
+#[derive(Default)]
+struct Table {
+    running: BTreeMap<TrackId, Running>,
+    next_id: u32,
+}
+
+struct Running {
+    track: Arc<Track>,
+    task: std::thread::JoinHandle<()>,
+}
+
+/// The sender has been closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("the sender is closed")]
+pub struct Closed;
+
+/// Why a track could not be added.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum AddTrackError {
+    /// The sender has been closed.
+    #[error(transparent)]
+    Closed(#[from] Closed),
+    /// No frame rate an encoder could work with.
+    #[error("framerate is {0}, must be {min} to {max} frames/s",
+        min = lenscast_encoder::FRAMERATES.start(), max = lenscast_encoder::FRAMERATES.end())]
+    Framerate(f64),
+    /// The system has no room for another thread.
+    #[error("cannot start an encode task: {0}")]
+    Thread(io::Error),
+}
+
+impl Sender {
+    /// No tracks yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::with_encoders(Arc::new(lenscast_encoder::build))
+    }
+
+    pub(crate) fn with_encoders(build: Arc<Build>) -> Self {
+        Self { tracks: RwLock::new(Some(Table::default())), build }
+    }
+
+    /// Every running track, in the order they were added.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`] after [`Sender::close`].
+    pub fn tracks(&self) -> Result<Vec<Arc<Track>>, Closed> {
+        let tracks = self.tracks.read();
+        let table = tracks.as_ref().ok_or(Closed)?;
+        Ok(table.running.values().map(|running| Arc::clone(&running.track)).collect())
+    }
+
+    /// Starts a track: its encode task waits for the first frame in [`Track::buffer`]. What it makes goes to `sink`.
+    ///
+    /// # Errors
+    ///
+    /// If the sender is closed, or the system gives no thread. Nothing is left behind then.
+    pub fn add_track(
+        &self,
+        config: TrackConfig,
+        control: Arc<TrackControl>,
+        sink: Box<dyn BurstSink>,
+    ) -> Result<Arc<Track>, AddTrackError> {
+        if !lenscast_encoder::FRAMERATES.contains(&config.framerate) {
+            return Err(AddTrackError::Framerate(config.framerate));
+        }
+        let mut tracks = self.tracks.write();
+        let table = tracks.as_mut().ok_or(Closed)?;
+        let id = TrackId(table.next_id);
+        let track = Arc::new(Track::new(id, config, control));
+        let task = EncodeTask::new(Arc::clone(&track), sink, Arc::clone(&self.build));
+        let task = std::thread::Builder::new()
+            .name(format!("encode-{}", id.0))
+            .spawn(|| task.run())
+            .map_err(AddTrackError::Thread)?;
+        table.next_id += 1;
+        table.running.insert(id, Running { track: Arc::clone(&track), task });
+        Ok(track)
+    }
+
+    /// Ends a track and waits for the frame it is at. False if there is no such track.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`] after [`Sender::close`].
+    pub fn remove_track(&self, id: TrackId) -> Result<bool, Closed> {
+        let removed = self.tracks.write().as_mut().ok_or(Closed)?.running.remove(&id);
+        let found = removed.is_some();
+        if let Some(running) = removed {
+            running.stop();
+        }
+        Ok(found)
+    }
+
+    /// Ends all tracks and waits for the frames they are at (L5). Idempotent.
+    pub fn close(&self) {
+        let Some(table) = self.tracks.write().take() else { return };
+        // All are told before any is waited for.
+        for running in table.running.values() {
+            running.track.buffer().close();
+        }
+        for running in table.running.into_values() {
+            running.stop();
+        }
+    }
+}
+
+impl Default for Sender {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Running {
+    fn stop(self) {
+        self.track.buffer().close();
+        if self.task.join().is_err() {
+            tracing::error!(track = %self.track.id(), "the encode task panicked");
+        }
+    }
+}
+
+#[cfg(all(test, not(lenscast_loom)))]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::mpsc;
+    use std::time::{Duration, Instant};
+
+    use lenscast_encoder::{Backend, BuildEncoderError, EncodeError, EncoderSettings, FrameTiming, VideoEncoder};
+    use lenscast_media::{Bitrate, Burst, EncodedFrame, Frame, Picture, Resolution};
+
+    use super::*;
+    use crate::{Demand, TrackState, TrackStats};
+
+    /// An encoder whose frames say what they were made of, and that fails when it is told to.
+    struct Scripted {
+        settings: EncoderSettings,
+        frames: u64,
+        fail: Arc<AtomicUsize>,
+        output: Vec<u8>,
+    }
+
+    impl VideoEncoder for Scripted {
+        fn settings(&self) -> &EncoderSettings {
+            &self.settings
+        }
+
+        fn set_bitrate(&mut self, target: Bitrate) -> Result<(), EncodeError> {
+            self.settings.bitrate = target;
+            Ok(())
+        }
+
+        fn encode(
+            &mut self,
+            picture: &Picture,
+            _: FrameTiming,
+            key_frame: bool,
+        ) -> Result<Option<EncodedFrame<'_>>, EncodeError> {
+            assert_eq!(picture.resolution(), self.settings.resolution);
+            if self.fail.load(Ordering::SeqCst) > 0 {
+                self.fail.fetch_sub(1, Ordering::SeqCst);
+                return Err(EncodeError::Bitrate { backend: self.settings.backend, bitrate: self.settings.bitrate });
+            }
+            self.output = self.settings.bitrate.as_bps().to_be_bytes().to_vec();
+            let key_frame = key_frame || self.frames == 0;
+            self.frames += 1;
+            Ok(Some(EncodedFrame {
+                data: &self.output,
+                codec: self.settings.backend.codec(),
+                key_frame,
+                resolution: self.settings.resolution,
+                temporal_layer: 0,
+                layer_sync: false,
+                quantizer: None,
+            }))
+        }
+    }
+
+    struct Channel(mpsc::Sender<std::sync::Arc<Burst>>);
+
+    impl BurstSink for Channel {
+        fn deliver(&self, burst: &std::sync::Arc<Burst>) -> bool {
+            self.0.send(std::sync::Arc::clone(burst)).is_ok()
+        }
+    }
+
+    struct Scene {
+        sender: Sender,
+        track: Arc<Track>,
+        bursts: mpsc::Receiver<std::sync::Arc<Burst>>,
+        /// How many of the next calls of the encoder fail.
+        fail: Arc<AtomicUsize>,
+        built: Arc<AtomicUsize>,
+        frames: u64,
+        start: Instant,
+    }
+
+    const CONFIG: TrackConfig = TrackConfig { backend: Backend::Vp8, framerate: 30.0 };
+    /// Far longer than anything takes; reached only by a failure.
+    const BOUND: Duration = Duration::from_secs(20);
+
+    impl Scene {
+        fn new() -> Self {
+            let (fail, built) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+            let (fail_of_encoders, count) = (Arc::clone(&fail), Arc::clone(&built));
+            let build = move |settings: &EncoderSettings| -> Result<Box<dyn VideoEncoder>, BuildEncoderError> {
+                count.fetch_add(1, Ordering::SeqCst);
+                let fail = Arc::clone(&fail_of_encoders);
+                Ok(Box::new(Scripted { settings: *settings, frames: 0, fail, output: Vec::new() }))
+            };
+            let sender = Sender::with_encoders(Arc::new(build));
+            let (sink, bursts) = mpsc::channel();
+            let control = TrackControl::new(Bitrate::from_kbps(500));
+            let track = sender.add_track(CONFIG, control, Box::new(Channel(sink))).unwrap();
+            Self { sender, track, bursts, fail, built, frames: 0, start: Instant::now() }
+        }
+
+        fn put(&mut self, resolution: Resolution) {
+            let at = self.start + Duration::from_millis(33) * self.frames as u32;
+            let picture = std::sync::Arc::new(Picture::black(resolution));
+            let frame = Frame { picture, number: self.frames, captured: at, ready: at };
+            self.frames += 1;
+            self.track.buffer().put(frame).unwrap();
+        }
+
+        /// Puts a frame and waits until the task is done with it.
+        fn frame(&mut self) -> TrackStats {
+            self.frame_of(Resolution::new(64, 64).unwrap())
+        }
+
+        fn frame_of(&mut self, resolution: Resolution) -> TrackStats {
+            let seen = |stats: &TrackStats| {
+                stats.frames_encoded + stats.frames_unwanted + stats.frames_failed + stats.frames_dropped_by_encoder
+            };
+            let before = seen(&self.track.stats());
+            self.put(resolution);
+            let deadline = Instant::now() + BOUND;
+            while seen(&self.track.stats()) == before {
+                assert!(Instant::now() < deadline, "the encode task did not handle a frame");
+                std::thread::yield_now();
+            }
+            self.track.stats()
+        }
+
+        fn burst(&self) -> std::sync::Arc<Burst> {
+            self.bursts.recv_timeout(BOUND).expect("a burst")
+        }
+
+        fn demand(&self) -> Demand {
+            self.track.control().subscribe()
+        }
+    }
+
+    #[test]
+    fn a_track_that_nobody_wants_does_not_encode_and_keeps_no_encoder() {
+        let mut scene = Scene::new();
+        assert_eq!(scene.frame().frames_unwanted, 1);
+        assert_eq!(scene.built.load(Ordering::SeqCst), 0);
+        let demand = scene.demand();
+        assert_eq!(scene.frame().frames_encoded, 1);
+        drop(demand);
+        let stats = scene.frame();
+        assert_eq!((stats.frames_encoded, stats.frames_unwanted, stats.state), (1, 2, TrackState::Idle));
+        assert!(scene.track.encoder().read().is_none());
+        let _demand = scene.demand();
+        scene.frame();
+        assert!(scene.burst().meta().key_frame && scene.burst().meta().key_frame, "each start is a key frame");
+        assert_eq!(scene.built.load(Ordering::SeqCst), 2);
+    }
+
+    #[test]
+    fn packets_are_counted_without_a_gap_across_encoders() {
+        let mut scene = Scene::new();
+        let _demand = scene.demand();
+        scene.frame();
+        scene.frame_of(Resolution::new(128, 64).unwrap());
+        scene.frame_of(Resolution::new(128, 64).unwrap());
+        let bursts = [scene.burst(), scene.burst(), scene.burst()];
+        assert_eq!(bursts.each_ref().map(|burst| burst.packets()), [0..1, 1..2, 2..3]);
+        assert_eq!(bursts.each_ref().map(|burst| burst.meta().key_frame), [true, true, false]);
+        assert_eq!(scene.built.load(Ordering::SeqCst), 2, "another size needs another encoder");
+        assert!(bursts[2].meta().rtp_time.ticks_since(bursts[0].meta().rtp_time) > 0);
+    }
+
+    #[test]
+    fn a_new_target_is_used_by_the_next_frame() {
+        let mut scene = Scene::new();
+        let _demand = scene.demand();
+        scene.frame();
+        scene.track.control().set_target(Bitrate::from_kbps(900));
+        assert_eq!(scene.frame().target_bitrate, Bitrate::from_kbps(900));
+        let target = |burst: &Burst| u64::from_be_bytes(burst.payload(0)[6..].try_into().unwrap());
+        assert_eq!((target(&scene.burst()), target(&scene.burst())), (500_000, 900_000));
+        assert_eq!(scene.built.load(Ordering::SeqCst), 1, "in place");
+    }
+
+    #[test]
+    fn many_requests_make_one_key_frame_and_none_comes_within_300_ms_of_another() {
+        let mut scene = Scene::new();
+        let _demand = scene.demand();
+        scene.frame();
+        scene.track.control().request_key_frame();
+        scene.track.control().request_key_frame();
+        let deadline = Instant::now() + BOUND;
+        let began = Instant::now();
+        while scene.frame().key_frames_encoded < 2 {
+            assert!(Instant::now() < deadline);
+        }
+        assert!(began.elapsed() >= Duration::from_millis(250), "measured from after the first key frame was taken");
+        assert_eq!(scene.frame().key_frames_encoded, 2);
+    }
+
+    #[test]
+    fn an_encoder_that_fails_is_restarted_at_once_and_then_less_and_less_often() {
+        let mut scene = Scene::new();
+        let _demand = scene.demand();
+        scene.frame();
+        scene.fail.store(1, Ordering::SeqCst);
+        assert_eq!(scene.frame().frames_failed, 1);
+        let stats = scene.frame();
+        assert_eq!((stats.frames_encoded, stats.encoders_built), (2, 2), "the first restart does not wait");
+
+        scene.fail.store(usize::MAX, Ordering::SeqCst);
+        let deadline = Instant::now() + BOUND;
+        let failed = loop {
+            let stats = scene.frame();
+            if let TrackState::Failed { reason } = &stats.state {
+                assert!(reason.contains("bitrate"), "{reason}");
+                break stats;
+            }
+            assert!(Instant::now() < deadline);
+        };
+        assert!(failed.encoders_built < 10, "{} encoders built for {} frames", failed.encoders_built, scene.frames);
+        assert!(failed.frames_failed > failed.encoders_built, "frames went by while it waited");
+
+        scene.fail.store(0, Ordering::SeqCst);
+        while scene.frame().state != TrackState::Active {
+            assert!(Instant::now() < deadline, "it comes back by itself");
+        }
+    }
+
+    #[test]
+    fn a_removed_track_stops_and_the_others_go_on() {
+        let mut scene = Scene::new();
+        let (sink, bursts) = mpsc::channel();
+        let control = TrackControl::new(Bitrate::from_kbps(500));
+        let other = scene.sender.add_track(CONFIG, control, Box::new(Channel(sink))).unwrap();
+        assert_eq!(scene.sender.tracks().unwrap().len(), 2);
+        assert_eq!(scene.sender.remove_track(other.id()), Ok(true));
+        assert_eq!(scene.sender.remove_track(other.id()), Ok(false));
+        assert!(bursts.recv_timeout(BOUND).is_err(), "its task and with it the sink are gone");
+        let _demand = scene.demand();
+        assert_eq!(scene.frame().frames_encoded, 1);
+    }
+
+    #[test]
+    fn after_close_nothing_runs_and_every_call_says_so() {
+        let mut scene = Scene::new();
+        let _demand = scene.demand();
+        scene.frame();
+        scene.burst();
+        scene.sender.close();
+        scene.sender.close();
+        assert!(matches!(scene.bursts.recv_timeout(BOUND), Err(mpsc::RecvTimeoutError::Disconnected)));
+        assert!(scene.track.buffer().put(frame_like(&scene)).is_err());
+        assert_eq!(scene.sender.remove_track(scene.track.id()), Err(Closed));
+        assert_eq!(scene.sender.tracks().unwrap_err(), Closed);
+        let control = TrackControl::new(Bitrate::from_kbps(500));
+        let (sink, _bursts) = mpsc::channel();
+        let added = scene.sender.add_track(CONFIG, control, Box::new(Channel(sink)));
+        assert!(matches!(added, Err(AddTrackError::Closed(Closed))));
+    }
+
+    fn frame_like(scene: &Scene) -> Frame {
+        let picture = std::sync::Arc::new(Picture::black(Resolution::new(64, 64).unwrap()));
+        Frame { picture, number: 0, captured: scene.start, ready: scene.start }
+    }
+
+    #[test]
+    fn a_frame_rate_that_no_encoder_takes_is_refused() {
+        let scene = Scene::new();
+        for framerate in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e9] {
+            let (sink, _bursts) = mpsc::channel();
+            let config = TrackConfig { framerate, ..CONFIG };
+            let control = TrackControl::new(Bitrate::from_kbps(500));
+            let error = scene.sender.add_track(config, control, Box::new(Channel(sink))).unwrap_err();
+            assert!(error.to_string().contains("must be 1 to 240"), "{error}");
+        }
+    }
+}

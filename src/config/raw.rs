@@ -1,0 +1,196 @@
+//! The configuration file as it is written: every key optional where it has a default, none unknown. What it means, and
+//! whether it can be, is decided in [`super`].
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The whole file.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(title = "lenscast configuration")]
+pub struct RawConfig {
+    /// Web page, WHEP, API and metrics.
+    pub http: RawHttp,
+    /// Media to viewers.
+    pub webrtc: RawWebrtc,
+    /// What is written to standard error.
+    pub log: RawLog,
+    /// The cameras, in the order the page shows them. Without any, one test pattern.
+    pub camera: Vec<RawCamera>,
+}
+
+/// Web page, WHEP, API and metrics.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawHttp {
+    /// TCP addresses to listen on, "address:port" with IPv6 in brackets. Default: port 8080 of all addresses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listen: Option<Vec<String>>,
+    /// A file whose first line is the token that viewers must send as `Authorization: Bearer`. Default: no token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_file: Option<PathBuf>,
+    /// Origins whose pages may use WHEP and the API, such as "https://example.org". Default: ["*"], all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allowed_origins: Option<Vec<String>>,
+    /// Requests that change something (POST, PATCH, DELETE) a minute from one address, 1 to 100000. Default: 600.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100_000))]
+    pub changes_per_minute: Option<u32>,
+}
+
+/// Media to viewers.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawWebrtc {
+    /// UDP addresses to listen on, all on one port, at most one of each family. Default: port 8189 of all addresses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listen: Option<Vec<String>>,
+    /// Addresses under which a one-to-one NAT makes this machine known. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub public_addresses: Option<Vec<String>>,
+    /// Threads that forward packets, 1 to 64. Default: 1, which serves some thousand viewers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 64))]
+    pub workers: Option<usize>,
+    /// Viewers at once, 1 to 100000. Default: 1000.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100_000))]
+    pub max_viewers: Option<usize>,
+    /// Seconds a viewer may take to connect, 1 to 300. Default: 15.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 300))]
+    pub connect_timeout_s: Option<u64>,
+    /// Seconds after which a viewer that sends nothing is gone, 2 to 300. Default: 30 (RFC 7675).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 2, max = 300))]
+    pub consent_timeout_s: Option<u64>,
+    /// STUN and TURN servers that viewers are told of.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ice_server: Vec<RawIceServer>,
+}
+
+/// A STUN or TURN server that viewers are told of.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawIceServer {
+    /// Its address, such as "turn:turn.example.org:3478?transport=udp".
+    pub url: String,
+    /// For TURN: the user name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    /// For TURN: a file whose first line is the password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential_file: Option<PathBuf>,
+}
+
+/// What is written to standard error.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawLog {
+    /// "error", "warn", "info", "debug", "trace", or a filter like RUST_LOG's. Default: "info".
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub level: Option<String>,
+    /// "text" or "json". Default: "text".
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub format: Option<RawLogFormat>,
+}
+
+/// How a log line is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum RawLogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// One camera. Exactly one of `pattern`, `file` and `device` says where its pictures come from.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawCamera {
+    /// Its name in addresses and on the page: 1 to 64 letters, digits, '-', '_' and '.'.
+    pub name: String,
+    /// `true` for the moving test picture.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pattern: Option<bool>,
+    /// A video file, looped: Y4M, or anything that ffmpeg reads where it is installed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<PathBuf>,
+    /// A camera of this machine: a path ("/dev/video0"), a name under /dev/v4l/by-id, or an index (0).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device: Option<RawDevice>,
+    /// Pixels, even, 16 to 4096; with `height`. Default: 1280 (a file's own).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 16, max = 4096))]
+    pub width: Option<u32>,
+    /// Pixels, even, 16 to 4096; with `width`. Default: 720 (a file's own).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 16, max = 4096))]
+    pub height: Option<u32>,
+    /// Frames a second, 1 to 240. Default: 30 (a file's own).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 240))]
+    pub fps: Option<u32>,
+    /// What a device is to deliver: "nv12", "yuyv" or "mjpeg". Default: the cheapest that reaches size and rate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub format: Option<String>,
+    /// "vp8", "vp9", "h264", "vpx-encode" or "vpx-encode-vp9". Default: "vp8".
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub codec: Option<String>,
+    /// Target, 10 to 100000. Default: by the size, 2500 at 1280x720.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 10, max = 100_000))]
+    pub bitrate_kbps: Option<u64>,
+}
+
+/// A path, a name or an index.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum RawDevice {
+    /// An index under /dev/video.
+    Index(u32),
+    /// A path, or a name under /dev/v4l/by-id.
+    Name(String),
+}
+
+impl<'de> Deserialize<'de> for RawDevice {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+
+        impl serde::de::Visitor<'_> for Visitor {
+            type Value = RawDevice;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an index such as 0, a path such as \"/dev/video0\", or a name under /dev/v4l/by-id")
+            }
+
+            fn visit_i64<E: serde::de::Error>(self, index: i64) -> Result<RawDevice, E> {
+                let refused = |_| E::invalid_value(serde::de::Unexpected::Signed(index), &self);
+                u32::try_from(index).map(RawDevice::Index).map_err(refused)
+            }
+
+            fn visit_u64<E: serde::de::Error>(self, index: u64) -> Result<RawDevice, E> {
+                let refused = |_| E::invalid_value(serde::de::Unexpected::Unsigned(index), &self);
+                u32::try_from(index).map(RawDevice::Index).map_err(refused)
+            }
+
+            fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<RawDevice, E> {
+                Ok(RawDevice::Name(name.to_owned()))
+            }
+        }
+
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+impl std::fmt::Display for RawDevice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Index(index) => index.fmt(f),
+            Self::Name(name) => name.fmt(f),
+        }
+    }
+}

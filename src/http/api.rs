@@ -1,0 +1,238 @@
+//! The API, `/api/v1`: cameras with their settings and statistics, and what a viewer's page needs to know of its session.
+//! Statistics bear W3C's names (webrtc-stats) where it has them; times are seconds, latencies milliseconds.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::routing::get;
+use axum::{Json, Router};
+use lenscast_capture::{SourceConfig, SourceState};
+use lenscast_media::HistogramSnapshot;
+use lenscast_router::{ProducerId, TransportId};
+use lenscast_sender::TrackState;
+use lenscast_transport::{SessionConsumer, SessionStats, TransportStats};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{App, Problem};
+use crate::camera::Camera;
+
+/// Routes below the server's root.
+pub(super) fn routes() -> Router<Arc<App>> {
+    Router::new()
+        .route("/api/v1/cameras", get(cameras))
+        .route("/api/v1/cameras/{name}", get(camera))
+        .route("/api/v1/sessions/{secret}", get(session))
+}
+
+/// How much to tell of the cameras.
+#[derive(Debug, Clone, Copy, Deserialize)]
+struct CamerasQuery {
+    #[serde(default)]
+    viewers: ViewersDetail,
+}
+
+/// How much to tell of a camera's viewers.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum ViewersDetail {
+    /// Each with its statistics.
+    #[default]
+    List,
+    /// How many they are. What a page asks for: a list that every viewer reads grows with their number's square, and who
+    /// the others are is none of a viewer's business.
+    Count,
+}
+
+async fn cameras(
+    State(app): State<Arc<App>>,
+    query: Result<Query<CamerasQuery>, QueryRejection>,
+) -> Result<Json<Value>, Problem> {
+    let Query(query) = query.map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.body_text()))?;
+    let stats = app.stats().await;
+    let cameras = app.agent.cameras();
+    app.recent_latency.retain(|producer| cameras.iter().any(|camera| camera.producer() == producer));
+    let described = cameras.iter().map(|camera| {
+        let mut description = describe(&app, camera, &stats);
+        if let (ViewersDetail::Count, Value::Object(fields)) = (query.viewers, &mut description) {
+            fields.remove("viewers");
+        }
+        description
+    });
+    Ok(Json(json!({ "cameras": described.collect::<Vec<_>>() })))
+}
+
+async fn camera(State(app): State<Arc<App>>, Path(name): Path<String>) -> Result<Json<Value>, Problem> {
+    let camera = app.camera(&name)?;
+    let stats = app.stats().await;
+    Ok(Json(describe(&app, &camera, &stats)))
+}
+
+/// What a viewer's page turns its frames' RTP timestamps into capture times with, and what we see of it.
+async fn session(State(app): State<Arc<App>>, Path(secret): Path<String>) -> Result<Json<Value>, Problem> {
+    let gone = || Problem::new(StatusCode::NOT_FOUND, "no such session");
+    let session = app.sessions.find_any(&secret).ok_or_else(gone)?;
+    let stats = app.agent.transport().session_stats(session.transport).await;
+    let wall = app.agent.transport().wall_clock();
+    let consumer = stats.as_ref().and_then(|stats| stats.consumers.first());
+    let clock = consumer.and_then(|consumer| {
+        let unix_ms = wall.unix_at(consumer.read_at).as_secs_f64() * 1e3;
+        Some(json!({ "rtpTimestamp": consumer.rtp_clock?, "unixMs": unix_ms }))
+    });
+    Ok(Json(json!({
+        "camera": session.camera,
+        "state": if stats.as_ref().is_some_and(|stats| stats.connected.is_some()) { "connected" } else { "connecting" },
+        // The capture clock's reading at some instant, and the stream's RTP timestamp at that instant.
+        "captureClock": clock,
+        // The same clock now: what a page needs to know how far its own is off.
+        "nowUnixMs": wall.unix_at(Instant::now()).as_secs_f64() * 1e3,
+        "stats": consumer.map(consumer_stats),
+    })))
+}
+
+/// A camera's state and why, for `/readyz` and the API.
+pub(super) fn state_of(camera: &Camera) -> Value {
+    match camera.source_status().state {
+        SourceState::Live { .. } => match camera.track().stats().state {
+            TrackState::Failed { reason } => json!({ "state": "failed", "reason": reason }),
+            TrackState::Idle | TrackState::Active => json!({ "state": "live" }),
+        },
+        SourceState::Degraded { reason, since } => {
+            json!({ "state": "degraded", "reason": reason, "sinceSeconds": since.elapsed().as_secs_f64() })
+        }
+        SourceState::Stopped => json!({ "state": "stopped" }),
+        _ => json!({ "state": "starting" }),
+    }
+}
+
+fn describe(app: &App, camera: &Camera, stats: &TransportStats) -> Value {
+    let config = camera.config();
+    let total = camera.stages().named().map(|(name, histogram)| (name, histogram.snapshot()));
+    let recent = app.recent_latency.read(camera.producer(), camera.stages(), Instant::now());
+    let viewers = viewers(camera.producer(), &stats.sessions);
+    let mut description = state_of(camera);
+    let fields = json!({
+        "name": config.name,
+        "whep": format!("/whep/{}", config.name),
+        "source": source(&config.source),
+        "encoder": {
+            "backend": config.settings.backend.to_string(),
+            "mimeType": format!("video/{}", config.settings.backend.codec()),
+            "targetBitrate": camera.track().control().target().as_bps(),
+        },
+        "stats": camera_stats(camera),
+        // Since the start, and in the last ten to twenty seconds.
+        "latencyMs": latency(&total),
+        "recentLatencyMs": latency(&recent),
+        "viewerCount": viewers.len(),
+        "viewers": viewers,
+        "timestamp": SystemTime::UNIX_EPOCH.elapsed().map_or(0.0, |unix| unix.as_secs_f64() * 1e3),
+    });
+    if let (Value::Object(into), Value::Object(fields)) = (&mut description, fields) {
+        into.extend(fields);
+    }
+    description
+}
+
+fn source(source: &SourceConfig) -> Value {
+    match source {
+        SourceConfig::Pattern { resolution, rate } => {
+            json!({ "kind": "pattern", "resolution": resolution.to_string(), "fps": rate.as_f64() })
+        }
+        SourceConfig::File { path, .. } => json!({ "kind": "file", "file": path.display().to_string() }),
+        SourceConfig::Camera(device) => json!({ "kind": "device", "device": device.selector.to_string() }),
+    }
+}
+
+/// What a source and an encoder did, as `media-source` and `outbound-rtp` have it.
+fn camera_stats(camera: &Camera) -> Value {
+    let status = camera.source_status();
+    let track = camera.track().stats();
+    let (width, height) = track.resolution.map_or((None, None), |size| (Some(size.width()), Some(size.height())));
+    let frames_per_second = match status.state {
+        SourceState::Live { frames_per_second, .. } => Some(frames_per_second),
+        _ => None,
+    };
+    let source_size = match status.state {
+        SourceState::Live { resolution, .. } => Some(resolution.to_string()),
+        _ => None,
+    };
+    json!({
+        "frames": status.counters.frames,
+        "framesPerSecond": frames_per_second,
+        "sourceResolution": source_size,
+        "framesCorrupt": status.counters.corrupt,
+        "framesMissed": status.counters.missed,
+        "framesEvicted": status.counters.evicted,
+        "stalls": status.counters.stalls,
+        "reconnects": status.counters.reconnects,
+        "frameWidth": width,
+        "frameHeight": height,
+        "framesEncoded": track.frames_encoded,
+        "keyFramesEncoded": track.key_frames_encoded,
+        "framesDroppedByEncoder": track.frames_dropped_by_encoder,
+        "framesUnwanted": track.frames_unwanted,
+        "framesFailed": track.frames_failed,
+        "encodersBuilt": track.encoders_built,
+        "burstsRefused": track.bursts_refused,
+        "qpSum": track.qp_sum,
+        "totalEncodeTime": track.total_encode_time.as_secs_f64(),
+        "bytesEncoded": track.bytes_encoded,
+        "packetsEncoded": track.packets,
+        "active": track.state == TrackState::Active,
+    })
+}
+
+fn latency(stages: &[(&str, HistogramSnapshot)]) -> Value {
+    let millis = |snapshot: &HistogramSnapshot, q| snapshot.quantile(q).map(|span| span.as_secs_f64() * 1e3);
+    let stages = stages.iter().map(|(name, snapshot)| {
+        (*name, json!({ "p50": millis(snapshot, 0.5), "p95": millis(snapshot, 0.95), "count": snapshot.count() }))
+    });
+    json!(stages.collect::<BTreeMap<_, _>>())
+}
+
+fn viewers(producer: ProducerId, sessions: &[SessionStats]) -> Vec<Value> {
+    let of_camera =
+        sessions.iter().flat_map(|session| session.consumers.iter().map(move |consumer| (session, consumer)));
+    of_camera
+        .filter(|(_, consumer)| consumer.producer == producer)
+        .map(|(session, consumer)| viewer(session, consumer))
+        .collect()
+}
+
+fn viewer(session: &SessionStats, consumer: &SessionConsumer) -> Value {
+    let TransportId(id) = session.id;
+    json!({
+        "id": id,
+        "state": if session.connected.is_some() { "connected" } else { "connecting" },
+        "remote": session.remote.map(|remote| remote.to_string()),
+        "srtp": session.profile.map(|profile| format!("{profile:?}")),
+        "ageSeconds": session.created.elapsed().as_secs_f64(),
+        "stats": consumer_stats(consumer),
+    })
+}
+
+/// What one viewer was sent and reports, as `outbound-rtp` and `remote-inbound-rtp` have it.
+fn consumer_stats(consumer: &SessionConsumer) -> Value {
+    let stats = &consumer.stats;
+    json!({
+        "packetsSent": stats.packets_sent,
+        "bytesSent": stats.bytes_sent,
+        "framesSent": stats.frames_sent,
+        "retransmittedPacketsSent": stats.retransmitted_packets_sent,
+        "retransmittedBytesSent": stats.retransmitted_bytes_sent,
+        "retransmissionsRefused": stats.retransmissions_refused,
+        "nackCount": stats.nack_count,
+        "pliCount": stats.pli_count,
+        "firCount": stats.fir_count,
+        "framesDropped": stats.frames_dropped,
+        "fractionLost": stats.fraction_lost,
+        "packetsLost": stats.packets_lost,
+        "jitter": stats.jitter.map(|jitter| jitter.as_secs_f64()),
+        "roundTripTime": stats.round_trip_time.map(|time| time.as_secs_f64()),
+    })
+}

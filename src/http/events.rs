@@ -1,0 +1,150 @@
+//! WHEP's server-sent events (draft-ietf-wish-whep §4.9.1): a viewer asks for kinds of events by a POST, and reads them
+//! from the address it is given.
+//!
+//! | event | when | data |
+//! |---|---|---|
+//! | `active`, `inactive` | the camera's pictures come, or cease to | `{}` |
+//! | `viewercount` | the number of the camera's viewers changes | `{"viewercount": n}` |
+//! | `reconnect` | the server stops: come again | `{}` |
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{Path, State};
+use axum::http::{StatusCode, header};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, get, post};
+use futures_core::Stream;
+use serde_json::json;
+use tokio::time::Interval;
+
+use super::{App, Problem, whep};
+
+const KINDS: [&str; 4] = ["active", "inactive", "viewercount", "reconnect"];
+
+/// How often a stream looks whether there is something to tell.
+const PERIOD: Duration = Duration::from_millis(500);
+
+pub(super) fn link(session: &str) -> String {
+    let events = KINDS.join(",");
+    format!("<{session}/events>; rel=\"urn:ietf:params:whep:ext:core:server-sent-events\"; events=\"{events}\"")
+}
+
+pub(super) fn subscribe_route() -> MethodRouter<Arc<App>> {
+    post(subscribe).options(async || StatusCode::OK)
+}
+
+pub(super) fn stream_route() -> MethodRouter<Arc<App>> {
+    get(stream).delete(unsubscribe).options(async || StatusCode::OK)
+}
+
+/// The kinds are part of the address that is given out: there is nothing to remember.
+async fn subscribe(
+    State(app): State<Arc<App>>,
+    Path(address): Path<(String, String)>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Problem> {
+    whep::session(&app, &address)?;
+    let body = whep::whole(body)?;
+    let wanted: Vec<String> = if body.is_empty() {
+        KINDS.map(str::to_owned).to_vec()
+    } else {
+        serde_json::from_slice(&body).map_err(|error| {
+            Problem::new(StatusCode::BAD_REQUEST, format!("must be a JSON array of event names: {error}"))
+        })?
+    };
+    let mut known: Vec<&str> = KINDS.into_iter().filter(|kind| wanted.iter().any(|wanted| wanted == kind)).collect();
+    known.dedup();
+    if known.is_empty() {
+        let detail = format!("none of the events is one of {}", KINDS.join(", "));
+        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail));
+    }
+    let (camera, session) = address;
+    let location = format!("/whep/{camera}/{session}/events/{}", known.join(","));
+    Ok((StatusCode::CREATED, [(header::LOCATION, location)]).into_response())
+}
+
+async fn unsubscribe(
+    State(app): State<Arc<App>>,
+    Path((camera, session, _)): Path<(String, String, String)>,
+) -> Result<StatusCode, Problem> {
+    whep::session(&app, &(camera, session))?;
+    Ok(StatusCode::OK)
+}
+
+async fn stream(
+    State(app): State<Arc<App>>,
+    Path((camera, session, kinds)): Path<(String, String, String)>,
+) -> Result<Response, Problem> {
+    let address = (camera, session);
+    whep::session(&app, &address)?;
+    let wanted = KINDS.map(|kind| kinds.split(',').any(|wanted| wanted == kind));
+    let interval = tokio::time::interval(PERIOD);
+    let events = CameraEvents { app, address, wanted, interval, told: Told::default() };
+    Ok(Sse::new(events).keep_alive(KeepAlive::default()).into_response())
+}
+
+/// What one viewer is told of its camera. Ends with its session.
+struct CameraEvents {
+    app: Arc<App>,
+    address: (String, String),
+    /// By position in [`KINDS`].
+    wanted: [bool; 4],
+    interval: Interval,
+    told: Told,
+}
+
+#[derive(Default)]
+struct Told {
+    live: Option<bool>,
+    viewers: Option<usize>,
+    stopping: bool,
+}
+
+impl CameraEvents {
+    /// The next thing that has not been told; `None` if the session is gone.
+    fn news(&mut self) -> Option<Option<Event>> {
+        let [active, inactive, viewercount, reconnect] = self.wanted;
+        // First, since the end of the session follows at once.
+        let stopping = self.app.agent.is_stopping();
+        if stopping && !std::mem::replace(&mut self.told.stopping, true) && reconnect {
+            return Some(Some(event("reconnect", &json!({}))));
+        }
+        whep::session(&self.app, &self.address).ok()?;
+        let camera = self.app.agent.camera(&self.address.0)?;
+        let live = camera.is_live();
+        if self.told.live.replace(live) != Some(live) && if live { active } else { inactive } {
+            return Some(Some(event(if live { "active" } else { "inactive" }, &json!({}))));
+        }
+        let viewers = self.app.sessions.viewers_of(&self.address.0);
+        if self.told.viewers.replace(viewers) != Some(viewers) && viewercount {
+            return Some(Some(event("viewercount", &json!({ "viewercount": viewers }))));
+        }
+        Some(None)
+    }
+}
+
+fn event(kind: &str, data: &serde_json::Value) -> Event {
+    Event::default().event(kind).data(data.to_string())
+}
+
+impl Stream for CameraEvents {
+    type Item = Result<Event, Infallible>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            match self.news() {
+                None => return Poll::Ready(None),
+                Some(Some(event)) => return Poll::Ready(Some(Ok(event))),
+                Some(None) => {}
+            }
+            std::task::ready!(self.interval.poll_tick(context));
+        }
+    }
+}

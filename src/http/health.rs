@@ -1,0 +1,36 @@
+//! `/livez`: the process answers. `/readyz`: it can serve, with each camera's state.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use serde_json::json;
+
+use super::App;
+use super::api::state_of;
+
+/// Routes below the server's root. They need no token: they tell nothing that is worth one.
+pub(super) fn routes() -> Router<Arc<App>> {
+    Router::new().route("/livez", get(async || "ok\n")).route("/readyz", get(readyz))
+}
+
+/// Ready while at least one camera is live and the server is not stopping; a missing camera among others is degraded,
+/// which is ready all the same.
+async fn readyz(State(app): State<Arc<App>>) -> Response {
+    let cameras = app.agent.cameras();
+    let live = cameras.iter().filter(|camera| camera.is_live()).count();
+    let ready = live > 0 && !app.agent.is_stopping();
+    let status = match () {
+        () if app.agent.is_stopping() => "stopping",
+        () if live == cameras.len() => "ready",
+        () if live > 0 => "degraded",
+        () => "unready",
+    };
+    let states: serde_json::Map<_, _> =
+        cameras.iter().map(|camera| (camera.config().name.clone(), state_of(camera))).collect();
+    let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (code, Json(json!({ "status": status, "cameras": states }))).into_response()
+}

@@ -1,0 +1,261 @@
+//! `/metrics` in Prometheus' text format (OpenMetrics). Made anew for each scrape from what is counted anyway, so that the
+//! series of a viewer that is gone are gone too.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use lenscast_capture::SourceState;
+use lenscast_media::HistogramSnapshot;
+use lenscast_media::sync::Mutex;
+use lenscast_transport::{CloseCause, TransportStats};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text::encode};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::App;
+use crate::camera::Camera;
+
+/// Sessions that have ended, by cause.
+#[derive(Debug, Default)]
+pub(super) struct ClosedSessions(Mutex<BTreeMap<&'static str, u64>>);
+
+impl ClosedSessions {
+    pub(super) fn count(&self, cause: &CloseCause) {
+        *self.0.lock().entry(cause.name()).or_default() += 1;
+    }
+}
+
+/// Routes below the server's root.
+pub(super) fn routes() -> Router<Arc<App>> {
+    Router::new().route("/metrics", get(metrics))
+}
+
+async fn metrics(State(app): State<Arc<App>>) -> Response {
+    let stats = app.agent.transport().stats().await;
+    let mut page = Page::default();
+    page.process(&app);
+    for camera in app.agent.cameras() {
+        page.camera(&camera);
+    }
+    page.transport(&app, &stats);
+    let mut text = String::new();
+    match encode(&mut text, &page.finish()) {
+        Ok(()) => {
+            const KIND: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+            ([(header::CONTENT_TYPE, KIND)], text).into_response()
+        }
+        Err(fmt::Error) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+type Labels = Vec<(&'static str, String)>;
+
+/// Families in the order in which they are first used.
+#[derive(Default)]
+struct Page {
+    registry: Registry,
+    counters: BTreeMap<&'static str, Family<Labels, Counter>>,
+    gauges: BTreeMap<&'static str, Family<Labels, Gauge<f64, std::sync::atomic::AtomicU64>>>,
+    stages: Stages,
+}
+
+impl Page {
+    fn finish(mut self) -> Registry {
+        self.registry.register_collector(Box::new(self.stages));
+        self.registry
+    }
+
+    fn counter(&mut self, name: &'static str, help: &'static str, labels: &Labels, value: u64) {
+        let family = self.counters.entry(name).or_insert_with(|| {
+            let family = Family::default();
+            self.registry.register(format!("lenscast_{name}"), help, family.clone());
+            family
+        });
+        family.get_or_create(labels).inc_by(value);
+    }
+
+    fn gauge(&mut self, name: &'static str, help: &'static str, labels: &Labels, value: f64) {
+        let family = self.gauges.entry(name).or_insert_with(|| {
+            let family = Family::default();
+            self.registry.register(format!("lenscast_{name}"), help, family.clone());
+            family
+        });
+        family.get_or_create(labels).set(value);
+    }
+
+    fn process(&mut self, app: &App) {
+        let version = vec![("version", env!("CARGO_PKG_VERSION").to_owned())];
+        self.gauge("build_info", "Always 1; the version is a label", &version, 1.0);
+        let uptime = app.agent.started().elapsed().as_secs_f64();
+        self.gauge("uptime_seconds", "Time since the start", &vec![], uptime);
+    }
+
+    fn camera(&mut self, camera: &Camera) {
+        let name = camera.config().name.clone();
+        let labels: Labels = vec![("camera", name.clone())];
+        let status = camera.source_status();
+        let track = camera.track().stats();
+        let live = matches!(status.state, SourceState::Live { .. });
+        self.gauge("camera_live", "1 while the camera's pictures come", &labels, f64::from(u8::from(live)));
+        if let SourceState::Live { frames_per_second, .. } = status.state {
+            self.gauge(
+                "camera_frames_per_second",
+                "Frames a second that the source delivers",
+                &labels,
+                frames_per_second,
+            );
+        }
+        let source = status.counters;
+        for (name, help, value) in [
+            ("camera_frames", "Frames that the source delivered", source.frames),
+            ("camera_frames_corrupt", "Frames that could not be decoded or had the wrong size", source.corrupt),
+            (
+                "camera_frames_missed",
+                "Frames that the source lost: a device's gaps, or a paced source that was late",
+                source.missed,
+            ),
+            ("camera_frames_evicted", "Frames displaced by a newer one before they were encoded", source.evicted),
+            ("camera_stalls", "Times that frames ceased to come without an error", source.stalls),
+            ("camera_reconnects", "Times that frames came again", source.reconnects),
+            ("track_frames_encoded", "Frames that came out of the encoder", track.frames_encoded),
+            ("track_key_frames_encoded", "Key frames among them", track.key_frames_encoded),
+            ("track_frames_dropped", "Frames that the encoder's rate control dropped", track.frames_dropped_by_encoder),
+            ("track_frames_unwanted", "Frames that went by while nobody watched", track.frames_unwanted),
+            ("track_frames_failed", "Frames lost to an encoder that failed", track.frames_failed),
+            ("track_encoders_built", "Encoders built", track.encoders_built),
+            (
+                "track_bursts_refused",
+                "Frames that did not reach a router thread because it was behind",
+                track.bursts_refused,
+            ),
+            ("track_packets", "RTP packets cut", track.packets),
+            ("track_encoded_bytes", "Bytes of bitstream", track.bytes_encoded),
+        ] {
+            self.counter(name, help, &labels, value);
+        }
+        let target = track.target_bitrate.as_bps() as f64;
+        self.gauge("track_target_bits_per_second", "What the encoder aims at", &labels, target);
+        self.stages.0.extend(
+            camera.stages().named().into_iter().map(|(stage, histogram)| (name.clone(), stage, histogram.snapshot())),
+        );
+    }
+
+    fn transport(&mut self, app: &App, stats: &TransportStats) {
+        let none = vec![];
+        let pending = stats.pending_sessions as f64;
+        self.gauge("sessions_pending", "Sessions whose viewer has not been heard of", &none, pending);
+        let connected = stats.sessions.iter().filter(|session| session.connected.is_some()).count() as f64;
+        self.gauge("sessions_connected", "Sessions whose viewer is connected", &none, connected);
+        for (cause, count) in app.closed.0.lock().iter() {
+            let labels = vec![("cause", (*cause).to_owned())];
+            self.counter("sessions_closed", "Sessions that have ended", &labels, *count);
+        }
+        for (index, worker) in stats.workers.iter().enumerate() {
+            let labels: Labels = vec![("worker", index.to_string())];
+            let sockets = worker.sockets;
+            for (name, help, value) in [
+                ("udp_received", "Datagrams received", sockets.received),
+                ("udp_sent", "Datagrams sent", sockets.sent),
+                ("udp_send_calls", "System calls that sent them", sockets.send_calls),
+                (
+                    "udp_send_would_block",
+                    "Datagrams not sent because there was no room for too long",
+                    sockets.send_would_block,
+                ),
+                ("udp_send_errors", "Datagrams not sent for another reason", sockets.send_errors),
+            ] {
+                self.counter(name, help, &labels, value);
+            }
+            let segments = sockets.max_segments as f64;
+            self.gauge("udp_max_segments", "Datagrams that one system call can send", &labels, segments);
+            for (reason, count) in worker.dropped.named() {
+                let labels = vec![("worker", index.to_string()), ("reason", reason.to_owned())];
+                self.counter("udp_dropped", "Datagrams that came in and were dropped", &labels, count);
+            }
+        }
+        self.viewers(app, stats);
+    }
+
+    fn viewers(&mut self, app: &App, stats: &TransportStats) {
+        let cameras = app.agent.cameras();
+        for session in &stats.sessions {
+            for consumer in &session.consumers {
+                let camera = cameras.iter().find(|camera| camera.producer() == consumer.producer);
+                let Some(camera) = camera.map(|camera| camera.config().name.clone()) else { continue };
+                let labels: Labels = vec![("camera", camera), ("session", session.id.0.to_string())];
+                let stats = &consumer.stats;
+                for (name, help, value) in [
+                    ("viewer_packets_sent", "RTP packets sent, without retransmissions", stats.packets_sent),
+                    ("viewer_bytes_sent", "Their payload bytes", stats.bytes_sent),
+                    ("viewer_packets_retransmitted", "RTP packets sent again", stats.retransmitted_packets_sent),
+                    (
+                        "viewer_retransmissions_refused",
+                        "Packets asked for and not sent again",
+                        stats.retransmissions_refused,
+                    ),
+                    ("viewer_nacks", "NACK messages received", stats.nack_count),
+                    ("viewer_plis", "Picture loss indications received", stats.pli_count),
+                    ("viewer_firs", "Full intra requests received", stats.fir_count),
+                    ("viewer_frames_dropped", "Frames dropped while waiting for a key frame", stats.frames_dropped),
+                ] {
+                    self.counter(name, help, &labels, value);
+                }
+                if let Some(lost) = stats.fraction_lost {
+                    self.gauge("viewer_fraction_lost", "Share of packets lost by the last report", &labels, lost);
+                }
+                if let Some(time) = stats.round_trip_time {
+                    let help = "Round-trip time by the last report";
+                    self.gauge("viewer_round_trip_seconds", help, &labels, time.as_secs_f64());
+                }
+                if let Some(jitter) = stats.jitter {
+                    let help = "Interarrival jitter by the last report";
+                    self.gauge("viewer_jitter_seconds", help, &labels, jitter.as_secs_f64());
+                }
+            }
+        }
+    }
+}
+
+/// Each camera's stages, as one family of histograms.
+#[derive(Debug, Default)]
+struct Stages(Vec<(String, &'static str, HistogramSnapshot)>);
+
+impl Collector for Stages {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let help = "Where the time of sent frames went, stage by stage";
+        let mut family =
+            encoder.encode_descriptor("lenscast_stage", help, Some(&Unit::Seconds), MetricType::Histogram)?;
+        for (camera, stage, snapshot) in &self.0 {
+            let labels = [("camera", camera.as_str()), ("stage", *stage)];
+            let metric = StageHistogram(snapshot);
+            metric.encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+}
+
+struct StageHistogram<'a>(&'a HistogramSnapshot);
+
+impl EncodeMetric for StageHistogram<'_> {
+    fn encode(&self, mut encoder: prometheus_client::encoding::MetricEncoder<'_>) -> Result<(), fmt::Error> {
+        let mut buckets: Vec<(f64, u64)> =
+            self.0.octaves().map(|(bound, count)| (bound.as_secs_f64(), count)).collect();
+        let counted: u64 = buckets.iter().map(|(_, count)| count).sum();
+        buckets.push((f64::INFINITY, self.0.count() - counted));
+        encoder.encode_histogram::<Labels>(self.0.sum().as_secs_f64(), self.0.count(), &buckets, None)
+    }
+
+    fn metric_type(&self) -> MetricType {
+        MetricType::Histogram
+    }
+}

@@ -1,0 +1,15 @@
+//! lenscast: each camera captured once, encoded once, watched by any number of browsers.
+//!
+//! This crate is the binary's inside: configuration, command line, the agent that ties cameras to the router, and all that
+//! speaks HTTP. The parts that do the work are crates of their own; `docs/architecture.md` shows how they hang together.
+
+#![forbid(unsafe_code)]
+
+pub mod agent;
+pub mod camera;
+pub mod cli;
+pub mod config;
+pub mod http;
+pub mod listing;
+pub mod logging;
+pub mod service;

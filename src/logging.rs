@@ -1,0 +1,23 @@
+//! Log lines on standard error.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{LogConfig, RawLogFormat};
+
+/// Writes log lines to standard error from now on. `RUST_LOG` wins over the configuration.
+///
+/// Does nothing if somebody has set up logging already.
+pub fn start(config: &LogConfig) {
+    let from_environment = std::env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty());
+    let filter = from_environment.and_then(|filter| EnvFilter::try_new(filter).ok());
+    // The configuration's own was checked when it was read.
+    let filter = filter.unwrap_or_else(|| EnvFilter::new(&config.filter));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // An error means that there is a subscriber already, as in tests.
+    let _ = match config.format {
+        RawLogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).try_init(),
+        RawLogFormat::Json => builder.json().flatten_event(true).try_init(),
+    };
+}

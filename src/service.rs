@@ -1,0 +1,276 @@
+//! Running as a service: start, signals, reload, orderly stop, and what systemd wants to know of it.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rand::rngs::StdRng;
+use sd_notify::NotifyState;
+use thiserror::Error;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::agent::{Agent, StartAgentError};
+use crate::cli::ConfigArgs;
+use crate::config::{Config, ConfigError, Overrides};
+use crate::http::{App, HttpServer, StartHttpError};
+
+/// Exit codes beside 0 and clap's 2: something failed at run time, and EX_CONFIG of sysexits.h.
+pub const EXIT_RUNTIME: u8 = 1;
+/// The configuration is wrong.
+pub const EXIT_CONFIG: u8 = 78;
+
+/// An orderly stop may take this long; systemd's default is 90 s before it kills.
+const STOP_DEADLINE: Duration = Duration::from_secs(10);
+/// Requests that are under way may take this long of it.
+const HTTP_GRACE: Duration = Duration::from_secs(2);
+/// Viewers that read server-sent events learn within this time that they should come again.
+const GOODBYE_GRACE: Duration = Duration::from_millis(600);
+
+/// Why the service ended otherwise than by a signal.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ServiceError {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The cameras or the transport could not start.
+    #[error(transparent)]
+    Agent(#[from] StartAgentError),
+    /// HTTP could not start.
+    #[error(transparent)]
+    Http(#[from] StartHttpError),
+    /// Signals cannot be received.
+    #[error("cannot receive signals: {0}")]
+    Signals(std::io::Error),
+}
+
+impl ServiceError {
+    /// What the process exits with.
+    #[must_use]
+    pub fn exit_code(&self) -> ExitCode {
+        ExitCode::from(match self {
+            Self::Config(_) => EXIT_CONFIG,
+            _ => EXIT_RUNTIME,
+        })
+    }
+}
+
+/// Serves until a signal says stop.
+///
+/// # Errors
+///
+/// If the configuration is wrong or a port is taken.
+pub async fn run(args: &ConfigArgs) -> Result<(), ServiceError> {
+    let source = ConfigSource { path: args.config.clone(), overrides: args.overrides() };
+    let config = source.load()?;
+    crate::logging::start(&config.log);
+    warn_of_open_doors(&config);
+    let mut signals = Signals::new().map_err(ServiceError::Signals)?;
+
+    let (agent, events) = Agent::start(&config, rand::make_rng()).await?;
+    let app = App::new(
+        Arc::clone(&agent),
+        config.http.clone(),
+        config.webrtc.ice_servers.clone(),
+        rand::make_rng::<StdRng>(),
+    );
+    let http = match HttpServer::start(&app) {
+        Ok(http) => http,
+        Err(error) => {
+            agent.shutdown().await;
+            return Err(error.into());
+        }
+    };
+    let following = tokio::spawn(app.follow_sessions(events));
+    announce(&agent, &http);
+    tell_systemd(&[NotifyState::Ready]);
+    let watchdog = tokio::spawn(feed_watchdog(Arc::clone(&agent)));
+
+    let running = config;
+    until_stopped(&mut signals, &source, &agent, running).await;
+
+    // First of all: whoever is told that it stops must find it so.
+    agent.begin_shutdown();
+    tracing::info!("stopping");
+    tell_systemd(&[NotifyState::Stopping]);
+    let stop = async {
+        tokio::time::sleep(GOODBYE_GRACE).await;
+        agent.shutdown().await;
+        http.shutdown(HTTP_GRACE).await;
+    };
+    tokio::select! {
+        () = stop => tracing::info!("stopped"),
+        () = tokio::time::sleep(STOP_DEADLINE) => tracing::error!("did not stop in time"),
+        () = signals.stop() => tracing::warn!("stopped at once by a second signal"),
+    }
+    watchdog.abort();
+    following.abort();
+    Ok(())
+}
+
+/// Where the configuration comes from, to read it again.
+struct ConfigSource {
+    path: Option<PathBuf>,
+    overrides: Overrides,
+}
+
+impl ConfigSource {
+    fn load(&self) -> Result<Config, ConfigError> {
+        Config::load(self.path.as_deref(), &self.overrides)
+    }
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+async fn until_stopped(signals: &mut Signals, source: &ConfigSource, agent: &Agent, mut running: Config) {
+    loop {
+        tokio::select! {
+            _ = signals.terminate.recv() => return,
+            _ = signals.interrupt.recv() => return,
+            _ = signals.hangup.recv() => {
+                if let Ok(monotonic) = NotifyState::monotonic_usec_now() {
+                    tell_systemd(&[NotifyState::Reloading, monotonic]);
+                }
+                reload(source, agent, &mut running).await;
+                tell_systemd(&[NotifyState::Ready]);
+            }
+        }
+    }
+}
+
+/// Checks the whole new configuration first; a bad one changes nothing.
+async fn reload(source: &ConfigSource, agent: &Agent, running: &mut Config) {
+    let config = match source.load() {
+        Ok(config) => config,
+        Err(error) => {
+            tracing::error!(%error, "the new configuration is refused, the old one stays");
+            return;
+        }
+    };
+    let fixed = [
+        ("http", config.http != running.http),
+        ("webrtc", config.webrtc != running.webrtc),
+        ("log", config.log != running.log),
+    ];
+    for (section, _) in fixed.into_iter().filter(|(_, changed)| *changed) {
+        tracing::warn!(section, "changes here take effect with the next start");
+    }
+    match agent.reload(&config).await {
+        Ok(()) => tracing::info!(cameras = config.cameras.len(), "the new configuration is in effect"),
+        Err(error) => tracing::error!(%error, "a camera of the new configuration could not be started"),
+    }
+    *running = config;
+}
+
+/// Tells where to look: on standard output, for a person and for scripts.
+fn announce(agent: &Agent, http: &HttpServer) {
+    let mut out = std::io::stdout().lock();
+    for address in page_addresses(http.addresses()) {
+        // A closed standard output is no reason not to serve.
+        let _ = writeln!(out, "lenscast: watch at {address}");
+    }
+    let _ = out.flush();
+    tracing::info!(http = ?http.addresses(), udp = ?agent.transport().addresses(), "listening");
+}
+
+/// What to type into a browser: of wildcard addresses, this machine's own.
+fn page_addresses(listening: &[SocketAddr]) -> Vec<String> {
+    let mut shown = Vec::new();
+    for address in listening {
+        let host = match address.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => "localhost".to_owned(),
+            // The IPv4 wildcard beside it says the same.
+            IpAddr::V6(ip) if ip.is_unspecified() && listening.len() > 1 => continue,
+            IpAddr::V6(ip) if ip.is_unspecified() => "localhost".to_owned(),
+            IpAddr::V4(ip) => ip.to_string(),
+            IpAddr::V6(ip) => format!("[{ip}]"),
+        };
+        shown.push(format!("http://{host}:{}/", address.port()));
+    }
+    shown
+}
+
+fn warn_of_open_doors(config: &Config) {
+    let open = config.http.listen.addresses.iter().any(|address| !address.ip().is_loopback());
+    let shows_something =
+        config.cameras.iter().any(|camera| !matches!(camera.source, lenscast_capture::SourceConfig::Pattern { .. }));
+    if open && shows_something && config.http.token.is_none() {
+        tracing::warn!("whoever reaches this machine's HTTP port can watch: set http.token_file");
+    }
+}
+
+fn tell_systemd(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::debug!(%error, "cannot notify the service manager");
+    }
+}
+
+/// Tells systemd that all is well as long as it is. A camera that is not there is known and no reason to be restarted; one
+/// that claims to be live while its frames are not even counted any more hangs in a way that nothing else noticed.
+async fn feed_watchdog(agent: Arc<Agent>) {
+    let Some(period) = sd_notify::watchdog_enabled() else { return };
+    let mut interval = tokio::time::interval(period / 2);
+    let mut seen: BTreeMap<String, (u64, Instant)> = BTreeMap::new();
+    loop {
+        interval.tick().await;
+        let now = Instant::now();
+        let mut stuck = None;
+        for camera in agent.cameras() {
+            let name = &camera.config().name;
+            let frames = camera.source_status().counters.frames;
+            let progress = seen.entry(name.clone()).or_insert((frames, now));
+            if progress.0 != frames || !camera.is_live() {
+                *progress = (frames, now);
+            } else if now.saturating_duration_since(progress.1) > STUCK {
+                stuck = Some(name.clone());
+            }
+        }
+        match stuck {
+            Some(camera) => tracing::error!(camera, "claims to be live but makes no progress: the watchdog is not fed"),
+            None => tell_systemd(&[NotifyState::Watchdog]),
+        }
+    }
+}
+
+/// A source's own watchdog calls it degraded after 2 s, or 5 frames of the slowest.
+const STUCK: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shows_addresses_that_a_browser_can_open() {
+        let shown = |texts: &[&str]| {
+            page_addresses(&texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<SocketAddr>>())
+        };
+        assert_eq!(shown(&["0.0.0.0:8080", "[::]:8080"]), ["http://localhost:8080/"]);
+        assert_eq!(shown(&["[::]:8080"]), ["http://localhost:8080/"]);
+        assert_eq!(shown(&["192.0.2.1:80", "[2001:db8::1]:80"]), ["http://192.0.2.1:80/", "http://[2001:db8::1]:80/"]);
+    }
+}

@@ -1,0 +1,46 @@
+// How much of the machine other processes took while a test ran: figures that depend on having a machine to oneself are not
+// worth judging when one has not. Linux only; elsewhere nothing is known and everything is judged.
+
+import { readFileSync, readdirSync } from "node:fs";
+
+export class CpuWatch {
+  #start = read();
+
+  // The share of all cores, 0 to 1, that was used since by processes which are not ours.
+  get othersShare() {
+    const [from, to] = [this.#start, read()];
+    if (!from || !to) return 0;
+    const [all, busy] = [to.all - from.all, to.busy - from.busy];
+    let own = 0;
+    for (const [pid, ticks] of to.own) own += ticks - (from.own.get(pid) ?? 0);
+    return all > 0 ? Math.max(0, busy - own) / all : 0;
+  }
+}
+
+function read() {
+  try {
+    const [, ...ticks] = readFileSync("/proc/stat", "utf8").split("\n", 1)[0].split(/\s+/);
+    const [user, nice, system, idle, iowait, irq, softirq, steal] = ticks.map(Number);
+    const busy = user + nice + system + irq + softirq + steal;
+    return { busy, all: busy + idle + iowait, own: ownTicks() };
+  } catch {
+    return null;
+  }
+}
+
+// Ticks of this process and all its descendants, by process id (proc(5): /proc/pid/stat).
+function ownTicks() {
+  const processes = new Map();
+  for (const pid of readdirSync("/proc").filter((name) => /^\d+$/.test(name)).map(Number)) {
+    try {
+      const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+      // The second field is the name in parentheses, and may hold anything.
+      const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+      processes.set(pid, { parent: Number(fields[1]), ticks: Number(fields[11]) + Number(fields[12]) });
+    } catch {
+      // It has ended in between.
+    }
+  }
+  const isOurs = (pid) => pid === process.pid || (processes.has(pid) && isOurs(processes.get(pid).parent));
+  return new Map([...processes].filter(([pid]) => isOurs(pid)).map(([pid, { ticks }]) => [pid, ticks]));
+}

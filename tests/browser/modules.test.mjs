@@ -1,0 +1,323 @@
+// The page's modules by themselves: what needs no browser.
+
+import assert from "node:assert/strict";
+import { readFile, readdir } from "node:fs/promises";
+import path from "node:path";
+import { describe, test } from "node:test";
+
+import { Backoff, MAX_MS, MIN_MS } from "../../web/backoff.js";
+import { CaptureClock, ServerClock } from "../../web/clock.js";
+import * as format from "../../web/format.js";
+import { LatencyMeter, quantile } from "../../web/latency.js";
+import { MIN_TILE, layOut } from "../../web/layout.js";
+import { iceServers, parseLinks } from "../../web/link_header.js";
+import { Problem } from "../../web/problem.js";
+import { Reception } from "../../web/reception.js";
+import { delay, event } from "../../web/wait.js";
+
+const WEB = path.resolve(import.meta.dirname, "../../web");
+
+// Numbers from 0 to 1 that are the same in every run (mulberry32).
+function random(seed) {
+  return () => {
+    seed = (seed + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(seed ^ (seed >>> 15), seed | 1);
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)) ^ mixed;
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+describe("the page's files", async () => {
+  const names = await readdir(WEB);
+
+  test("modules import each other and nothing from elsewhere", async () => {
+    for (const name of names.filter((name) => name.endsWith(".js"))) {
+      const source = await readFile(path.join(WEB, name), "utf8");
+      for (const [, from] of source.matchAll(/^(?:import|export)\b[^;]*?from\s+"([^"]+)"/gms)) {
+        assert.match(from, /^\.\/[a-z_]+\.js$/, `${name} imports ${from}`);
+        assert.ok(names.includes(from.slice(2)), `${name} imports ${from}, which is not there`);
+      }
+    }
+  });
+
+  test("what the page refers to is there", async () => {
+    const html = await readFile(path.join(WEB, "index.html"), "utf8");
+    const references = [...html.matchAll(/\b(?:src|href)="([^"]+)"/g)].map(([, reference]) => reference);
+    assert.ok(references.length >= 4, "the icon twice, the style, the module");
+    for (const reference of references) assert.ok(names.includes(reference), `${reference} is not there`);
+  });
+});
+
+describe("Link headers", () => {
+  test("ICE servers are found among other links", () => {
+    const links = parseLinks(
+      '<stun:stun.example.org>; rel="ice-server", </whep/a/b/events>; rel="urn:ietf:params:whep:ext:core:server-sent-events"; ' +
+        'events="active,inactive", <turn:turn.example.org:3478?transport=udp>; rel="ice-server"; username="a,b;c"; ' +
+        'credential="\\"quoted\\" \\\\ secret"; credential-type="password"',
+    );
+    assert.equal(links.length, 3);
+    assert.deepEqual(iceServers(links), [
+      { urls: "stun:stun.example.org" },
+      { urls: "turn:turn.example.org:3478?transport=udp", username: "a,b;c", credential: '"quoted" \\ secret' },
+    ]);
+  });
+
+  test("no header, no links", () => {
+    assert.deepEqual(parseLinks(null), []);
+    assert.deepEqual(parseLinks(""), []);
+  });
+
+  test("what is malformed is left out, and what follows is read", () => {
+    assert.deepEqual(parseLinks('nonsense "a,b", <x>; rel=next').map(({ target }) => target), ["x"]);
+    assert.deepEqual(parseLinks("<a>; rel=ice-server; rel=other")[0].parameters.rel, "ice-server");
+  });
+
+  test("garbage ends", () => {
+    const next = random(1);
+    const alphabet = '<>;,="\\ arel-';
+    for (let round = 0; round < 3_000; round++) {
+      const length = Math.floor(next() * 40);
+      const text = Array.from({ length }, () => alphabet[Math.floor(next() * alphabet.length)]).join("");
+      iceServers(parseLinks(text));
+    }
+  });
+});
+
+describe("problems", () => {
+  const answer = (status, body, headers = {}) => new Response(body, { status, statusText: "Some Text", headers });
+
+  test("say what the server says", async () => {
+    const body = JSON.stringify({ status: 409, title: "Conflict", detail: 'camera "gate" is not live' });
+    const headers = { "content-type": "application/problem+json", "retry-after": "2" };
+    const problem = await Problem.of(answer(409, body, headers));
+    assert.deepEqual([problem.status, problem.message, problem.retryAfterMs], [409, 'camera "gate" is not live', 2_000]);
+    assert.equal(problem.isPermanent, false);
+  });
+
+  test("say the status where the server says nothing that can be shown", async () => {
+    for (const [body, kind] of [["<html>", "text/html"], ["{", "application/json"], ["{}", "application/json"], ['{"detail":5}', "application/json"]]) {
+      const problem = await Problem.of(answer(502, body, { "content-type": kind }));
+      assert.deepEqual([problem.message, problem.retryAfterMs], ["The server answers 502 Some Text.", null]);
+    }
+  });
+
+  test("take a date for Retry-After, and nothing else", async () => {
+    const soon = new Date(Date.now() + 60_000).toUTCString();
+    const { retryAfterMs } = await Problem.of(answer(503, null, { "retry-after": soon }));
+    assert.ok(retryAfterMs > 50_000 && retryAfterMs <= 60_000, `${retryAfterMs}`);
+    assert.equal((await Problem.of(answer(503, null, { "retry-after": "soon" }))).retryAfterMs, null);
+    const past = await Problem.of(answer(503, null, { "retry-after": "Thu, 01 Jan 1970 00:00:00 GMT" }));
+    assert.equal(past.retryAfterMs, 0);
+  });
+
+  test("are permanent if the request is wrong, and not if the moment is", () => {
+    const permanent = [400, 406, 413, 415, 422].map((status) => new Problem(status, "").isPermanent);
+    assert.ok(permanent.every(Boolean));
+    const passing = [0, 401, 404, 409, 429, 500, 502, 503].map((status) => new Problem(status, "").isPermanent);
+    assert.ok(!passing.some(Boolean));
+  });
+});
+
+describe("back-off", () => {
+  test("stays within its bounds, grows, and starts anew", () => {
+    const backoff = new Backoff(random(7));
+    const waits = Array.from({ length: 1_000 }, () => backoff.next());
+    assert.ok(waits.every((wait) => wait >= MIN_MS && wait <= MAX_MS));
+    assert.ok(waits[0] <= 3 * MIN_MS);
+    assert.ok(Math.max(...waits) > 0.8 * MAX_MS);
+    assert.ok(new Set(waits.map(Math.round)).size > 500, "waits differ");
+    backoff.reset();
+    assert.ok(backoff.next() <= 3 * MIN_MS);
+  });
+
+  test("never comes before Retry-After, nor all at once after it", () => {
+    const backoff = new Backoff(random(8));
+    const waits = Array.from({ length: 100 }, () => backoff.next(8_000));
+    assert.ok(waits.every((wait) => wait >= 8_000 && wait <= 8_000 + MIN_MS));
+    assert.ok(new Set(waits.map(Math.round)).size > 50);
+  });
+});
+
+describe("waits", () => {
+  test("end with their signal", async () => {
+    const stop = new AbortController();
+    const waits = Promise.all([delay(2 ** 31 - 1, stop.signal), event(new EventTarget(), "never", stop.signal)]);
+    stop.abort();
+    await waits;
+    await delay(2 ** 31 - 1, stop.signal);
+    await event(new EventTarget(), "never", stop.signal);
+  });
+
+  test("end with their event", async () => {
+    const target = new EventTarget();
+    const wait = event(target, "now", new AbortController().signal);
+    target.dispatchEvent(new Event("now"));
+    await wait;
+  });
+});
+
+describe("the server's clock", () => {
+  test("is unknown before the first answer and after a new start", () => {
+    const clock = new ServerClock();
+    assert.deepEqual([clock.unixAt(5), clock.errorAt(5)], [null, null]);
+    clock.add(0, 1, 1_000);
+    clock.forget();
+    assert.equal(clock.unixAt(5), null);
+  });
+
+  test("is taken from the quickest answer", () => {
+    const clock = new ServerClock();
+    // The server is 1,000,000 ms ahead; the slow answers spent all their time on the way back.
+    clock.add(100, 190, 1_000_100);
+    clock.add(200, 202, 1_000_201);
+    clock.add(300, 360, 1_000_300);
+    assert.equal(clock.unixAt(400), 1_000_400);
+    assert.ok(clock.errorAt(400) < 1.1);
+  });
+
+  test("is never wrong by more than it says", () => {
+    const next = random(3);
+    for (let round = 0; round < 300; round++) {
+      const clock = new ServerClock();
+      const offset = (next() - 0.5) * 1e12;
+      const drift = (next() - 0.5) * 2 * 50e-6;
+      const truth = (at) => at + offset + at * drift;
+      let at = 0;
+      for (let answer = 0; answer < 40; answer++) {
+        at += next() * 20_000;
+        const roundTrip = next() * 100;
+        clock.add(at, at + roundTrip, truth(at + next() * roundTrip));
+        const later = at + roundTrip + next() * 60_000;
+        const wrong = Math.abs(clock.unixAt(later) - truth(later));
+        assert.ok(wrong <= clock.errorAt(later) + 1e-3, `${wrong} > ${clock.errorAt(later)}`);
+      }
+    }
+  });
+
+  test("follows a drift although the quickest answer is old", () => {
+    const clock = new ServerClock();
+    clock.add(0, 0.1, 0.05);
+    for (let at = 10_000; at <= 1_000_000; at += 10_000) clock.add(at, at + 4, (at + 2) * (1 + 50e-6));
+    assert.ok(Math.abs(clock.unixAt(1_000_000) - 1_000_050) < 3);
+  });
+});
+
+describe("a capture clock", () => {
+  const clock = new CaptureClock({ rtpTimestamp: 10, unixMs: 5_000 });
+
+  test("counts 90 ticks a millisecond, forwards and backwards", () => {
+    assert.equal(clock.unixMsOf(10 + 9_000), 5_100);
+    assert.equal(new CaptureClock({ rtpTimestamp: 9_000, unixMs: 5_000 }).unixMsOf(0), 4_900);
+  });
+
+  test("wraps at 32 bits", () => {
+    assert.equal(clock.unixMsOf((10 - 9_000) >>> 0), 4_900);
+    assert.equal(new CaptureClock({ rtpTimestamp: 2 ** 32 - 4_500, unixMs: 5_000 }).unixMsOf(4_500), 5_100);
+  });
+});
+
+describe("latency", () => {
+  test("quantiles are values that were there", () => {
+    assert.equal(quantile([], 0.5), null);
+    assert.equal(quantile([3], 0.95), 3);
+    const values = Array.from({ length: 100 }, (_, index) => 100 - index);
+    assert.deepEqual([0, 0.5, 0.95, 1].map((q) => quantile(values, q)), [1, 50, 95, 100]);
+  });
+
+  test("forgets what is older than its window", () => {
+    const meter = new LatencyMeter(1_000);
+    meter.add(0, 500);
+    meter.add(900, 20);
+    assert.equal(meter.quantile(1, 900), 500);
+    assert.equal(meter.quantile(1, 1_500), 20);
+    assert.equal(meter.quantile(1, 5_000), null);
+  });
+});
+
+describe("reception", () => {
+  const report = (inbound, others = []) => {
+    const entries = [{ id: "i", type: "inbound-rtp", kind: "video", codecId: "c", ...inbound }, { id: "c", type: "codec", mimeType: "video/VP8" }, ...others];
+    return new Map(entries.map((entry) => [entry.id, entry]));
+  };
+
+  test("rates are per second, whatever the time between two readings", () => {
+    const reception = new Reception();
+    const first = reception.read(report({ timestamp: 1_000, framesDecoded: 10, bytesReceived: 1_000, packetsReceived: 100, packetsLost: 0 }));
+    assert.deepEqual([first.framesPerSecond, first.bitsPerSecond, first.lossRatio], [null, null, null]);
+    const second = reception.read(report({ timestamp: 1_500, framesDecoded: 25, bytesReceived: 126_000, packetsReceived: 190, packetsLost: 10 }));
+    assert.deepEqual([second.framesPerSecond, second.bitsPerSecond, second.lossRatio, second.codec], [30, 2_000_000, 0.1, "video/VP8"]);
+  });
+
+  test("loss is of the last five seconds, and what was repaired is none", () => {
+    const reception = new Reception();
+    let last;
+    for (let second = 0; second <= 20; second++) {
+      const packetsLost = second < 3 ? second * 10 : 25;
+      last = reception.read(report({ timestamp: second * 1_000, packetsReceived: second * 100, packetsLost }));
+      if (second === 2) assert.equal(last.lossRatio, 20 / 220);
+    }
+    assert.equal(last.lossRatio, 0);
+    assert.equal(reception.read(report({ timestamp: 21_000, packetsReceived: 2_100, packetsLost: 10 })).lossRatio, 0);
+  });
+
+  test("the round trip is that of the pair in use", () => {
+    const pairs = [
+      { id: "a", type: "candidate-pair", nominated: true, currentRoundTripTime: 0.5 },
+      { id: "b", type: "candidate-pair", nominated: true, currentRoundTripTime: 0.002 },
+    ];
+    const chromium = report({ timestamp: 0 }, [...pairs, { id: "t", type: "transport", selectedCandidatePairId: "b" }]);
+    assert.equal(new Reception().read(chromium).roundTripMs, 2);
+    const firefox = report({ timestamp: 0 }, [{ ...pairs[0], selected: false }, { ...pairs[1], selected: true }]);
+    assert.equal(new Reception().read(firefox).roundTripMs, 2);
+    assert.equal(new Reception().read(report({ timestamp: 0 })).roundTripMs, null);
+  });
+
+  test("without a stream there is nothing", () => {
+    assert.equal(new Reception().read(new Map()), null);
+  });
+});
+
+describe("layout", () => {
+  const desktop = { width: 1_416, height: 828, foot: 110 };
+
+  test("few cameras fit the window as large as can be", () => {
+    for (const [count, columns] of [[1, 1], [2, 2], [3, 2], [4, 2], [6, 3]]) {
+      const { columns: chosen, tileWidth } = layOut(count, desktop);
+      assert.equal(chosen, columns, `${count} cameras`);
+      const rows = Math.ceil(count / columns);
+      assert.ok(rows * ((tileWidth * 9) / 16 + desktop.foot) + (rows - 1) * 12 <= desktop.height, `${count} cameras do not fit`);
+    }
+  });
+
+  test("many cameras scroll, and stay readable", () => {
+    assert.deepEqual(layOut(100, desktop), { columns: 4, tileWidth: 345 });
+    assert.deepEqual(layOut(3, { width: 366, height: 784, foot: 110 }), { columns: 1, tileWidth: 366 });
+  });
+
+  test("nothing is ever wider than the window, nor without columns", () => {
+    const next = random(5);
+    for (let round = 0; round < 2_000; round++) {
+      const room = { width: 200 + next() * 3_000, height: next() * 2_000 - 100, foot: next() * 200 };
+      const count = 1 + Math.floor(next() * 256);
+      const { columns, tileWidth } = layOut(count, room);
+      assert.ok(columns >= 1 && columns <= count && tileWidth > 0);
+      assert.ok(columns * tileWidth + (columns - 1) * 12 <= room.width, JSON.stringify({ room, count, columns, tileWidth }));
+      assert.ok(tileWidth >= MIN_TILE || columns === 1, JSON.stringify({ room, count, columns, tileWidth }));
+    }
+  });
+});
+
+describe("figures", () => {
+  test("are short and never a lie about what is unknown", () => {
+    const unknown = [null, undefined, NaN].map((value) => format.bitrate(value) + format.milliseconds(value) + format.percent(value));
+    assert.deepEqual(unknown, ["–––", "–––", "–––"]);
+    assert.deepEqual([format.bitrate(2_512_000), format.bitrate(999_600), format.bitrate(84_400)], ["2.5 Mb/s", "1.0 Mb/s", "84 kb/s"]);
+    assert.deepEqual([format.milliseconds(8.24), format.milliseconds(9.96), format.milliseconds(80.4)], ["8.2 ms", "10 ms", "80 ms"]);
+    assert.deepEqual([format.millisecondsPair(8.2, 11.3), format.millisecondsPair(1, null)], ["8.2/11 ms", "–"]);
+    assert.deepEqual([format.percent(0), format.percent(0.0123), format.percent(0.5)], ["0 %", "1.2 %", "50 %"]);
+    assert.deepEqual([format.roundTrip(0), format.roundTrip(1.4)], ["<1 ms", "1.4 ms"]);
+    assert.deepEqual([format.rate(29.97), format.rate(4.96)], ["30 fps", "5.0 fps"]);
+    assert.deepEqual([format.resolution(640, 272), format.resolution(null, null)], ["640×272", "–"]);
+    assert.deepEqual([format.seconds(7.2), format.seconds(300), format.seconds(7_300)], ["7 s", "5 min", "2 h"]);
+  });
+});

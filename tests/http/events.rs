@@ -1,0 +1,82 @@
+use crate::Session;
+use crate::support::event_stream::EventStream;
+use crate::support::server::{CAMERA, Server, Setup};
+use rustix::process::Signal;
+
+/// Subscribes to these kinds of events and opens the stream.
+fn events(session: &Session, kinds: &str) -> EventStream {
+    let reply = session.http.call("POST", &format!("{}/events", session.path), &[], kinds);
+    assert_eq!(reply.status, 201, "{reply:?}");
+    let location = reply.header("location").expect("a subscription has an address");
+    EventStream::open(&session.http, location, &[])
+}
+
+#[test]
+fn a_subscription_has_an_address_and_names_only_known_events() {
+    let server = Server::ready(CAMERA);
+    let session = Session::new(&server.http);
+    let subscribe = |kinds| server.http.call("POST", &format!("{}/events", session.path), &[], kinds);
+    let reply = subscribe("[\"viewercount\", \"layers\", \"active\"]");
+    assert_eq!(reply.header("location"), Some(&*format!("{}/events/active,viewercount", session.path)));
+    let all = subscribe("");
+    assert_eq!(
+        all.header("location"),
+        Some(&*format!("{}/events/active,inactive,viewercount,reconnect", session.path))
+    );
+    for (kinds, status) in [("[\"layers\"]", 422), ("[]", 422), ("{}", 400), ("nonsense", 400)] {
+        let reply = subscribe(kinds);
+        assert_eq!(reply.status, status, "{kinds}");
+        assert!(!reply.problem().is_empty());
+    }
+    assert_eq!(server.http.call("POST", "/whep/front/0123/events", &[], "").status, 404);
+}
+
+#[test]
+fn active_and_viewercount_are_told_at_once_and_when_they_change() {
+    let server = Server::ready(CAMERA);
+    let session = Session::new(&server.http);
+    let stream = events(&session, "[\"active\", \"viewercount\"]");
+    assert_eq!(stream.until("active"), "{}");
+    assert_eq!(stream.until("viewercount"), "{\"viewercount\":1}");
+    let second = Session::new(&server.http);
+    assert_eq!(stream.until("viewercount"), "{\"viewercount\":2}");
+    assert_eq!(second.delete().status, 200);
+    assert_eq!(stream.until("viewercount"), "{\"viewercount\":1}");
+}
+
+#[test]
+fn the_stream_ends_with_its_session() {
+    let server = Server::ready(CAMERA);
+    let session = Session::new(&server.http);
+    let stream = events(&session, "[\"inactive\"]");
+    assert_eq!(session.delete().status, 200);
+    assert_eq!(stream.next(), None);
+}
+
+#[test]
+fn inactive_is_told_when_the_pictures_cease_and_active_when_they_come_again() {
+    // A camera whose file goes away: it is read to its end, and cannot be opened again.
+    let header = "YUV4MPEG2 W64 H64 F30:1 Ip C420jpeg\n";
+    let frame = format!("FRAME\n{}", "\u{10}".repeat(64 * 64 * 3 / 2));
+    let clip = header.to_owned() + &frame.repeat(30);
+    let camera = "[[camera]]\nname = \"front\"\nfile = \"clip.y4m\"\n";
+    let server = Setup::new(camera).file("clip.y4m", &clip).ready();
+    let session = Session::new(&server.http);
+    let stream = events(&session, "[\"active\", \"inactive\"]");
+    assert_eq!(stream.until("active"), "{}");
+    std::fs::remove_file(server.path("clip.y4m")).unwrap();
+    assert_eq!(stream.until("inactive"), "{}");
+    std::fs::write(server.path("clip.y4m"), &clip).unwrap();
+    assert_eq!(stream.until("active"), "{}");
+}
+
+#[test]
+fn reconnect_is_told_before_the_server_stops() {
+    let mut server = Server::ready(CAMERA);
+    let session = Session::new(&server.http);
+    let stream = events(&session, "[\"reconnect\"]");
+    server.signal(Signal::TERM);
+    assert_eq!(stream.until("reconnect"), "{}");
+    assert_eq!(stream.next(), None);
+    assert!(server.wait().success());
+}

@@ -1,0 +1,49 @@
+//! The I/O around the router: one UDP port, ICE-lite, DTLS, SRTP, and the SDP that sets a viewer's session up.
+//!
+//! ```text
+//! offer ─▶ ViewerOffer ─▶ TransportServer::create_session ─▶ answer          (any thread)
+//!                               │ Directory: pending until the first check
+//! UDP ─▶ Sockets ─▶ Hub ─▶ Session (ICE, DTLS, SRTP) ─▶ router ─▶ Hub ─▶ Sockets ─▶ UDP   (one thread a worker)
+//! encode task ─▶ BurstSender ─────────────────────────────▶ ┘
+//! ```
+//!
+//! **Invariants.** Only a viewer that has proved, by an authentic check, to own the session's credentials is answered
+//! more than an error, and only one that has proved to own the offer's certificate is sent media. No lock is taken on
+//! the packet path. Every datagram that is dropped is counted by its reason.
+//!
+//! What it does not do: gather candidates, ICE over TCP, media from viewers, congestion control.
+
+#![forbid(unsafe_code)]
+
+mod active_workers;
+mod answer;
+mod candidate;
+mod directory;
+mod dtls;
+mod fingerprint;
+#[cfg(fuzzing)]
+pub mod fuzzing;
+mod hub;
+mod ice;
+mod offer;
+mod server;
+mod session;
+mod socket;
+mod srtp;
+mod stats;
+mod upstream;
+mod worker;
+
+pub use candidate::Candidate;
+pub use dtls::{Certificate, DtlsError, MAX_HANDSHAKE_BYTES, MakeCertificateError};
+pub use fingerprint::{Fingerprint, ParseFingerprintError};
+pub use ice::{IceCredentials, Path};
+pub use offer::{MAX_OFFER_BYTES, OfferError, ViewerOffer};
+pub use server::{
+    BurstSender, CreateSessionError, CreatedSession, IceRestart, SessionEvent, SessionState, StartTransportError,
+    TransportConfig, TransportServer,
+};
+pub use session::{CloseCause, Timeouts};
+pub use srtp::{OpenSrtcpError, ProtectionProfile, SrtcpReceiver, SrtpKeyError, SrtpSender, server_keys};
+pub use stats::{DropStats, SessionConsumer, SessionStats, SocketStats, TransportStats, WorkerStats};
+pub use upstream::Upstream;

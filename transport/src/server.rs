@@ -1,0 +1,494 @@
+//! The transport as the rest of lenscast sees it: workers to give producers to, and sessions to make of offers.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use lenscast_media::sync::Mutex;
+use lenscast_media::{Burst, Codec, Ssrc, StageHistograms, WallClock};
+use lenscast_router::{ConsumerId, ConsumerParameters, ProducerId, TransportId};
+use rand::rngs::StdRng;
+use rand::{Rng as _, RngExt};
+use rtc_crypto::RTCCryptoProvider;
+use thiserror::Error;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::active_workers::ActiveWorkers;
+use crate::answer::{LocalDescription, answer};
+use crate::candidate::candidates;
+use crate::directory::Directory;
+use crate::hub::Hub;
+use crate::session::{CloseCause, SessionSetup, Timeouts};
+use crate::socket::Sockets;
+use crate::worker::{Command, ProducedBurst, Worker, WorkerLinks};
+use crate::{
+    Candidate, Certificate, IceCredentials, MakeCertificateError, SessionStats, TransportStats, Upstream, ViewerOffer,
+};
+
+/// How the transport is set up.
+#[derive(Debug, Clone)]
+pub struct TransportConfig {
+    /// Where to listen, at most one address per family; all on one port.
+    pub listen: Vec<SocketAddr>,
+    /// Addresses under which a NAT makes us known.
+    pub public_addresses: Vec<IpAddr>,
+    /// Threads that forward, 1 to [`TransportConfig::MAX_WORKERS`].
+    pub workers: usize,
+    /// Sessions at once, connected or not.
+    pub max_sessions: usize,
+    /// How long viewers may be silent.
+    pub timeouts: Timeouts,
+}
+
+impl TransportConfig {
+    /// The most workers there can be.
+    pub const MAX_WORKERS: usize = ActiveWorkers::MAX;
+}
+
+/// Why the transport could not start.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StartTransportError {
+    /// An address could not be bound.
+    #[error("cannot listen on UDP {address}: {error}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// No number of workers that can be had.
+    #[error("workers is {0}, must be 1 to {max}", max = TransportConfig::MAX_WORKERS)]
+    Workers(usize),
+    /// No address to listen on.
+    #[error("no UDP address to listen on")]
+    NoAddress,
+    /// No certificate.
+    #[error(transparent)]
+    Certificate(#[from] MakeCertificateError),
+    /// No cryptography.
+    #[error("no cryptography: {0}")]
+    Crypto(String),
+    /// A worker's thread could not be started.
+    #[error("cannot start a router thread: {0}")]
+    Thread(io::Error),
+}
+
+/// Why a session could not be made of an offer.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum CreateSessionError {
+    /// The viewer cannot decode what the camera sends.
+    #[error("the camera sends {codec}, the offer has only {offered}")]
+    Codec {
+        /// What the camera sends.
+        codec: Codec,
+        /// What the viewer offers, of what we know.
+        offered: String,
+    },
+    /// There are as many sessions as are allowed.
+    #[error("all {0} sessions are in use")]
+    Full(usize),
+    /// The system does not tell our addresses.
+    #[error("cannot list this host's addresses: {0}")]
+    Addresses(io::Error),
+}
+
+/// A session whose viewer is on its way.
+#[derive(Debug, Clone)]
+pub struct CreatedSession {
+    /// Which.
+    pub id: TransportId,
+    /// The SDP answer for the viewer.
+    pub answer: String,
+}
+
+/// Our side of an ICE restart.
+#[derive(Debug, Clone)]
+pub struct IceRestart {
+    /// The credentials that the viewer is to use from now on.
+    pub credentials: IceCredentials,
+    /// Where we can be reached.
+    pub candidates: Vec<Candidate>,
+}
+
+/// What happened to a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionEvent {
+    /// To which.
+    pub id: TransportId,
+    /// What.
+    pub state: SessionState,
+}
+
+/// The stations of a session after its creation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SessionState {
+    /// Its viewer is connected.
+    Connected,
+    /// It ended. Nothing follows.
+    Closed(CloseCause),
+}
+
+/// Gives a producer's bursts to the workers that have viewers for them.
+#[derive(Clone)]
+pub struct BurstSender {
+    producer: ProducerId,
+    workers: Arc<[mpsc::Sender<ProducedBurst>]>,
+    active: Arc<ActiveWorkers>,
+}
+
+impl BurstSender {
+    /// Hands a burst on without waiting. Returns how many workers had no room for it: their viewers will need a key
+    /// frame, and will ask for it.
+    #[must_use]
+    pub fn send(&self, burst: &Arc<Burst>) -> usize {
+        let refused = self
+            .active
+            .iter()
+            .filter(|&worker| self.workers[worker].try_send((self.producer, Arc::clone(burst))).is_err());
+        refused.count()
+    }
+}
+
+impl fmt::Debug for BurstSender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BurstSender").field("producer", &self.producer).finish_non_exhaustive()
+    }
+}
+
+/// Frames that may wait for a worker: half a second of four cameras.
+const BURST_QUEUE: usize = 64;
+const COMMAND_QUEUE: usize = 1_024;
+
+/// The running transport. Stops when it is dropped, but says goodbye only in [`TransportServer::shutdown`].
+pub struct TransportServer {
+    config: TransportConfig,
+    addresses: Vec<SocketAddr>,
+    certificate: Certificate,
+    directory: Arc<Directory>,
+    wall: WallClock,
+    commands: Vec<mpsc::Sender<Command>>,
+    bursts: Arc<[mpsc::Sender<ProducedBurst>]>,
+    events: mpsc::UnboundedSender<SessionEvent>,
+    next_id: AtomicU64,
+    random: Mutex<StdRng>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl TransportServer {
+    /// Binds the sockets and starts the workers. What happens to sessions is told through the receiver: at most two
+    /// events for each, so it need not be bounded.
+    ///
+    /// # Errors
+    ///
+    /// If an address is taken, or the system has no room for threads.
+    pub fn start(
+        config: TransportConfig,
+        wall: WallClock,
+        random: StdRng,
+    ) -> Result<(Self, mpsc::UnboundedReceiver<SessionEvent>), StartTransportError> {
+        if !(1..=TransportConfig::MAX_WORKERS).contains(&config.workers) {
+            return Err(StartTransportError::Workers(config.workers));
+        }
+        let crypto = crypto()?;
+        let certificate = Certificate::generate(&*crypto)?;
+        let sockets = bind_all(&config.listen, config.workers)?;
+        let addresses = addresses_of(sockets.first().ok_or(StartTransportError::NoAddress)?);
+        if addresses.is_empty() {
+            return Err(StartTransportError::NoAddress);
+        }
+        let directory = Arc::new(Directory::new());
+        let (events, event_receiver) = mpsc::unbounded_channel();
+        let (commands, command_receivers): (Vec<_>, Vec<_>) =
+            (0..config.workers).map(|_| mpsc::channel(COMMAND_QUEUE)).unzip();
+        let (bursts, burst_receivers): (Vec<_>, Vec<_>) =
+            (0..config.workers).map(|_| mpsc::channel(BURST_QUEUE)).unzip();
+
+        let mut threads = Vec::new();
+        let receivers = command_receivers.into_iter().zip(burst_receivers);
+        for (index, (sockets, (commands_in, bursts_in))) in sockets.into_iter().zip(receivers).enumerate() {
+            let hub = Hub::new(index, wall, Arc::clone(&directory), certificate.clone(), Arc::clone(&crypto));
+            let links = WorkerLinks {
+                bursts: bursts_in,
+                commands: commands_in,
+                peers: commands.clone(),
+                events: events.clone(),
+            };
+            let directory = Arc::clone(&directory);
+            let (started, ready) = std::sync::mpsc::channel();
+            let thread = std::thread::Builder::new()
+                .name(format!("router-{index}"))
+                .spawn(move || run_worker(index, hub, sockets, links, &directory, &started))
+                .map_err(StartTransportError::Thread)?;
+            let gone = || io::Error::other("it ended at once");
+            ready.recv().unwrap_or_else(|_| Err(gone())).map_err(StartTransportError::Thread)?;
+            threads.push(thread);
+        }
+        let server = Self {
+            config,
+            addresses,
+            certificate,
+            directory,
+            wall,
+            commands,
+            bursts: bursts.into(),
+            events,
+            next_id: AtomicU64::new(1),
+            random: Mutex::new(random),
+            threads: Mutex::new(threads),
+        };
+        Ok((server, event_receiver))
+    }
+
+    /// The addresses it listens on.
+    #[must_use]
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// What ties its reports to the wall clock.
+    #[must_use]
+    pub const fn wall_clock(&self) -> WallClock {
+        self.wall
+    }
+
+    /// True until the session has ended.
+    #[must_use]
+    pub fn has_session(&self, id: TransportId) -> bool {
+        self.directory.contains(id)
+    }
+
+    /// Sessions that have not ended.
+    #[must_use]
+    pub fn session_count(&self) -> usize {
+        self.directory.len()
+    }
+
+    /// Makes a stream known to all workers. What it sends goes through the returned sender.
+    pub async fn add_producer(
+        &self,
+        producer: ProducerId,
+        upstream: Arc<dyn Upstream>,
+        stages: Arc<StageHistograms>,
+    ) -> BurstSender {
+        let active = Arc::new(ActiveWorkers::default());
+        for worker in &self.commands {
+            let command =
+                Command::AddProducer(producer, Arc::clone(&upstream), Arc::clone(&stages), Arc::clone(&active));
+            // A worker that is gone needs no producer.
+            let _ = worker.send(command).await;
+        }
+        BurstSender { producer, workers: Arc::clone(&self.bursts), active }
+    }
+
+    /// Ends a stream and every session that shows it.
+    pub async fn remove_producer(&self, producer: ProducerId) {
+        for id in self.directory.remove_pending(|setup| setup.producer == producer) {
+            self.announce_closed(id, CloseCause::ProducerClosed);
+        }
+        for worker in &self.commands {
+            ask(worker, |done| Command::RemoveProducer(producer, done)).await;
+        }
+    }
+
+    /// Answers a viewer's offer with one producer's stream, which is in `codec`. `stream` names it in the viewer's
+    /// statistics; `loopback` says that the viewer is on this machine.
+    ///
+    /// # Errors
+    ///
+    /// If the viewer cannot decode the stream, or no more sessions are allowed.
+    pub fn create_session(
+        &self,
+        offer: &ViewerOffer,
+        producer: ProducerId,
+        codec: Codec,
+        stream: &str,
+        loopback: bool,
+    ) -> Result<CreatedSession, CreateSessionError> {
+        let candidates = self.candidates(loopback).map_err(CreateSessionError::Addresses)?;
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let mut random = self.random.lock();
+        let credentials = IceCredentials::random(&mut *random);
+        let ssrc = Ssrc(random.next_u32());
+        let rtx_ssrc = Ssrc(ssrc.0.wrapping_add(1 + random.next_u32() / 2));
+        let cname = format!("{:016x}", random.next_u64());
+        let local = LocalDescription {
+            session: random.next_u64() >> 1,
+            credentials: &credentials,
+            fingerprint: self.certificate.fingerprint(),
+            candidates: &candidates,
+            stream,
+            cname: &cname,
+            ssrc,
+            rtx_ssrc,
+        };
+        let (agreement, answer) = answer(offer, codec, &local).ok_or_else(|| CreateSessionError::Codec {
+            codec,
+            offered: offer.codecs().map(Codec::encoding_name).collect::<Vec<_>>().join(", "),
+        })?;
+        let consumer = ConsumerParameters {
+            id: ConsumerId(id),
+            transport: TransportId(id),
+            ssrc,
+            payload_type: agreement.payload_type,
+            rtx: agreement.rtx,
+            extensions: agreement.extensions,
+            cname,
+            initial_sequence: random.random_range(0..1 << 15),
+            initial_rtx_sequence: random.random_range(0..1 << 15),
+            timestamp_offset: random.next_u32(),
+        };
+        drop(random);
+        let setup = SessionSetup {
+            id: TransportId(id),
+            credentials,
+            remote_fingerprint: offer.fingerprint.clone(),
+            producer,
+            consumer,
+            created: Instant::now(),
+            timeouts: self.config.timeouts,
+        };
+        if !self.directory.announce(setup, self.config.max_sessions) {
+            return Err(CreateSessionError::Full(self.config.max_sessions));
+        }
+        Ok(CreatedSession { id: TransportId(id), answer })
+    }
+
+    /// Offers a session new ICE credentials; the old ones work until its viewer uses the new. `None` if the session has
+    /// ended.
+    ///
+    /// # Errors
+    ///
+    /// If the system does not tell our addresses.
+    pub async fn restart_ice(&self, id: TransportId, loopback: bool) -> io::Result<Option<IceRestart>> {
+        let candidates = self.candidates(loopback)?;
+        let credentials = IceCredentials::random(&mut *self.random.lock());
+        self.directory.add_ufrag(id, &credentials.ufrag);
+        // Before the first check there is nothing to keep: the new credentials simply replace the old.
+        let replaced = self.directory.with_pending(id, |setup| setup.credentials = credentials.clone());
+        if replaced.is_none() {
+            let Some(worker) = self.directory.worker_of(id) else { return Ok(None) };
+            let fresh = credentials.clone();
+            if ask(&self.commands[worker], |done| Command::RestartIce(id, fresh, done)).await != Some(true) {
+                return Ok(None);
+            }
+        }
+        Ok(Some(IceRestart { credentials, candidates }))
+    }
+
+    /// Ends a session. False if it had ended already.
+    pub async fn close_session(&self, id: TransportId) -> bool {
+        if !self.directory.remove_pending(|setup| setup.id == id).is_empty() {
+            self.announce_closed(id, CloseCause::Requested);
+            return true;
+        }
+        let Some(worker) = self.directory.worker_of(id) else { return false };
+        ask(&self.commands[worker], |done| Command::CloseSession(id, done)).await.is_some()
+    }
+
+    /// Reads all counters.
+    pub async fn stats(&self) -> TransportStats {
+        let mut stats = TransportStats { pending_sessions: self.directory.pending(), ..TransportStats::default() };
+        for worker in &self.commands {
+            if let Some((worker, sessions)) = ask(worker, Command::Stats).await {
+                stats.workers.push(worker);
+                stats.sessions.extend(sessions);
+            }
+        }
+        stats.sessions.sort_by_key(|session| session.id);
+        stats
+    }
+
+    /// Reads one session's counters. `None` if it has ended, or its viewer has not been heard of.
+    pub async fn session_stats(&self, id: TransportId) -> Option<SessionStats> {
+        let worker = self.directory.worker_of(id)?;
+        ask(&self.commands[worker], |reply| Command::SessionStats(id, reply)).await?
+    }
+
+    /// Says goodbye to every viewer and stops the workers.
+    pub async fn shutdown(&self) {
+        for id in self.directory.remove_pending(|_| true) {
+            self.announce_closed(id, CloseCause::Shutdown);
+        }
+        for worker in &self.commands {
+            ask(worker, Command::Shutdown).await;
+        }
+        let threads = std::mem::take(&mut *self.threads.lock());
+        for thread in threads {
+            // Each has answered, so it is past its loop.
+            if thread.join().is_err() {
+                tracing::error!("a router thread panicked");
+            }
+        }
+    }
+
+    fn candidates(&self, loopback: bool) -> io::Result<Vec<Candidate>> {
+        candidates(&self.addresses, &self.config.public_addresses, loopback)
+    }
+
+    fn announce_closed(&self, id: TransportId, cause: CloseCause) {
+        let _ = self.events.send(SessionEvent { id, state: SessionState::Closed(cause) });
+    }
+}
+
+fn crypto() -> Result<Arc<dyn RTCCryptoProvider>, StartTransportError> {
+    rtc_crypto::default_provider().map_err(|error| StartTransportError::Crypto(error.to_string()))
+}
+
+fn bind_all(listen: &[SocketAddr], workers: usize) -> Result<Vec<Vec<std::net::UdpSocket>>, StartTransportError> {
+    let bind = |addresses: &[SocketAddr], shared| {
+        Sockets::bind(addresses, shared).map_err(|(address, error)| StartTransportError::Bind { address, error })
+    };
+    if workers == 1 {
+        return Ok(vec![bind(listen, false)?]);
+    }
+    // Sharing a port would not notice another process that shares it too: find out first whether it is free.
+    let alone = bind(listen, false)?;
+    let addresses = addresses_of(&alone);
+    drop(alone);
+    (0..workers).map(|_| bind(&addresses, true)).collect()
+}
+
+fn addresses_of(sockets: &[std::net::UdpSocket]) -> Vec<SocketAddr> {
+    sockets.iter().filter_map(|socket| socket.local_addr().ok()).collect()
+}
+
+fn run_worker(
+    index: usize,
+    hub: Hub,
+    sockets: Vec<std::net::UdpSocket>,
+    links: WorkerLinks,
+    directory: &Directory,
+    started: &std::sync::mpsc::Sender<io::Result<()>>,
+) {
+    let events = links.events.clone();
+    let expire_pending = |now| {
+        for id in directory.expire(now) {
+            let _ = events.send(SessionEvent { id, state: SessionState::Closed(CloseCause::ConnectTimeout) });
+        }
+    };
+    // Whoever starts us waits for exactly one word.
+    let run = |runtime: tokio::runtime::Runtime| {
+        runtime.block_on(async {
+            let sockets = Sockets::new(sockets)?;
+            let _ = started.send(Ok(()));
+            Worker::new(index, hub, sockets, links).run(expire_pending).await;
+            Ok(())
+        })
+    };
+    if let Err(error) = tokio::runtime::Builder::new_current_thread().enable_all().build().and_then(run) {
+        let _ = started.send(Err(error));
+    }
+}
+
+/// Sends a worker a question and waits for its answer; `None` if it is gone.
+async fn ask<T>(worker: &mpsc::Sender<Command>, question: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
+    let (reply, answer) = oneshot::channel();
+    worker.send(question(reply)).await.ok()?;
+    answer.await.ok()
+}

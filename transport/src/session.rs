@@ -1,0 +1,257 @@
+use std::collections::VecDeque;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use lenscast_router::{ConsumerParameters, PacketLayout, ProducerId, TransportId};
+use rtc_crypto::RTCCryptoProvider;
+
+use crate::dtls::{Dtls, DtlsEvent};
+use crate::ice::{BindingRequest, IceLite, StunError};
+use crate::srtp::{self, SrtcpReceiver, SrtpSender};
+use crate::{Certificate, DtlsError, Fingerprint, IceCredentials, OpenSrtcpError, Path, ProtectionProfile};
+
+/// What it takes to serve a viewer, agreed on by offer and answer.
+pub(crate) struct SessionSetup {
+    pub(crate) id: TransportId,
+    pub(crate) credentials: IceCredentials,
+    pub(crate) remote_fingerprint: Fingerprint,
+    pub(crate) producer: ProducerId,
+    pub(crate) consumer: ConsumerParameters,
+    pub(crate) created: Instant,
+    pub(crate) timeouts: Timeouts,
+}
+
+/// How long a viewer may be silent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// From the answer to the end of the DTLS handshake.
+    pub connect: Duration,
+    /// From one authentic connectivity check to the next: a viewer that stops sending them has withdrawn its consent
+    /// (RFC 7675 §5.1, 30 s).
+    pub consent: Duration,
+}
+
+/// Why a session ended. Every session ends exactly once, with exactly one cause.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CloseCause {
+    /// Whoever set it up asked for it.
+    Requested,
+    /// The viewer said goodbye.
+    PeerClosed,
+    /// The viewer stopped sending connectivity checks.
+    ConsentExpired,
+    /// The viewer never connected.
+    ConnectTimeout,
+    /// The handshake failed.
+    Dtls(DtlsError),
+    /// The camera is gone.
+    ProducerClosed,
+    /// The server stops.
+    Shutdown,
+}
+
+impl CloseCause {
+    /// A word for it, for logs and metrics.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Requested => "requested",
+            Self::PeerClosed => "peer_closed",
+            Self::ConsentExpired => "consent_expired",
+            Self::ConnectTimeout => "connect_timeout",
+            Self::Dtls(_) => "dtls_failed",
+            Self::ProducerClosed => "producer_closed",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
+impl fmt::Display for CloseCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dtls(error) => error.fmt(f),
+            other => f.write_str(other.name()),
+        }
+    }
+}
+
+/// One viewer's connection without its socket: ICE-lite, DTLS, SRTP.
+pub(crate) struct Session {
+    ice: IceLite,
+    dtls: Dtls,
+    crypto: Arc<dyn RTCCryptoProvider>,
+    srtp: Option<(SrtpSender, SrtcpReceiver)>,
+    profile: Option<ProtectionProfile>,
+    /// Where the last DTLS datagram came from: flights go back there, and media too until ICE has nominated a path.
+    dtls_path: Option<Path>,
+    transmits: VecDeque<(Path, Vec<u8>)>,
+    created: Instant,
+    connected: Option<Instant>,
+    timeouts: Timeouts,
+    /// Addresses that authentic checks came from, oldest first.
+    addresses: VecDeque<SocketAddr>,
+}
+
+/// What a datagram or the passing of time led to.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum SessionEvent {
+    Connected,
+    Closed(CloseCause),
+}
+
+/// A browser has one per network interface and family, and a few more after it moved.
+const MAX_ADDRESSES: usize = 16;
+
+impl Session {
+    pub(crate) fn new(
+        setup: &SessionSetup,
+        certificate: &Certificate,
+        crypto: Arc<dyn RTCCryptoProvider>,
+    ) -> Result<Self, DtlsError> {
+        Ok(Self {
+            ice: IceLite::new(setup.credentials.clone()),
+            dtls: Dtls::server(certificate, setup.remote_fingerprint.clone(), Arc::clone(&crypto))?,
+            crypto,
+            srtp: None,
+            profile: None,
+            dtls_path: None,
+            transmits: VecDeque::new(),
+            created: setup.created,
+            connected: None,
+            timeouts: setup.timeouts,
+            addresses: VecDeque::new(),
+        })
+    }
+
+    /// Where media goes.
+    pub(crate) fn path(&self) -> Option<Path> {
+        self.ice.path().or(self.dtls_path)
+    }
+
+    pub(crate) const fn connected(&self) -> Option<Instant> {
+        self.connected
+    }
+
+    pub(crate) const fn created(&self) -> Instant {
+        self.created
+    }
+
+    pub(crate) const fn profile(&self) -> Option<ProtectionProfile> {
+        self.profile
+    }
+
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        self.addresses.iter().copied()
+    }
+
+    pub(crate) fn ufrags(&self) -> impl Iterator<Item = &str> {
+        self.ice.ufrags()
+    }
+
+    /// A connectivity check that names one of our user fragments. Returns the address that is forgotten for a new one,
+    /// if the viewer uses too many.
+    pub(crate) fn handle_check(
+        &mut self,
+        now: Instant,
+        request: BindingRequest,
+        path: Path,
+    ) -> Result<Option<SocketAddr>, StunError> {
+        let checked = self.ice.handle_request(now, request, path, &*self.crypto)?;
+        self.transmits.push_back((path, checked.response));
+        if !checked.accepted || self.addresses.contains(&path.remote) {
+            return Ok(None);
+        }
+        self.addresses.push_back(path.remote);
+        Ok(if self.addresses.len() > MAX_ADDRESSES { self.addresses.pop_front() } else { None })
+    }
+
+    pub(crate) fn handle_dtls(&mut self, now: Instant, datagram: &[u8], path: Path) -> Option<SessionEvent> {
+        self.dtls_path = Some(path);
+        let result = self.dtls.handle_datagram(now, datagram);
+        self.collect_dtls();
+        match result {
+            Ok(None) => None,
+            Ok(Some(DtlsEvent::Closed)) => Some(SessionEvent::Closed(CloseCause::PeerClosed)),
+            Ok(Some(DtlsEvent::Connected { profile, keying_material })) => {
+                let keys = srtp::server_keys(profile, &keying_material);
+                self.srtp = Some(keys.expect("the exporter was asked for what the profile needs"));
+                self.profile = Some(profile);
+                self.connected = Some(now);
+                Some(SessionEvent::Connected)
+            }
+            Err(error) => Some(SessionEvent::Closed(CloseCause::Dtls(error))),
+        }
+    }
+
+    /// Decrypts in place. `None` before the handshake is done.
+    pub(crate) fn open_rtcp<'a>(&mut self, packet: &'a mut [u8]) -> Option<Result<&'a [u8], OpenSrtcpError>> {
+        let (_, receiver) = self.srtp.as_mut()?;
+        Some(receiver.open(packet))
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Instant) -> Option<SessionEvent> {
+        if let Err(error) = self.dtls.handle_timeout(now) {
+            return Some(SessionEvent::Closed(CloseCause::Dtls(error)));
+        }
+        self.collect_dtls();
+        let (deadline, cause) = self.silence();
+        (now >= deadline).then_some(SessionEvent::Closed(cause))
+    }
+
+    /// Offers the viewer a restart of ICE; see [`IceLite::restart`].
+    pub(crate) fn restart_ice(&mut self, fresh: IceCredentials) {
+        self.ice.restart(fresh);
+    }
+
+    pub(crate) fn close(&mut self, now: Instant) {
+        self.dtls.close(now);
+        self.collect_dtls();
+    }
+
+    /// Appends the tag to the RTP packet that `buffer` holds from `start`. False before the handshake is done.
+    pub(crate) fn seal_rtp(&self, buffer: &mut Vec<u8>, start: usize, layout: &PacketLayout) -> bool {
+        let Some((sender, _)) = &self.srtp else { return false };
+        sender.seal_rtp(buffer, start, layout);
+        true
+    }
+
+    /// Protects the compound RTCP packet that `buffer` holds. False before the handshake is done.
+    pub(crate) fn seal_rtcp(&mut self, buffer: &mut Vec<u8>) -> bool {
+        let Some((sender, _)) = &mut self.srtp else { return false };
+        sender.seal_rtcp(buffer);
+        true
+    }
+
+    pub(crate) fn poll_transmit(&mut self) -> Option<(Path, Vec<u8>)> {
+        self.transmits.pop_front()
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Instant {
+        let (deadline, _) = self.silence();
+        self.dtls.poll_timeout().map_or(deadline, |due| due.min(deadline))
+    }
+
+    /// When the viewer will have been silent for too long, and what that means.
+    fn silence(&self) -> (Instant, CloseCause) {
+        match self.connected {
+            Some(connected) => {
+                let last = self.ice.last_consent().map_or(connected, |consent| consent.max(connected));
+                (last + self.timeouts.consent, CloseCause::ConsentExpired)
+            }
+            None => (self.created + self.timeouts.connect, CloseCause::ConnectTimeout),
+        }
+    }
+
+    fn collect_dtls(&mut self) {
+        let path = self.dtls_path.or(self.ice.path());
+        while let Some(datagram) = self.dtls.poll_transmit() {
+            if let Some(path) = path {
+                self.transmits.push_back((path, datagram.to_vec()));
+            }
+        }
+    }
+}

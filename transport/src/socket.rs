@@ -1,0 +1,297 @@
+//! The UDP sockets of one worker: bursts leave in as few system calls as the kernel allows.
+
+use std::io::{self, IoSliceMut};
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::time::Duration;
+
+use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSocketState};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::Interest;
+use tokio::net::UdpSocket;
+
+use crate::{Path, SocketStats};
+
+/// The sockets that share a worker's port: one per address it listens on.
+pub(crate) struct Sockets {
+    sockets: Vec<BoundSocket>,
+    stats: SocketStats,
+}
+
+struct BoundSocket {
+    socket: UdpSocket,
+    state: UdpSocketState,
+    address: SocketAddr,
+}
+
+/// A key frame for a thousand viewers is a megabyte and more. The kernel caps this at `net.core.wmem_max`.
+const BUFFER_BYTES: usize = 4 * 1024 * 1024;
+
+/// The longest a burst waits for room in the send buffer. Everything behind it waits too, so it is short: what cannot be
+/// sent is dropped, counted, and asked for again by its viewer.
+const MAX_SEND_WAIT: Duration = Duration::from_millis(5);
+
+/// What one GSO call takes at most: the payload of the largest IPv4 datagram, and the kernel's `UDP_MAX_SEGMENTS` of old.
+const MAX_GSO_BYTES: usize = 65_507;
+const MAX_GSO_SEGMENTS: usize = 64;
+
+impl Sockets {
+    /// Binds `addresses`; `shared` lets other workers' sockets bind the same ones.
+    pub(crate) fn bind(
+        addresses: &[SocketAddr],
+        shared: bool,
+    ) -> Result<Vec<std::net::UdpSocket>, (SocketAddr, io::Error)> {
+        let mut sockets: Vec<std::net::UdpSocket> = Vec::new();
+        for &address in addresses {
+            // With port 0 the first socket picks one, and the others follow it.
+            let port = sockets.first().and_then(|socket| socket.local_addr().ok()).map(|bound| bound.port());
+            let address = match port {
+                Some(port) if address.port() == 0 => SocketAddr::new(address.ip(), port),
+                _ => address,
+            };
+            sockets.push(bind(address, shared).map_err(|error| (address, error))?);
+        }
+        Ok(sockets)
+    }
+
+    /// Takes bound sockets into the running runtime.
+    pub(crate) fn new(sockets: Vec<std::net::UdpSocket>) -> io::Result<Self> {
+        let sockets = sockets.into_iter().map(|socket| {
+            let state = UdpSocketState::new((&socket).into())?;
+            Ok(BoundSocket { address: socket.local_addr()?, state, socket: UdpSocket::from_std(socket)? })
+        });
+        Ok(Self { sockets: sockets.collect::<io::Result<_>>()?, stats: SocketStats::default() })
+    }
+
+    pub(crate) fn stats(&self) -> SocketStats {
+        let max_segments = self.sockets.iter().map(|bound| bound.state.max_gso_segments() as u64).min().unwrap_or(1);
+        SocketStats { max_segments, ..self.stats }
+    }
+
+    /// Waits until one of the sockets has something, and says which.
+    pub(crate) async fn readable(&self) -> usize {
+        std::future::poll_fn(|context| {
+            for (index, bound) in self.sockets.iter().enumerate() {
+                if bound.socket.poll_recv_ready(context).is_ready() {
+                    return std::task::Poll::Ready(index);
+                }
+            }
+            std::task::Poll::Pending
+        })
+        .await
+    }
+
+    /// Receives what is there, in one system call, and hands each datagram to `handle`. False once there is no more.
+    pub(crate) fn receive(
+        &mut self,
+        index: usize,
+        buffers: &mut ReceiveBuffers,
+        mut handle: impl FnMut(&mut Self, Path, &mut [u8]),
+    ) -> io::Result<bool> {
+        let mut metas = [RecvMeta::default(); BATCH_SIZE];
+        let bound = &self.sockets[index];
+        let received = bound.socket.try_io(Interest::READABLE, || {
+            let mut slices = buffers.slices();
+            bound.state.recv((&bound.socket).into(), &mut slices, &mut metas)
+        });
+        let messages = match received {
+            Ok(messages) => messages,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+            // ICMP errors of earlier sends surface here; they say nothing about this receive.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return Ok(true),
+            Err(error) => return Err(error),
+        };
+        for (meta, buffer) in metas[..messages].iter().zip(&mut buffers.buffers) {
+            let path = Path { remote: meta.addr, local: meta.dst_ip };
+            // An empty datagram has a stride of 0.
+            for datagram in buffer[..meta.len].chunks_mut(meta.stride.max(1)) {
+                self.stats.received += 1;
+                handle(self, path, datagram);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Sends one datagram.
+    pub(crate) fn send(&mut self, path: Path, datagram: &[u8]) {
+        self.send_run(path, datagram, datagram.len(), 1);
+    }
+
+    /// Sends the packets that stand one behind the other in `buffer`, packet *i* ending at `ends[i]`.
+    pub(crate) fn send_packets(&mut self, path: Path, buffer: &[u8], ends: &[usize]) {
+        let Some(max_segments) = self.socket_for(path).map(|bound| bound.state.max_gso_segments()) else {
+            self.stats.send_errors += ends.len() as u64;
+            return;
+        };
+        for run in runs(ends, max_segments.min(MAX_GSO_SEGMENTS)) {
+            self.send_run(path, &buffer[run.bytes], run.segment, run.packets);
+        }
+    }
+
+    fn send_run(&mut self, path: Path, contents: &[u8], segment: usize, packets: usize) {
+        let Some(bound) = self.socket_for(path) else {
+            self.stats.send_errors += packets as u64;
+            return;
+        };
+        let transmit = Transmit {
+            destination: path.remote,
+            ecn: None,
+            contents,
+            segment_size: (packets > 1).then_some(segment),
+            src_ip: path.local,
+        };
+        match bound.send(&transmit) {
+            Ok(()) => {
+                self.stats.sent += packets as u64;
+                self.stats.send_calls += 1;
+            }
+            // `quinn-udp` stops offering segmentation after such an error: this run goes out packet by packet.
+            Err(_) if packets > 1 && bound.state.max_gso_segments() == 1 => {
+                for packet in contents.chunks(segment) {
+                    self.send_run(path, packet, packet.len(), 1);
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.stats.send_would_block += packets as u64,
+            Err(error) => {
+                tracing::debug!(remote = %path.remote, %error, packets, "cannot send");
+                self.stats.send_errors += packets as u64;
+            }
+        }
+    }
+
+    fn socket_for(&self, path: Path) -> Option<&BoundSocket> {
+        let fits = |bound: &&BoundSocket| {
+            let same_family = bound.address.is_ipv4() == path.remote.is_ipv4();
+            let ip = bound.address.ip();
+            same_family && (ip.is_unspecified() || path.local.is_none_or(|local| local == ip))
+        };
+        self.sockets.iter().find(fits)
+    }
+}
+
+impl BoundSocket {
+    fn send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        let attempt = || self.state.try_send((&self.socket).into(), transmit);
+        match attempt() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                let mut descriptors = [PollFd::new(&self.socket, PollFlags::OUT)];
+                let limit = Timespec { tv_sec: 0, tv_nsec: MAX_SEND_WAIT.as_nanos() as i64 };
+                // Interrupted or timed out: the attempt tells.
+                let _ = rustix::event::poll(&mut descriptors, Some(&limit));
+                attempt()
+            }
+            result => result,
+        }
+    }
+}
+
+/// Room for a batch of received datagrams, each possibly many that the kernel joined (GRO).
+pub(crate) struct ReceiveBuffers {
+    buffers: Vec<Vec<u8>>,
+}
+
+impl ReceiveBuffers {
+    pub(crate) fn new() -> Self {
+        Self { buffers: vec![vec![0; 65_536]; BATCH_SIZE] }
+    }
+
+    fn slices(&mut self) -> [IoSliceMut<'_>; BATCH_SIZE] {
+        let mut buffers = self.buffers.iter_mut();
+        std::array::from_fn(|_| IoSliceMut::new(buffers.next().expect("there are BATCH_SIZE buffers")))
+    }
+}
+
+fn bind(address: SocketAddr, shared: bool) -> io::Result<std::net::UdpSocket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    if address.is_ipv6() {
+        // IPv4 has a socket of its own: mapped addresses would only have to be told apart again.
+        socket.set_only_v6(true)?;
+    }
+    if shared {
+        socket.set_reuse_port(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.set_send_buffer_size(BUFFER_BYTES)?;
+    socket.set_recv_buffer_size(BUFFER_BYTES)?;
+    socket.bind(&address.into())?;
+    Ok(socket.into())
+}
+
+/// Packets that one call can send: all of one size, but for a shorter last one.
+#[derive(Debug, PartialEq, Eq)]
+struct Run {
+    bytes: Range<usize>,
+    segment: usize,
+    packets: usize,
+}
+
+fn runs(ends: &[usize], max_segments: usize) -> impl Iterator<Item = Run> {
+    let mut next = 0;
+    std::iter::from_fn(move || {
+        let start = if next == 0 { 0 } else { ends[next - 1] };
+        let segment = ends.get(next)? - start;
+        let mut packets = 1;
+        while let Some(end) = ends.get(next + packets) {
+            let previous = ends[next + packets - 1];
+            let full = previous - start == packets * segment;
+            if !full || end - previous > segment || packets == max_segments || end - start > MAX_GSO_BYTES {
+                break;
+            }
+            packets += 1;
+        }
+        next += packets;
+        Some(Run { bytes: start..ends[next - 1], segment, packets })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn ends(sizes: &[usize]) -> Vec<usize> {
+        sizes
+            .iter()
+            .scan(0, |end, size| {
+                *end += size;
+                Some(*end)
+            })
+            .collect()
+    }
+
+    fn packets_of(sizes: &[usize], max_segments: usize) -> Vec<usize> {
+        runs(&ends(sizes), max_segments).map(|run| run.packets).collect()
+    }
+
+    #[test]
+    fn equal_packets_and_a_shorter_last_one_are_one_run() {
+        assert_eq!(packets_of(&[100; 7], 64), [7]);
+        assert_eq!(packets_of(&[100, 100, 40], 64), [3]);
+        assert_eq!(packets_of(&[40, 100, 100], 64), [1, 2]);
+        assert_eq!(packets_of(&[100, 40, 100], 64), [2, 1]);
+        assert_eq!(packets_of(&[100; 7], 1), [1; 7]);
+        assert_eq!(packets_of(&[1_200; 100], 64), [54, 46], "65,507 bytes at most");
+        assert_eq!(packets_of(&[], 64), Vec::<usize>::new());
+    }
+
+    proptest! {
+        #[test]
+        fn runs_cover_every_packet_within_the_kernels_limits(
+            sizes in prop::collection::vec(prop_oneof![1_usize..1_500, Just(1_200)], 0..200), max in 1_usize..64
+        ) {
+            let ends = ends(&sizes);
+            let mut covered = 0;
+            for run in runs(&ends, max) {
+                let of_run = &sizes[covered..covered + run.packets];
+                prop_assert!(run.packets <= max && run.bytes.len() <= MAX_GSO_BYTES);
+                prop_assert!(of_run[..run.packets - 1].iter().all(|&size| size == run.segment));
+                prop_assert!(of_run[run.packets - 1] <= run.segment);
+                prop_assert_eq!(run.bytes.len(), of_run.iter().sum::<usize>());
+                covered += run.packets;
+            }
+            prop_assert_eq!(covered, sizes.len());
+        }
+    }
+}

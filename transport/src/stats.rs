@@ -1,0 +1,119 @@
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use lenscast_router::{ConsumerId, ConsumerStats, ProducerId, ProducerStats, TransportId};
+
+use crate::ProtectionProfile;
+
+/// A reading of everything that the workers count.
+#[derive(Debug, Clone, Default)]
+pub struct TransportStats {
+    /// Each worker's counters.
+    pub workers: Vec<WorkerStats>,
+    /// Every session that a worker has, in the order of their identifiers.
+    pub sessions: Vec<SessionStats>,
+    /// Sessions whose viewer has not sent its first check.
+    pub pending_sessions: usize,
+}
+
+/// One worker's counters since it started.
+#[derive(Debug, Clone, Default)]
+pub struct WorkerStats {
+    /// What its socket did.
+    pub sockets: SocketStats,
+    /// What it dropped of what came in.
+    pub dropped: DropStats,
+    /// Its producers.
+    pub producers: Vec<(ProducerId, ProducerStats)>,
+}
+
+/// System calls and what went wrong with them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SocketStats {
+    /// Datagrams received.
+    pub received: u64,
+    /// Datagrams sent.
+    pub sent: u64,
+    /// System calls that sent them.
+    pub send_calls: u64,
+    /// Datagrams not sent because the system had no room for them for too long.
+    pub send_would_block: u64,
+    /// Datagrams not sent for another reason.
+    pub send_errors: u64,
+    /// Datagrams of ours that can leave in one call; 1 once the kernel or the network card refused segmentation.
+    pub max_segments: u64,
+}
+
+macro_rules! drop_stats {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// Datagrams that came in and were dropped, by reason.
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+        pub struct DropStats {
+            $($(#[$doc])* pub $name: u64,)*
+        }
+
+        impl DropStats {
+            /// The counters with their names.
+            #[must_use]
+            pub fn named(&self) -> Vec<(&'static str, u64)> {
+                vec![$((stringify!($name), self.$name),)*]
+            }
+        }
+    };
+}
+
+drop_stats! {
+    /// From an address that no authentic check has come from.
+    unknown_address,
+    /// STUN that cannot be read, or is no binding request.
+    stun_malformed,
+    /// A connectivity check for no session of ours.
+    stun_unknown_user,
+    /// A connectivity check whose integrity does not fit.
+    stun_not_authentic,
+    /// Neither STUN nor DTLS nor RTP nor RTCP (RFC 7983 §7).
+    unknown_protocol,
+    /// RTP: viewers have nothing to send.
+    rtp_unexpected,
+    /// RTP or RTCP before the handshake was done.
+    before_handshake,
+    /// SRTCP that is not authentic, or a replay.
+    srtcp_refused,
+    /// RTCP that is authentic but malformed.
+    rtcp_malformed,
+    /// Forwarded by another worker for a session that had just ended, or while this worker was behind.
+    worker_hand_over,
+}
+
+/// One viewer's session.
+#[derive(Debug, Clone)]
+pub struct SessionStats {
+    /// Which.
+    pub id: TransportId,
+    /// When its answer was made.
+    pub created: Instant,
+    /// When its handshake was done.
+    pub connected: Option<Instant>,
+    /// Where its viewer is.
+    pub remote: Option<SocketAddr>,
+    /// How its packets are protected.
+    pub profile: Option<ProtectionProfile>,
+    /// What it is sent.
+    pub consumers: Vec<SessionConsumer>,
+}
+
+/// One stream of a session.
+#[derive(Debug, Clone)]
+pub struct SessionConsumer {
+    /// Which.
+    pub id: ConsumerId,
+    /// What it shows.
+    pub producer: ProducerId,
+    /// Its counters.
+    pub stats: ConsumerStats,
+    /// The viewer's RTP timestamp that belongs to [`SessionConsumer::read_at`], so that a viewer can turn a frame's
+    /// timestamp into its capture time. `None` before the stream has begun.
+    pub rtp_clock: Option<u32>,
+    /// When this was read.
+    pub read_at: Instant,
+}

@@ -1,0 +1,80 @@
+// The page: puts its parts together.
+
+import { Api } from "./api.js";
+import { CameraList } from "./camera_list.js";
+import { ServerClock } from "./clock.js";
+import { Grid } from "./grid.js";
+import { TokenDialog } from "./token_dialog.js";
+
+const part = (name) => document.querySelector(`[data-page=${name}]`);
+
+const api = new Api();
+const list = new CameraList(api);
+const dialog = new TokenDialog(part("token"));
+const grid = new Grid(part("cameras"), { api, serverClock: new ServerClock(), template: part("tile") });
+
+list.addEventListener("cameras", () => {
+  dialog.close();
+  grid.describe(list.cameras);
+  showList();
+});
+
+list.addEventListener("problem", () => {
+  if (list.problem.status === 401) dialog.ask({ refused: api.token !== null });
+  showList();
+});
+
+dialog.addEventListener("token", ({ detail }) => {
+  api.token = detail;
+  list.askNow();
+});
+
+grid.addEventListener("away", () => {
+  list.paused = grid.away;
+});
+
+const announced = new Map();
+grid.addEventListener("state", ({ detail: tile }) => {
+  showSummary();
+  announce(tile);
+});
+
+part("host").textContent = location.host;
+if ("RTCPeerConnection" in globalThis) list.run();
+else showBanner("This browser cannot play live video: WebRTC is missing or switched off.");
+
+// For tests: what the players know, to read only.
+Object.defineProperty(window, "lenscast", {
+  value: Object.freeze({ players: () => grid.tiles.map(({ player }) => player.view) }),
+});
+
+function showList() {
+  const { cameras, problem } = list;
+  if (problem && problem.status !== 401) {
+    const state = problem.status === 0 ? "The server does not answer." : `The server refuses: ${problem.message}`;
+    showBanner(`${state} Trying again…`);
+  } else {
+    showBanner(cameras?.length === 0 ? "No camera is configured." : "");
+  }
+  document.body.classList.toggle("loaded", cameras !== null || problem !== null);
+  showSummary();
+}
+
+function showBanner(text) {
+  part("banner").hidden = text === "";
+  part("banner").textContent = text;
+}
+
+function showSummary() {
+  const states = grid.tiles.map(({ player }) => player.state.state);
+  const live = states.filter((state) => state === "live").length;
+  part("summary").textContent = states.length === 0 ? "" : `${live} of ${states.length} live`;
+}
+
+// For people who do not see the page: what becomes of a camera, but not each step on its way.
+function announce({ name, player }) {
+  const { state, reason } = player.state;
+  if (!["live", "degraded", "failed", "reconnecting"].includes(state) || announced.get(name) === state) return;
+  announced.set(name, state);
+  part("announcer").textContent = [`${name} is ${state}.`, reason].filter(Boolean).join(" ");
+}

@@ -1,0 +1,291 @@
+// One camera, played: connects, measures, notices when pictures cease, and comes back by itself.
+//
+// | state | means |
+// |---|---|
+// | `paused` | nobody looks |
+// | `starting`, `degraded`, `failed`, `stopped` | what the server says of the camera; `reason` says why |
+// | `connecting` | no picture yet |
+// | `live` | pictures come |
+// | `reconnecting` | they came, and ceased |
+// | `failed` | this browser cannot play it; `reason` says why |
+//
+// A picture that stands still is never called live: who steers by it must know. Fires `change` when the state may have
+// changed or there are new figures. Whoever owns a player calls `tick` a few times a second.
+
+import { Backoff } from "./backoff.js";
+import { CaptureClock } from "./clock.js";
+import { LatencyMeter } from "./latency.js";
+import { Problem } from "./problem.js";
+import { Reception } from "./reception.js";
+import { delay, event } from "./wait.js";
+import { WhepSession } from "./whep.js";
+
+// Without a new picture for this long, or for some frames of a slow camera, the last one is called stale.
+const STALE_MS = 1_000;
+const STALE_FRAMES = 3;
+
+// Stale for this long although the camera is live: something is stuck, and a new session is the cure.
+const STUCK_MS = 4_000;
+
+const SAMPLE_MS = 1_000;
+
+// How often the server is asked for its clocks: some times at first, since the quickest answer of several counts, and
+// now and then later, since clocks drift. While no pictures come: whether it still knows us.
+const FIRST_QUESTIONS = 4;
+const FIRST_QUESTION_MS = 300;
+const QUESTION_MS = 10_000;
+const STALE_QUESTION_MS = 1_000;
+
+export class Player extends EventTarget {
+  #api;
+  #serverClock;
+  #camera;
+  #video;
+  // Present while it is to play; aborting it is how it is paused.
+  #playing = null;
+  #session = null;
+  // Ends the session with a Problem.
+  #lose = null;
+  // Why there is no session; null if there is one, or never was.
+  #problem = null;
+  // What the browser says against playing without a tap.
+  #blocked = false;
+  #reception = new Reception();
+  #figures = null;
+  #latency = new LatencyMeter();
+  #captureClock = null;
+  #sampledAt = -Infinity;
+  #askedAt = -Infinity;
+  #questions = 0;
+  #decoded = 0;
+  // When the last picture came, or it was last right to start waiting for one.
+  #progressAt = 0;
+  #pictureAt = -Infinity;
+  #firstPictureMs = null;
+  #sessions = 0;
+  #pictures = 0;
+
+  // `camera` is the API's description of it.
+  constructor({ api, serverClock, camera, video }) {
+    super();
+    this.#api = api;
+    this.#serverClock = serverClock;
+    this.#camera = camera;
+    this.#video = video;
+    if (video.requestVideoFrameCallback) this.#watchPictures();
+  }
+
+  get camera() {
+    return this.#camera;
+  }
+
+  // The state and its reason, as a person is to be told; `canRetry` if `retry` may help.
+  get state() {
+    const now = performance.now();
+    if (this.#isFresh(now)) return { state: "live", reason: null };
+    if (this.#camera.state !== "live") return { state: this.#camera.state, reason: this.#camera.reason ?? null };
+    if (!this.#playing) return { state: "paused", reason: null };
+    if (this.#problem?.isPermanent) return { state: "failed", reason: this.#problem.message, canRetry: true };
+    if (this.#pictures === 0) return { state: "connecting", reason: this.#problem?.message ?? null };
+    return { state: "reconnecting", reason: this.#problem?.message ?? `No picture for ${this.#staleSeconds(now)} s.` };
+  }
+
+  // All there is to know, to show and for tests.
+  get view() {
+    const now = performance.now();
+    return Object.freeze({
+      name: this.#camera.name,
+      ...this.state,
+      blocked: this.#blocked,
+      figures: this.#session ? this.#figures : null,
+      latencyMs: { p50: this.#latency.quantile(0.5, now), p95: this.#latency.quantile(0.95, now) },
+      clockErrorMs: this.#serverClock.errorAt(now),
+      firstPictureMs: this.#firstPictureMs,
+      pictures: this.#pictures,
+      sessions: this.#sessions,
+      sessionSecret: this.#session?.secret ?? null,
+    });
+  }
+
+  // The API's newest description of the camera.
+  describe(camera) {
+    const changed = camera.state !== this.#camera.state || camera.reason !== this.#camera.reason;
+    const another = camera.encoder.mimeType !== this.#camera.encoder.mimeType;
+    this.#camera = camera;
+    if (another) this.retry();
+    if (changed) this.#changed("camera");
+  }
+
+  play() {
+    if (this.#playing) return;
+    this.#playing = new AbortController();
+    this.#run(this.#playing.signal);
+    this.#changed();
+  }
+
+  pause() {
+    this.#playing?.abort();
+    this.#playing = null;
+    // At once, not when `#run` gets to it: the page may be gone by then, or be playing again.
+    if (this.#session) this.#end(this.#session);
+    this.#changed();
+  }
+
+  // Tries again after what was called permanent, and starts a picture that the browser wants a tap for.
+  retry() {
+    this.#startVideo();
+    this.dispatchEvent(new Event("retry"));
+  }
+
+  // Looks whether pictures come, and takes a reading when one is due.
+  tick(now) {
+    const session = this.#session;
+    if (!session) return;
+    const stale = !this.#isFresh(now);
+    // The camera's own fault is no reason for a new session: this one goes on when the camera does.
+    if (!stale || this.#camera.state !== "live" || this.#blocked) this.#progressAt = Math.max(this.#progressAt, now - STALE_MS);
+    else if (now - this.#progressAt > STUCK_MS) this.#lose(new Problem(0, "No pictures come, although the camera is live."));
+    if (now - this.#sampledAt >= SAMPLE_MS) {
+      this.#sampledAt = now;
+      this.#sample(session);
+    }
+    const pause = this.#questions < FIRST_QUESTIONS ? FIRST_QUESTION_MS : stale ? STALE_QUESTION_MS : QUESTION_MS;
+    if (now - this.#askedAt >= pause) {
+      this.#askedAt = now;
+      this.#ask(session);
+    }
+  }
+
+  async #run(signal) {
+    const backoff = new Backoff();
+    while (!signal.aborted) {
+      while (this.#camera.state !== "live" && !signal.aborted) await event(this, "camera", signal);
+      if (signal.aborted) return;
+      const problem = await this.#playOnce(signal, backoff);
+      if (signal.aborted) return;
+      this.#problem = problem;
+      this.#changed();
+      if (problem.isPermanent) await event(this, "retry", signal);
+      else await delay(backoff.next(problem.retryAfterMs), signal);
+    }
+  }
+
+  // Plays for as long as it goes well; resolves with what went wrong.
+  async #playOnce(signal, backoff) {
+    const lost = new Promise((resolve) => {
+      this.#lose = resolve;
+    });
+    let session;
+    try {
+      session = await WhepSession.open(this.#camera.whep, { token: this.#api.token, signal });
+    } catch (problem) {
+      return problem;
+    }
+    this.#begin(session);
+    const problem = await Promise.race([session.ended, lost]);
+    if (session !== this.#session) return null;
+    if (this.#firstPictureMs !== null) backoff.reset();
+    this.#end(session);
+    return problem;
+  }
+
+  #begin(session) {
+    this.#session = session;
+    this.#sessions += 1;
+    this.#problem = null;
+    this.#reception = new Reception();
+    this.#figures = null;
+    this.#latency.clear();
+    this.#firstPictureMs = null;
+    this.#progressAt = performance.now();
+    this.#sampledAt = this.#askedAt = -Infinity;
+    this.#questions = this.#decoded = 0;
+    this.#video.srcObject = session.stream;
+    this.#startVideo();
+    this.#changed();
+  }
+
+  // The last picture stays where it is: better than none, and the state says what it is worth.
+  #end(session) {
+    this.#session = null;
+    this.#lose = null;
+    this.#captureClock = null;
+    this.#pictureAt = -Infinity;
+    session.close();
+  }
+
+  // Muted video may play by itself, except where the system saves power: then somebody has to tap.
+  async #startVideo() {
+    let blocked = false;
+    try {
+      if (this.#video.srcObject) await this.#video.play();
+    } catch (error) {
+      // Anything else is a play() that another stream has overtaken.
+      blocked = error.name === "NotAllowedError";
+    }
+    if (blocked === this.#blocked) return;
+    this.#blocked = blocked;
+    this.#changed();
+  }
+
+  #watchPictures() {
+    const shown = (now, { rtpTimestamp, expectedDisplayTime }) => {
+      this.#video.requestVideoFrameCallback(shown);
+      if (!this.#session) return;
+      this.#picture(now);
+      const displayed = this.#serverClock.unixAt(expectedDisplayTime);
+      if (rtpTimestamp === undefined || displayed === null || !this.#captureClock) return;
+      this.#latency.add(now, displayed - this.#captureClock.unixMsOf(rtpTimestamp));
+    };
+    this.#video.requestVideoFrameCallback(shown);
+  }
+
+  // A new picture; it counts as fresh for `holdsMs` longer than others.
+  #picture(now, holdsMs = 0) {
+    const fresh = this.#isFresh(now);
+    this.#pictures += 1;
+    this.#pictureAt = this.#progressAt = now + holdsMs;
+    this.#firstPictureMs ??= now - this.#session.offeredAt;
+    if (!fresh) this.#changed();
+  }
+
+  async #sample(session) {
+    const report = await session.receiver.getStats();
+    if (session !== this.#session) return;
+    this.#figures = this.#reception.read(report) ?? this.#figures;
+    const decoded = this.#figures?.framesDecoded ?? 0;
+    // In a hidden tab, and in browsers that do not know how, pictures do not tell of themselves.
+    const silent = document.hidden || !this.#video.requestVideoFrameCallback;
+    if (silent && decoded > this.#decoded) this.#picture(performance.now(), SAMPLE_MS);
+    this.#decoded = decoded;
+    this.#changed();
+  }
+
+  async #ask(session) {
+    this.#questions += 1;
+    try {
+      const { body, sentAt, receivedAt } = await this.#api.session(session.secret);
+      this.#serverClock.add(sentAt, receivedAt, body.nowUnixMs);
+      if (session === this.#session && body.captureClock) this.#captureClock = new CaptureClock(body.captureClock);
+    } catch (problem) {
+      // The camera list tells of a server that does not answer. One that does not know us has been started anew.
+      if (problem.status !== 404 || session !== this.#session) return;
+      this.#serverClock.forget();
+      session.endedByServer();
+    }
+  }
+
+  #isFresh(now) {
+    const fps = this.#camera.stats.framesPerSecond;
+    return this.#session !== null && now - this.#pictureAt <= Math.max(STALE_MS, fps > 0 ? (STALE_FRAMES * 1000) / fps : 0);
+  }
+
+  #staleSeconds(now) {
+    return Math.max(1, Math.round((now - this.#progressAt) / 1000));
+  }
+
+  #changed(also) {
+    if (also) this.dispatchEvent(new Event(also));
+    this.dispatchEvent(new Event("change"));
+  }
+}

@@ -1,0 +1,153 @@
+// One camera on the page: its picture, its state, its figures.
+
+import * as format from "./format.js";
+import { Player } from "./player.js";
+
+const STATES = {
+  paused: { label: "paused", title: "Paused" },
+  starting: { label: "starting", title: "The camera is starting" },
+  connecting: { label: "connecting", title: "Connecting" },
+  live: { label: "live", title: "" },
+  reconnecting: { label: "reconnecting", title: "Reconnecting" },
+  degraded: { label: "degraded", title: "No pictures from the camera" },
+  stopped: { label: "stopped", title: "The camera is stopped" },
+  failed: { label: "failed", title: "Cannot play" },
+};
+
+export class Tile extends EventTarget {
+  #parts = {};
+  #shownState = null;
+
+  // Fires `open` when it is to be enlarged or made small again, `state` when its state has changed.
+  constructor({ api, serverClock, camera, template }) {
+    super();
+    this.element = template.content.firstElementChild.cloneNode(true);
+    for (const part of this.element.querySelectorAll("[data-part]")) this.#parts[part.dataset.part] = part;
+    const { name, video, open, retry, fullscreen } = this.#parts;
+    name.textContent = camera.name;
+    this.element.dataset.camera = camera.name;
+    // The attribute only says how it starts; browsers go by the property when they decide about playing by itself.
+    video.muted = true;
+    this.player = new Player({ api, serverClock, camera, video });
+    this.player.addEventListener("change", () => this.#show());
+    open.addEventListener("click", () => this.dispatchEvent(new Event("open")));
+    retry.addEventListener("click", () => this.player.retry());
+    fullscreen.addEventListener("click", () => this.toggleFullscreen());
+    fullscreen.hidden = !this.#parts.stage.requestFullscreen && !video.webkitEnterFullscreen;
+    video.addEventListener("resize", () => this.#learnShape());
+    this.large = false;
+    this.#show();
+  }
+
+  get name() {
+    return this.player.camera.name;
+  }
+
+  describe(camera) {
+    this.player.describe(camera);
+    this.#show();
+  }
+
+  set large(large) {
+    this.element.classList.toggle("large", large);
+    this.#parts.fullscreen.classList.toggle("offered", large);
+    const label = large ? "Back to all cameras" : `Enlarge ${this.name}`;
+    this.#parts.open.setAttribute("aria-label", label);
+    this.#parts.open.title = label;
+  }
+
+  focus() {
+    this.#parts.open.focus({ preventScroll: true });
+  }
+
+  async toggleFullscreen() {
+    const { stage, video } = this.#parts;
+    try {
+      if (document.fullscreenElement) await document.exitFullscreen();
+      else if (stage.requestFullscreen) await stage.requestFullscreen();
+      else video.webkitEnterFullscreen?.();
+    } catch {
+      // The browser refuses what nobody has clicked for; the picture stays as large as it is.
+    }
+  }
+
+  remove() {
+    this.player.pause();
+    this.element.remove();
+  }
+
+  // The style fits the large picture's frame to it.
+  #learnShape() {
+    const { videoWidth, videoHeight } = this.#parts.video;
+    if (videoHeight > 0) this.element.style.setProperty("--ratio", videoWidth / videoHeight);
+  }
+
+  #show() {
+    const view = this.player.view;
+    this.#showState(view);
+    this.#showFigures(view);
+    if (view.state === this.#shownState) return;
+    this.#shownState = view.state;
+    this.dispatchEvent(new Event("state"));
+  }
+
+  #showState({ state, reason, blocked, canRetry = false }) {
+    const { title, label } = STATES[state] ?? { label: state, title: state };
+    const tap = blocked && state !== "degraded";
+    const since = state === "degraded" ? this.player.camera.sinceSeconds : undefined;
+    set(this.element.dataset, "state", state);
+    write(this.#parts.state, label);
+    this.#parts.notice.hidden = state === "live";
+    write(this.#parts["notice-title"], tap ? "The browser waits for a tap" : title);
+    write(this.#parts["notice-reason"], tap ? "" : reason ?? "");
+    write(this.#parts["notice-since"], since === undefined ? "" : `for ${format.seconds(since)}`);
+    write(this.#parts.retry, tap ? "Play" : "Try again");
+    this.#parts.retry.hidden = !tap && !canRetry;
+  }
+
+  #showFigures({ figures, latencyMs, clockErrorMs, firstPictureMs }) {
+    const { stats, recentLatencyMs: stages, encoder, viewerCount } = this.player.camera;
+    const sent = stages.capture_to_sent;
+    const width = figures?.width ?? stats.frameWidth;
+    const height = figures?.height ?? stats.frameHeight;
+    const fps = figures?.framesPerSecond ?? null;
+    const values = {
+      latency: format.milliseconds(latencyMs.p50),
+      "latency-p95": format.milliseconds(latencyMs.p95),
+      "latency-brief": latencyMs.p50 === null ? "" : format.milliseconds(latencyMs.p50),
+      sent: format.millisecondsPair(sent.p50, sent.p95),
+      encode: format.millisecondsPair(stages.encode.p50, stages.encode.p95),
+      size: width ? format.resolution(width, height) : stats.sourceResolution?.replace("x", "×") ?? "–",
+      fps: format.rate(fps),
+      "camera-fps": format.rate(stats.framesPerSecond),
+      bitrate: format.bitrate(figures?.bitsPerSecond),
+      target: format.bitrate(encoder.targetBitrate),
+      rtt: format.roundTrip(figures?.roundTripMs),
+      loss: format.percent(figures?.lossRatio),
+      codec: (figures?.codec ?? encoder.mimeType).replace("video/", ""),
+      backend: encoder.backend,
+      "jitter-buffer": format.milliseconds(figures?.jitterBufferMs),
+      decode: format.milliseconds(figures?.decodeMs),
+      "clock-error": clockErrorMs === null ? "–" : `± ${format.milliseconds(clockErrorMs)}`,
+      "first-picture": format.milliseconds(firstPictureMs),
+      decoded: format.count(figures?.framesDecoded),
+      dropped: format.count(figures?.framesDropped),
+      freezes: format.count(figures?.freezeCount),
+      lost: format.count(figures?.packetsLost),
+      nacks: format.count(figures?.nackCount),
+      plis: format.count(figures?.pliCount),
+      missed: format.count(stats.framesMissed + stats.framesEvicted + stats.framesCorrupt),
+      viewers: format.count(viewerCount),
+    };
+    for (const [name, value] of Object.entries(values)) write(this.#parts[name], value);
+  }
+}
+
+// Only what differs: the rest of the page need not be laid out anew.
+function write(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+function set(dataset, name, value) {
+  if (dataset[name] !== value) dataset[name] = value;
+}
