@@ -29,7 +29,8 @@ fn main() {
     // `cargo test --benches` only wants to know that it runs.
     let quick = std::env::args().any(|argument| argument == "--test");
     let length = Duration::from_secs(if quick { 1 } else { seconds.unwrap_or(60) });
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
     runtime.block_on(run(length));
 }
 
@@ -57,7 +58,11 @@ async fn run(length: Duration) {
     let seated = tokio::task::block_in_place(|| audience.seat(viewers));
     let start = Instant::now();
     tokio::time::sleep(length).await;
-    println!("{} cameras of 1280x720 at 30 frames/s, {VIEWERS} viewers, {:.0} s", CAMERAS.len(), start.elapsed().as_secs_f64());
+    println!(
+        "{} cameras of 1280x720 at 30 frames/s, {VIEWERS} viewers, {:.0} s",
+        CAMERAS.len(),
+        start.elapsed().as_secs_f64()
+    );
     println!("{} datagrams of RTP reached the viewers", seated.received());
     println!();
     println!("| camera | codec | frames | stage | p50 ms | p95 ms |");
@@ -79,7 +84,10 @@ async fn run(length: Duration) {
         let stages = camera.stages();
         let (encode, ready_to_sent) = (p95(&stages.encode), p95(&stages.ready_to_sent));
         let name = &camera.config().name;
-        println!("{name}: ready to sent p95 {ready_to_sent:.2} ms = encode p95 {encode:.2} ms {:+.2} ms", ready_to_sent - encode);
+        println!(
+            "{name}: ready to sent p95 {ready_to_sent:.2} ms = encode p95 {encode:.2} ms {:+.2} ms",
+            ready_to_sent - encode
+        );
     }
     drop(seated);
     agent.shutdown().await;

@@ -4,6 +4,7 @@
 //! speaks HTTP. The parts that do the work are crates of their own; `docs/architecture.md` shows how they hang together.
 
 #![forbid(unsafe_code)]
+#![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod agent;
 pub mod camera;

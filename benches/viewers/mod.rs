@@ -26,14 +26,14 @@ use rtc_stun::textattrs::TextAttribute;
 use rustix::event::epoll;
 
 /// What all viewers share: a certificate is expensive to make, and nobody looks at it.
-pub struct Audience {
+pub(crate) struct Audience {
     crypto: Arc<dyn RTCCryptoProvider>,
     config: Arc<HandshakeConfig>,
     fingerprint: Fingerprint,
 }
 
 /// A viewer on its way to being served.
-pub struct Viewer {
+pub(crate) struct Viewer {
     socket: UdpSocket,
     server: SocketAddr,
     endpoint: Endpoint,
@@ -42,7 +42,7 @@ pub struct Viewer {
 }
 
 /// Connected viewers, taking what they are sent on a thread of their own.
-pub struct Seated {
+pub(crate) struct Seated {
     received: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
     thread: Option<std::thread::JoinHandle<()>>,
@@ -51,7 +51,7 @@ pub struct Seated {
 const BOUND: Duration = Duration::from_secs(60);
 
 impl Audience {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let crypto = rtc_crypto::default_provider().expect("a provider is compiled in");
         let certificate = Certificate::generate_self_signed(vec!["viewer".to_owned()], crypto.crypto())
             .expect("the system gives randomness");
@@ -67,7 +67,7 @@ impl Audience {
     }
 
     /// What a viewer of this codec offers. All offer the same: what tells them apart is the answer's user fragment.
-    pub fn offer_of(&self, codec: Codec) -> String {
+    pub(crate) fn offer_of(&self, codec: Codec) -> String {
         let parameters = match codec {
             Codec::Vp8 => "",
             Codec::Vp9 => "a=fmtp:96 profile-id=0\r\n",
@@ -84,7 +84,7 @@ impl Audience {
     }
 
     /// A viewer that will go by this answer.
-    pub fn viewer(&self, answer: &str) -> Viewer {
+    pub(crate) fn viewer(&self, answer: &str) -> Viewer {
         let line = |key: &str| answer.lines().find_map(|line| line.strip_prefix(key)).expect("the answer has it");
         let (ufrag, password) = (line("a=ice-ufrag:"), line("a=ice-pwd:"));
         let candidate: Vec<&str> = line("a=candidate:").split(' ').collect();
@@ -97,7 +97,7 @@ impl Audience {
     }
 
     /// Connects all viewers, and goes on receiving for them.
-    pub fn seat(&self, viewers: Vec<Viewer>) -> Seated {
+    pub(crate) fn seat(&self, viewers: Vec<Viewer>) -> Seated {
         let mut viewers = viewers;
         let deadline = Instant::now() + BOUND;
         while !viewers.iter().all(|viewer| viewer.connected) {
@@ -169,7 +169,7 @@ impl Viewer {
 
 impl Seated {
     /// Datagrams received so far by all together.
-    pub fn received(&self) -> u64 {
+    pub(crate) fn received(&self) -> u64 {
         self.received.load(Ordering::Relaxed)
     }
 }

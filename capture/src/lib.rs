@@ -8,6 +8,8 @@
 //!
 //! What it does not do: encode, or know of tracks and viewers.
 
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 // A loom model needs the frame buffer alone, and builds faster without the rest.
 #[cfg(not(lenscast_loom))]
 mod backoff;

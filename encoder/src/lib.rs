@@ -27,6 +27,7 @@
 //! What it does not do: choose targets, scale pictures, or make packets.
 
 #![deny(unsafe_code)]
+#![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod backend;
 mod error;

@@ -7,6 +7,7 @@
 //! What it does not do: encode, packetize or send. It only names what passes between those who do.
 
 #![forbid(unsafe_code)]
+#![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod bitrate;
 mod burst;

@@ -12,6 +12,7 @@
 //! What it does not do: encrypt, choose paths, or decide how much a viewer can take.
 
 #![forbid(unsafe_code)]
+#![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod consumer;
 mod egress;

@@ -20,6 +20,7 @@
 //! What it does not do: capture, decide on bitrates, or send.
 
 #![forbid(unsafe_code)]
+#![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod control;
 mod encode_task;

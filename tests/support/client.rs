@@ -94,7 +94,7 @@ impl Client {
     }
 
     /// Plays the camera at `path`, unless the server refuses.
-    pub(crate) fn try_play(http: &Http, path: &str, codec: Codec, options: &Options<'_>) -> Result<Self, Reply> {
+    pub(crate) fn try_play(http: &Http, path: &str, codec: Codec, options: &Options<'_>) -> Result<Self, Box<Reply>> {
         let (sender, events) = mpsc::channel();
         let peer = RUNTIME.block_on(peer(sender, options));
         let offer = RUNTIME.block_on(offer(&*peer, &events, None));
@@ -102,7 +102,7 @@ impl Client {
         let reply = http.call("POST", path, &[("Content-Type", "application/sdp")], &offer);
         if reply.status != 201 {
             let _ = RUNTIME.block_on(peer.close());
-            return Err(reply);
+            return Err(Box::new(reply));
         }
         let streams = Streams::parse(&reply.body);
         let client = Self {

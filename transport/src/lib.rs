@@ -14,6 +14,7 @@
 //! What it does not do: gather candidates, ICE over TCP, media from viewers, congestion control.
 
 #![forbid(unsafe_code)]
+#![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod active_workers;
 mod answer;

@@ -67,8 +67,8 @@ mod tests {
 
     #[test]
     fn identifiers_wrap_at_15_and_8_bits() {
-        let mut packetizer = Vp8Packetizer::default();
-        packetizer.ids = PictureIds { picture_id: 0x7FFF, tl0_picture_index: 255, started: true };
+        let ids = PictureIds { picture_id: 0x7FFF, tl0_picture_index: 255, started: true };
+        let packetizer = Vp8Packetizer { ids };
         let burst = packetized(&mut Packetizer::Vp8(packetizer), &frame(Codec::Vp8, &[1], false));
         assert_eq!(burst.payload(0), [0x90, 0xE0, 0x80, 0x00, 0, 0, 1]);
     }

@@ -2,7 +2,7 @@
 //!
 //! Preloaded into a process (`LD_PRELOAD`), it answers what the kernel would under `/dev` and `/sys/class/video4linux` from
 //! the directory that [`ROOT`] names: `$ROOT/dev/video0` is a text file that says what the device `/dev/video0` offers,
-//! shows, and does wrong ([`settings`] lists the keys); `$ROOT/dev/v4l/by-id` holds links to such files. A program sees
+//! shows, and does wrong (`src/settings.rs` lists the keys); `$ROOT/dev/v4l/by-id` holds links to such files. A program sees
 //! device nodes that it can open, ask, map, and wait for.
 //!
 //! To change a device while it runs, replace its file; a frame later it behaves so. To unplug it, remove the file. To plug
