@@ -12,6 +12,7 @@ use lenscast_media::Codec;
 use rtc::interceptor::{Interceptor, Packet, Registry, Slot, StreamInfo, TaggedPacket};
 use rtc::peer_connection::configuration::RTCOfferOptions;
 use rtc::rtcp;
+use rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
 use rtc::rtp;
 use rtc::rtp_transceiver::rtp_sender::{RTCRtpHeaderExtensionCapability, RtpCodecKind};
 use rtc::rtp_transceiver::{RTCRtpTransceiverDirection, RTCRtpTransceiverInit};
@@ -228,9 +229,22 @@ impl Client {
         RUNTIME.block_on(self.peer.set_remote_description(answer)).expect("the server's answer fits the offer");
     }
 
+    /// As a browser does that has missed the beginning.
+    fn ask_for_key_frame(&self) {
+        let Some(track) = &self.track else { return };
+        let media_ssrc = self.streams.media;
+        let pli = PictureLossIndication { sender_ssrc: 1, media_ssrc };
+        RUNTIME.block_on(track.write_rtcp(vec![Box::new(pli)])).expect("the connection is up");
+    }
+
     fn take(&mut self, event: Event) {
         match event {
-            Event::Rtp(packet) => self.ready.extend(self.frames.push(packet)),
+            Event::Rtp(packet) => {
+                self.ready.extend(self.frames.push(packet));
+                if !self.frames.begun() {
+                    self.ask_for_key_frame();
+                }
+            }
             Event::Track(track) => self.track = Some(track),
             Event::Rtcp(_) | Event::State(_) | Event::Gathered => {}
         }

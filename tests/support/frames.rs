@@ -11,7 +11,8 @@ use rtc::rtp::packetizer::Depacketizer;
 
 use super::answer::Streams;
 
-/// Puts one viewer's packets in order and cuts them into frames. Every frame comes out, in order, or none behind it does.
+/// Puts one viewer's packets in order and cuts them into frames. From the first key frame on every frame comes out, in
+/// order, or none behind it does.
 pub(crate) struct Frames {
     codec: Codec,
     streams: Streams,
@@ -21,6 +22,11 @@ pub(crate) struct Frames {
     highest: u64,
     frame: Vec<(Packet, bool)>,
     first: u64,
+    /// Whether a key frame has begun.
+    begun: bool,
+    /// Packets before the first key frame. There are some if the webrtc crate has dropped that frame's first packets: what
+    /// comes in the moment between the end of DTLS and its own SRTP keys is lost to it.
+    pub(crate) skipped: u64,
     /// Media packets that came.
     pub(crate) media: u64,
     /// Packets that came as retransmissions and were missing.
@@ -53,10 +59,17 @@ impl Frames {
             highest: 0,
             frame: Vec::new(),
             first: 0,
+            begun: false,
+            skipped: 0,
             media: 0,
             repaired: 0,
             superfluous: 0,
         }
+    }
+
+    /// True once a key frame has begun.
+    pub(crate) fn begun(&self) -> bool {
+        self.begun
     }
 
     /// Packets that have come and wait for one before them.
@@ -107,6 +120,11 @@ impl Frames {
         while let Some((packet, is_repair)) = self.next.and_then(|next| self.waiting.remove(&next)) {
             let index = self.next.expect("a packet was there");
             self.next = Some(index + 1);
+            self.begun = self.begun || begins_key_frame(self.codec, &packet);
+            if !self.begun {
+                self.skipped += 1;
+                continue;
+            }
             match self.frame.first() {
                 None => self.first = index,
                 Some((first, _)) => {
@@ -132,6 +150,21 @@ impl Frames {
             Codec::H264 => h264(&packets),
         };
         Frame { first: self.first, repaired, timestamp: packets[0].header.timestamp, packets, key_frame, data }
+    }
+}
+
+fn begins_key_frame(codec: Codec, packet: &Packet) -> bool {
+    match codec {
+        Codec::Vp8 => {
+            let mut descriptor = Vp8Packet::default();
+            descriptor.depacketize(&packet.payload).is_ok_and(|data| descriptor.s == 1 && data[0] & 1 == 0)
+        }
+        Codec::Vp9 => {
+            let mut descriptor = Vp9Packet::default();
+            descriptor.depacketize(&packet.payload).is_ok_and(|_| descriptor.b && !descriptor.p)
+        }
+        // RFC 6184 §5.4: a key frame begins with its parameter sets, alone (7) or together (24).
+        Codec::H264 => matches!(packet.payload[0] & 0x1F, 7 | 24),
     }
 }
 
