@@ -16,6 +16,8 @@ import { Server } from "./server.mjs";
 const SCREENSHOT_BYTES = 400_000;
 // The width and height to which pictures are reduced before they are compared.
 const GRID = [16, 9];
+// So many pictures of either clip, wherever they begin, hold one that differs from the first by 7 of 255, reduced.
+const PICTURES = 45;
 
 const CLIPS = [
   { name: "bikes", file: "bikes.mp4", size: "640×272" },
@@ -42,17 +44,17 @@ describe("real footage", () => {
 
     for (const { name, file, size } of CLIPS) {
       const clipFrames = await framesOf(clip(file));
-      const seenFrames = await framesSeen(page, name, 12);
-      const moved = seenFrames.slice(1).filter((frame, index) => distance(frame, seenFrames[index]) > 0.5).length;
+      const seenFrames = await framesSeen(page, name, PICTURES);
+      const moved = Math.max(...seenFrames.map((frame) => distance(frame, seenFrames[0])));
       const nearest = seenFrames.map((frame) => Math.min(...clipFrames.map((clipFrame) => distance(frame, clipFrame))));
       // What one of two clips looks like, the other must not.
       const other = await framesOf(clip(CLIPS.find((clip) => clip.name !== name).file));
       const foreign = seenFrames.map((frame) => Math.min(...other.map((clipFrame) => distance(frame, clipFrame))));
       t.diagnostic(
-        `${name}: ${moved} of ${seenFrames.length - 1} pictures moved; mean difference of a picture to the clip's nearest frame ` +
-          `${mean(nearest).toFixed(1)}, to the other clip's ${mean(foreign).toFixed(1)} (of 255)`,
+        `${name}: ${PICTURES} pictures differ by up to ${moved.toFixed(1)} from the first, on the mean by ${mean(nearest).toFixed(1)} from the clip's nearest frame ` +
+          `and by ${mean(foreign).toFixed(1)} from the other clip's (of 255)`,
       );
-      assert.ok(moved >= seenFrames.length / 2, `${name} stands still`);
+      assert.ok(moved > 2, `${name} stands still`);
       assert.ok(Math.max(...nearest) < 8, `${name} shows a picture that its clip does not have: ${nearest.map((value) => value.toFixed(1))}`);
       assert.ok(mean(foreign) > 2 * mean(nearest), `${name} might as well be the other clip`);
       assert.equal(await page.locator(`[data-camera="${name}"] [data-part=size]`).innerText(), size);

@@ -125,7 +125,7 @@ describe("the page", () => {
     await server.put("gate.y4m", y4m());
     const { sessions, pictures } = await playerIn(page, "gate", "live");
     assert.ok(sessions === 1 && pictures > 0);
-    assert.equal(await page.locator(".notice").isVisible(), false);
+    await page.locator(".notice").waitFor({ state: "hidden" });
     assert.deepEqual(seen, { errors: [], elsewhere: [] });
   });
 
@@ -153,11 +153,12 @@ describe("the page", () => {
     server.halt();
     const stale = await playerIn(page, "front", "reconnecting");
     assert.match(stale.reason, /No picture|No pictures|does not answer|interrupted/);
-    assert.equal(await page.locator(".notice").isVisible(), true);
-    assert.match(await page.locator("video").evaluate((video) => getComputedStyle(video).filter), /grayscale/);
+    // The tile follows the player a few times a second.
+    await page.locator(".notice").waitFor({ state: "visible" });
+    await until(page, () => getComputedStyle(document.querySelector("video")).filter.includes("grayscale"));
     server.goOn();
     await playerIn(page, "front", "live");
-    assert.equal(await page.locator(".notice").isVisible(), false);
+    await page.locator(".notice").waitFor({ state: "hidden" });
     assert.ok(sessionSecret);
   });
 
