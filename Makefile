@@ -1,7 +1,7 @@
 # lenscast: `make run` and `make test` work on a fresh Debian machine with Rust and nothing else.
 #
 # What is missing is installed by scripts/install-packages (Debian packages), npm (into tests/browser/node_modules) and
-# pip (into .venv). On other systems, install what docs/building.md lists.
+# pip (into .venv). On other systems that script names what is missing, for you to install.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c

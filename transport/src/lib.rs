@@ -13,7 +13,7 @@
 //!
 //! What it does not do: gather candidates, ICE over TCP, media from viewers, congestion control.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod active_workers;
@@ -32,6 +32,7 @@ mod session;
 mod socket;
 mod srtp;
 mod stats;
+mod time_slice;
 mod upstream;
 mod worker;
 

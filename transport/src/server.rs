@@ -24,6 +24,7 @@ use crate::directory::Directory;
 use crate::hub::Hub;
 use crate::session::{CloseCause, SessionSetup, Timeouts};
 use crate::socket::Sockets;
+use crate::time_slice;
 use crate::worker::{Command, ProducedBurst, Worker, WorkerLinks};
 use crate::{
     Candidate, Certificate, IceCredentials, MakeCertificateError, SessionStats, TransportStats, Upstream, ViewerOffer,
@@ -472,6 +473,10 @@ fn run_worker(
             let _ = events.send(SessionEvent { id, state: SessionState::Closed(CloseCause::ConnectTimeout) });
         }
     };
+    // Beside encoders that keep every processor busy, a frame would else wait milliseconds for its turn to be forwarded.
+    if let Err(error) = time_slice::shorten() {
+        tracing::debug!(%error, "the system does not shorten the router's time slice");
+    }
     // Whoever starts us waits for exactly one word.
     let run = |runtime: tokio::runtime::Runtime| {
         runtime.block_on(async {
