@@ -6,7 +6,7 @@ use std::time::Duration;
 use lenscast_capture::{Source, SourceHandle, SourceState, SourceStatus, StartSourceError};
 use lenscast_media::{Burst, StageHistograms};
 use lenscast_router::ProducerId;
-use lenscast_sender::{AddTrackError, BurstSink, Sender, Track, TrackConfig, TrackControl};
+use lenscast_sender::{AddTrackError, BurstSink, Sender, Track, TrackConfig, TrackControl, TrackState};
 use lenscast_transport::{BurstSender, TransportServer, Upstream};
 use thiserror::Error;
 
@@ -114,6 +114,12 @@ impl Camera {
     #[must_use]
     pub fn is_live(&self) -> bool {
         matches!(self.source_status().state, SourceState::Live { .. })
+    }
+
+    /// True while pictures come and can be encoded.
+    #[must_use]
+    pub fn is_healthy(&self) -> bool {
+        self.is_live() && !matches!(self.track.stats().state, TrackState::Failed { .. })
     }
 
     /// Waits until it is live, for `bound` at most. Blocks.

@@ -10,6 +10,8 @@ use crate::config::{Overrides, RawLogFormat};
 /// A camera server: each camera captured once, encoded once, watched by any number of browsers.
 #[derive(Debug, Parser)]
 #[command(name = "lenscast", version, about, max_term_width = 100)]
+// What stands before a command would else be forgotten.
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Cli {
     /// What to do. Without it: run.
     #[command(subcommand)]
@@ -110,6 +112,8 @@ mod tests {
         assert!(cli.command.is_none());
         assert_eq!(cli.run.config.config, Some(PathBuf::from("x.toml")));
         assert_eq!(cli.run.config.overrides().http_listen.unwrap().len(), 2);
+        let before = Cli::try_parse_from(["lenscast", "-c", "x.toml", "check-config"]).unwrap_err();
+        assert_eq!(before.exit_code(), 2, "a flag before a command is not passed over in silence: {before}");
         let cli = Cli::parse_from(["lenscast", "run", "-c", "x.toml"]);
         assert!(matches!(cli.command, Some(Command::Run(RunArgs { config })) if config.config.is_some()));
     }

@@ -9,13 +9,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 use thiserror::Error;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::agent::{Agent, StartAgentError};
 use crate::cli::ConfigArgs;
-use crate::config::{Config, ConfigError, Overrides};
+use crate::config::{AllowedOrigins, Config, ConfigError, Overrides};
 use crate::http::{App, HttpServer, StartHttpError};
 
 /// Exit codes beside 0 and clap's 2: something failed at run time, and EX_CONFIG of sysexits.h.
@@ -25,6 +26,9 @@ pub const EXIT_CONFIG: u8 = 78;
 
 /// An orderly stop may take this long; systemd's default is 90 s before it kills.
 const STOP_DEADLINE: Duration = Duration::from_secs(10);
+const OTHER_CONNECTIONS: usize = 64;
+/// For cameras (a device, and ffmpeg's pipes), UDP sockets and the runtime.
+const OTHER_DESCRIPTORS: usize = 256;
 /// Requests that are under way may take this long of it.
 const HTTP_GRACE: Duration = Duration::from_secs(2);
 /// Viewers that read server-sent events learn within this time that they should come again.
@@ -78,7 +82,7 @@ pub async fn run(args: &ConfigArgs) -> Result<(), ServiceError> {
         config.webrtc.ice_servers.clone(),
         rand::make_rng::<StdRng>(),
     );
-    let http = match HttpServer::start(&app) {
+    let http = match HttpServer::start(&app, max_connections(&config)) {
         Ok(http) => http,
         Err(error) => {
             agent.shutdown().await;
@@ -112,6 +116,29 @@ pub async fn run(args: &ConfigArgs) -> Result<(), ServiceError> {
     Ok(())
 }
 
+/// How many HTTP connections there may be: two for each viewer, for its page and its events, and some for whoever else
+/// asks. The cameras and the rest keep what descriptors they need.
+fn max_connections(config: &Config) -> usize {
+    let wanted = 2 * config.webrtc.max_viewers + OTHER_CONNECTIONS;
+    let descriptors = usize::try_from(raise_descriptor_limit()).unwrap_or(usize::MAX);
+    let possible = descriptors.saturating_sub(OTHER_DESCRIPTORS).max(OTHER_CONNECTIONS);
+    if possible < wanted {
+        tracing::warn!(descriptors, possible, wanted, "the limit of open files (ulimit -n) allows fewer connections");
+    }
+    wanted.min(possible)
+}
+
+/// Asks for as many descriptors as this process may have, and returns how many that are.
+fn raise_descriptor_limit() -> u64 {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current != maximum
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
+    {
+        tracing::debug!(%error, "the limit of open files stays what it was");
+    }
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
 /// Where the configuration comes from, to read it again.
 struct ConfigSource {
     path: Option<PathBuf>,
@@ -140,23 +167,30 @@ impl Signals {
     }
 
     async fn stop(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
+        stop_asked(&mut self.terminate, &mut self.interrupt).await;
+    }
+}
+
+async fn stop_asked(terminate: &mut Signal, interrupt: &mut Signal) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
     }
 }
 
 async fn until_stopped(signals: &mut Signals, source: &ConfigSource, agent: &Agent, mut running: Config) {
     loop {
         tokio::select! {
-            _ = signals.terminate.recv() => return,
-            _ = signals.interrupt.recv() => return,
+            () = stop_asked(&mut signals.terminate, &mut signals.interrupt) => return,
             _ = signals.hangup.recv() => {
                 if let Ok(monotonic) = NotifyState::monotonic_usec_now() {
                     tell_systemd(&[NotifyState::Reloading, monotonic]);
                 }
-                reload(source, agent, &mut running).await;
+                tokio::select! {
+                    () = reload(source, agent, &mut running) => {}
+                    // A driver that hangs holds up the end of its camera, but not ours.
+                    () = stop_asked(&mut signals.terminate, &mut signals.interrupt) => return,
+                }
                 tell_systemd(&[NotifyState::Ready]);
             }
         }
@@ -184,7 +218,8 @@ async fn reload(source: &ConfigSource, agent: &Agent, running: &mut Config) {
         Ok(()) => tracing::info!(cameras = config.cameras.len(), "the new configuration is in effect"),
         Err(error) => tracing::error!(%error, "a camera of the new configuration could not be started"),
     }
-    *running = config;
+    // The rest of what runs is still what the process was started with.
+    running.cameras = config.cameras;
 }
 
 /// Tells where to look: on standard output, for a person and for scripts.
@@ -216,6 +251,11 @@ fn page_addresses(listening: &[SocketAddr]) -> Vec<String> {
 }
 
 fn warn_of_open_doors(config: &Config) {
+    if config.http.token.is_none() && config.http.allowed_origins == AllowedOrigins::Any {
+        tracing::warn!(
+            "any web page that a browser here has open can watch: set http.token_file or http.allowed_origins"
+        );
+    }
     let open = config.http.listen.addresses.iter().any(|address| !address.ip().is_loopback());
     let shows_something =
         config.cameras.iter().any(|camera| !matches!(camera.source, lenscast_capture::SourceConfig::Pattern { .. }));
@@ -230,30 +270,49 @@ fn tell_systemd(states: &[NotifyState<'_>]) {
     }
 }
 
-/// Tells systemd that all is well as long as it is. A camera that is not there is known and no reason to be restarted; one
-/// that claims to be live while its frames are not even counted any more hangs in a way that nothing else noticed.
+/// Tells systemd that all is well as long as it is.
 async fn feed_watchdog(agent: Arc<Agent>) {
     let Some(period) = sd_notify::watchdog_enabled() else { return };
     let mut interval = tokio::time::interval(period / 2);
-    let mut seen: BTreeMap<String, (u64, Instant)> = BTreeMap::new();
+    let mut progress = MediaProgress::default();
     loop {
         interval.tick().await;
-        let now = Instant::now();
-        let mut stuck = None;
-        for camera in agent.cameras() {
-            let name = &camera.config().name;
+        let cameras = agent.cameras();
+        let seen = cameras.iter().map(|camera| {
             let frames = camera.source_status().counters.frames;
-            let progress = seen.entry(name.clone()).or_insert((frames, now));
-            if progress.0 != frames || !camera.is_live() {
-                *progress = (frames, now);
-            } else if now.saturating_duration_since(progress.1) > STUCK {
-                stuck = Some(name.clone());
-            }
-        }
-        match stuck {
+            (camera.config().name.as_str(), frames, camera.is_live())
+        });
+        match progress.stuck(seen, Instant::now()) {
             Some(camera) => tracing::error!(camera, "claims to be live but makes no progress: the watchdog is not fed"),
             None => tell_systemd(&[NotifyState::Watchdog]),
         }
+    }
+}
+
+/// Whether the cameras make progress. One that is not there is known, and no reason to be restarted; one that claims to be
+/// live while its frames are not even counted any more hangs in a way that nothing else noticed.
+#[derive(Debug, Default)]
+struct MediaProgress {
+    /// By camera: how many frames it had, and since when.
+    seen: BTreeMap<String, (u64, Instant)>,
+}
+
+impl MediaProgress {
+    /// The first of these cameras that is stuck at `now`: name, frames so far, and whether it claims to be live.
+    fn stuck<'a>(&mut self, cameras: impl Iterator<Item = (&'a str, u64, bool)>, now: Instant) -> Option<String> {
+        let mut before = std::mem::take(&mut self.seen);
+        let mut stuck = None;
+        for (name, frames, is_live) in cameras {
+            let progress = match before.remove(name) {
+                Some(progress) if progress.0 == frames && is_live => progress,
+                _ => (frames, now),
+            };
+            if stuck.is_none() && now.saturating_duration_since(progress.1) > STUCK {
+                stuck = Some(name.to_owned());
+            }
+            self.seen.insert(name.to_owned(), progress);
+        }
+        stuck
     }
 }
 
@@ -272,5 +331,25 @@ mod tests {
         assert_eq!(shown(&["0.0.0.0:8080", "[::]:8080"]), ["http://localhost:8080/"]);
         assert_eq!(shown(&["[::]:8080"]), ["http://localhost:8080/"]);
         assert_eq!(shown(&["192.0.2.1:80", "[2001:db8::1]:80"]), ["http://192.0.2.1:80/", "http://[2001:db8::1]:80/"]);
+    }
+
+    #[test]
+    fn only_a_camera_that_claims_to_be_live_and_makes_no_progress_is_stuck() {
+        let mut progress = MediaProgress::default();
+        let start = Instant::now();
+        let mut stuck_at = |seconds, cameras: &[(&'static str, u64, bool)]| {
+            progress.stuck(cameras.iter().copied(), start + Duration::from_secs(seconds))
+        };
+        assert_eq!(stuck_at(0, &[("front", 1, true), ("gone", 1, false)]), None);
+        assert_eq!(stuck_at(10, &[("front", 1, true), ("gone", 1, false)]), None, "not for long enough");
+        assert_eq!(stuck_at(11, &[("front", 1, true), ("gone", 1, false)]).as_deref(), Some("front"));
+        assert_eq!(stuck_at(12, &[("front", 2, true), ("gone", 1, false)]), None, "it goes on");
+        assert_eq!(
+            stuck_at(60, &[("front", 2, false), ("gone", 1, true)]),
+            None,
+            "one is known to be gone, one is back"
+        );
+        assert_eq!(stuck_at(61, &[("gone", 1, true)]), None);
+        assert_eq!(stuck_at(90, &[("front", 2, true), ("gone", 9, true)]), None, "a camera that is new is not stuck");
     }
 }

@@ -50,6 +50,8 @@ const ROOT: &[&str] = &[
     "clap_complete",
     "futures-core",
     "governor",
+    "hyper",
+    "hyper-util",
     "prometheus-client",
     "rand",
     "rustix",

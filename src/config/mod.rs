@@ -298,12 +298,15 @@ pub fn parse(text: &str) -> Result<RawConfig, String> {
 fn http(raw: &RawHttp, problems: &mut Problems) -> HttpConfig {
     let token = raw.token_file.as_ref().and_then(|path| secret("http.token_file", path, problems));
     let allowed_origins = match raw.allowed_origins.as_deref() {
+        // Without a token, any page that somebody has open in a browser could watch what only this machine serves.
+        None if raw.token_file.is_none() => AllowedOrigins::Only(Vec::new()),
         None => AllowedOrigins::Any,
         Some(origins) if origins.iter().any(|origin| origin == "*") => AllowedOrigins::Any,
         Some(origins) => {
             for origin in origins.iter().filter(|origin| !is_origin(origin)) {
                 problems.add(format!(
-                    "http.allowed_origins = {origin:?}: must be \"*\", or scheme and host such as \"https://example.org\""
+                    "http.allowed_origins = {origin:?}: must be \"*\", or as a browser sends it: scheme and \
+                     host in lower case, and a port other than the scheme's own, such as \"https://example.org\""
                 ));
             }
             AllowedOrigins::Only(origins.to_vec())
@@ -317,10 +320,13 @@ fn http(raw: &RawHttp, problems: &mut Problems) -> HttpConfig {
     }
 }
 
+/// As RFC 6454 §6.2 has it: what differs from it in case or port never equals what a browser sends.
 fn is_origin(origin: &str) -> bool {
-    let host = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
-    host.is_some_and(|host| {
-        !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte))
+    let parts = [("http://", ":80"), ("https://", ":443")];
+    let found = parts.into_iter().find_map(|(scheme, port)| Some((origin.strip_prefix(scheme)?, port)));
+    found.is_some_and(|(host, default_port)| {
+        let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-:[]".contains(&byte);
+        !host.is_empty() && host.bytes().all(allowed) && !host.ends_with(default_port)
     })
 }
 
@@ -517,7 +523,7 @@ mod tests {
         for expected in [
             "http.listen = \"nowhere\": must be address and port, such as \"0.0.0.0:8080\" or \"[::]:8080\"",
             "http.changes_per_minute = 0: must be 1 to 100000",
-            "http.allowed_origins = \"example.org\": must be \"*\", or scheme and host",
+            "http.allowed_origins = \"example.org\": must be \"*\", or as a browser sends it",
             "webrtc.workers = 65: must be 1 to 64",
             "webrtc.public_addresses = \"0.0.0.0\": must be IP addresses, without ports",
             "webrtc.consent_timeout_s = 1: must be 2 to 300",

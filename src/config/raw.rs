@@ -31,7 +31,8 @@ pub struct RawHttp {
     /// A file whose first line is the token that viewers must send as `Authorization: Bearer`. Default: no token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_file: Option<PathBuf>,
-    /// Origins whose pages may use WHEP and the API, such as `https://example.org`. Default: `["*"]`, all.
+    /// Origins whose pages may use WHEP and the API, such as `https://example.org`; `["*"]` is all. Default: with
+    /// a token all, without one none but the server's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub allowed_origins: Option<Vec<String>>,
     /// Requests that change something (POST, PATCH, DELETE) a minute from one address, 1 to 100000. Default: 600.

@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -16,6 +17,9 @@ use crate::config::AllowedOrigins;
 const ALLOWED_HEADERS: &str = "Authorization, Content-Type, If-Match";
 const ALLOWED_METHODS: &str = "GET, HEAD, POST, PATCH, DELETE, OPTIONS";
 const EXPOSED_HEADERS: &str = "Location, ETag, Link, Retry-After, Accept-Patch";
+
+/// A request that takes longer has been given up, or is meant to hold a connection.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Adds the CORS headers to every answer.
 pub(super) async fn cors(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
@@ -50,8 +54,7 @@ pub(super) async fn cors(State(app): State<Arc<App>>, request: Request, next: Ne
 
 /// Asks for the token, if there is one. A preflight carries none and needs none.
 pub(super) async fn authenticate(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let Some(token) = &app.http.token else { return next.run(request).await };
-    if request.method() == Method::OPTIONS || has_token(request.headers(), token.expose()) {
+    if request.method() == Method::OPTIONS || is_authorized(&app, request.headers()) {
         return next.run(request).await;
     }
     Problem::new(StatusCode::UNAUTHORIZED, "needs the header Authorization: Bearer with the right token")
@@ -59,14 +62,30 @@ pub(super) async fn authenticate(State(app): State<Arc<App>>, request: Request, 
         .into_response()
 }
 
-/// Limits what changes something.
+/// True with the right token, and without one if none is asked for.
+pub(super) fn is_authorized(app: &App, headers: &HeaderMap) -> bool {
+    app.http.token.as_ref().is_none_or(|token| has_token(headers, token.expose()))
+}
+
+/// Cuts off a request that does not arrive, or is not answered, in time. What an answer streams may take as long as it
+/// likes.
+pub(super) async fn limit_time(request: Request, next: Next) -> Response {
+    tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await.unwrap_or_else(|_| {
+        let detail = format!("the request took longer than {} s", REQUEST_TIMEOUT.as_secs());
+        Problem::new(StatusCode::REQUEST_TIMEOUT, detail).into_response()
+    })
+}
+
+/// Limits what changes something, and guesses at the token.
 pub(super) async fn limit_changes(
     State(app): State<Arc<App>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     request: Request,
     next: Next,
 ) -> Response {
-    if matches!(*request.method(), Method::POST | Method::PATCH | Method::DELETE | Method::PUT)
+    let changes = matches!(*request.method(), Method::POST | Method::PATCH | Method::DELETE | Method::PUT);
+    let guesses = request.method() != Method::OPTIONS && !is_authorized(&app, request.headers());
+    if (changes || guesses)
         && let Err(wait) = app.limiter.check(peer.ip())
     {
         return Problem::new(StatusCode::TOO_MANY_REQUESTS, "too many requests from this address")

@@ -1,5 +1,5 @@
 //! WHEP's server-sent events (draft-ietf-wish-whep §4.9.1): a viewer asks for kinds of events by a POST, and reads them
-//! from the address it is given.
+//! from the address it is given, until it sends a DELETE there.
 //!
 //! | event | when | data |
 //! |---|---|---|
@@ -24,6 +24,7 @@ use futures_core::Stream;
 use serde_json::json;
 use tokio::time::Interval;
 
+use super::sessions::MAX_SUBSCRIPTIONS;
 use super::{App, Problem, whep};
 
 const KINDS: [&str; 4] = ["active", "inactive", "viewercount", "reconnect"];
@@ -44,7 +45,6 @@ pub(super) fn stream_route() -> MethodRouter<Arc<App>> {
     get(stream).delete(unsubscribe).options(async || StatusCode::OK)
 }
 
-/// The kinds are part of the address that is given out: there is nothing to remember.
 async fn subscribe(
     State(app): State<Arc<App>>,
     Path(address): Path<(String, String)>,
@@ -59,43 +59,55 @@ async fn subscribe(
             Problem::new(StatusCode::BAD_REQUEST, format!("must be a JSON array of event names: {error}"))
         })?
     };
-    let mut known: Vec<&str> = KINDS.into_iter().filter(|kind| wanted.iter().any(|wanted| wanted == kind)).collect();
-    known.dedup();
-    if known.is_empty() {
+    let kinds = KINDS.map(|kind| wanted.iter().any(|wanted| wanted == kind));
+    if kinds == [false; 4] {
         let detail = format!("none of the events is one of {}", KINDS.join(", "));
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail));
     }
     let (camera, session) = address;
-    let location = format!("/whep/{camera}/{session}/events/{}", known.join(","));
+    let Some(name) = app.sessions.subscribe(&session, kinds) else {
+        let detail = format!("a session has {MAX_SUBSCRIPTIONS} subscriptions at most: end one by DELETE");
+        return Err(Problem::new(StatusCode::CONFLICT, detail));
+    };
+    let location = format!("/whep/{camera}/{session}/events/{name}");
     Ok((StatusCode::CREATED, [(header::LOCATION, location)]).into_response())
 }
 
 async fn unsubscribe(
     State(app): State<Arc<App>>,
-    Path((camera, session, _)): Path<(String, String, String)>,
+    Path((camera, session, name)): Path<(String, String, String)>,
 ) -> Result<StatusCode, Problem> {
-    whep::session(&app, &(camera, session))?;
-    Ok(StatusCode::OK)
+    let address = (camera, session);
+    whep::session(&app, &address)?;
+    if app.sessions.unsubscribe(&address.1, number(&name)?) { Ok(StatusCode::OK) } else { Err(no_subscription()) }
 }
 
 async fn stream(
     State(app): State<Arc<App>>,
-    Path((camera, session, kinds)): Path<(String, String, String)>,
+    Path((camera, session, name)): Path<(String, String, String)>,
 ) -> Result<Response, Problem> {
     let address = (camera, session);
     whep::session(&app, &address)?;
-    let wanted = KINDS.map(|kind| kinds.split(',').any(|wanted| wanted == kind));
+    let subscription = number(&name)?;
+    app.sessions.subscription(&address.1, subscription).ok_or_else(no_subscription)?;
     let interval = tokio::time::interval(PERIOD);
-    let events = CameraEvents { app, address, wanted, interval, told: Told::default() };
+    let events = CameraEvents { app, address, subscription, interval, told: Told::default() };
     Ok(Sse::new(events).keep_alive(KeepAlive::default()).into_response())
 }
 
-/// What one viewer is told of its camera. Ends with its session.
+fn number(name: &str) -> Result<u32, Problem> {
+    name.parse().map_err(|_| no_subscription())
+}
+
+fn no_subscription() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "no such subscription")
+}
+
+/// What one viewer is told of its camera. Ends with its session, or its subscription.
 struct CameraEvents {
     app: Arc<App>,
     address: (String, String),
-    /// By position in [`KINDS`].
-    wanted: [bool; 4],
+    subscription: u32,
     interval: Interval,
     told: Told,
 }
@@ -108,9 +120,10 @@ struct Told {
 }
 
 impl CameraEvents {
-    /// The next thing that has not been told; `None` if the session is gone.
+    /// The next thing that has not been told; `None` if the session or the subscription is gone.
     fn news(&mut self) -> Option<Option<Event>> {
-        let [active, inactive, viewercount, reconnect] = self.wanted;
+        let kinds = self.app.sessions.subscription(&self.address.1, self.subscription)?;
+        let [active, inactive, viewercount, reconnect] = kinds;
         // First, since the end of the session follows at once.
         let stopping = self.app.agent.is_stopping();
         if stopping && !std::mem::replace(&mut self.told.stopping, true) && reconnect {

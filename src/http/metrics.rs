@@ -105,8 +105,8 @@ impl Page {
         let labels: Labels = vec![("camera", name.clone())];
         let status = camera.source_status();
         let track = camera.track().stats();
-        let live = matches!(status.state, SourceState::Live { .. });
-        self.gauge("camera_live", "1 while the camera's pictures come", &labels, f64::from(u8::from(live)));
+        let healthy = f64::from(u8::from(camera.is_healthy()));
+        self.gauge("camera_live", "1 while the camera's pictures come and can be encoded", &labels, healthy);
         if let SourceState::Live { frames_per_second, .. } = status.state {
             self.gauge(
                 "camera_frames_per_second",

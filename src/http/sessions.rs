@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use lenscast_media::sync::Mutex;
 use lenscast_router::TransportId;
@@ -29,7 +29,13 @@ pub(super) struct Session {
     pub(super) remote_ufrag: String,
     /// The name of its video section.
     pub(super) mid: String,
+    /// What it wants to be told of, by the name in the subscription's address.
+    subscriptions: BTreeMap<u32, [bool; 4]>,
+    next_subscription: u32,
 }
+
+/// Subscriptions of one session at once: a page needs one.
+pub(super) const MAX_SUBSCRIPTIONS: usize = 4;
 
 impl Sessions {
     /// None yet. `random` must be fit for secrets.
@@ -49,6 +55,8 @@ impl Sessions {
             etag: new_etag(&mut inner.random),
             remote_ufrag: remote_ufrag.to_owned(),
             mid: mid.to_owned(),
+            subscriptions: BTreeMap::new(),
+            next_subscription: 1,
         };
         inner.by_transport.insert(transport, secret.clone());
         inner.by_secret.insert(secret.clone(), session.clone());
@@ -81,6 +89,32 @@ impl Sessions {
         remote_ufrag.clone_into(&mut session.remote_ufrag);
         session.etag = new_etag(random);
         Some(session.clone())
+    }
+
+    /// Remembers which kinds of events the session wants, and returns the subscription's name. `None` if the session is gone
+    /// or has as many as it may.
+    pub(super) fn subscribe(&self, secret: &str, kinds: [bool; 4]) -> Option<u32> {
+        let mut inner = self.inner.lock();
+        let session = inner.by_secret.get_mut(secret)?;
+        if session.subscriptions.len() >= MAX_SUBSCRIPTIONS {
+            return None;
+        }
+        let name = session.next_subscription;
+        session.next_subscription = name.wrapping_add(1);
+        session.subscriptions.insert(name, kinds);
+        Some(name)
+    }
+
+    /// Which kinds of events a subscription is for. `None` if it is not there.
+    #[must_use]
+    pub(super) fn subscription(&self, secret: &str, name: u32) -> Option<[bool; 4]> {
+        self.inner.lock().by_secret.get(secret)?.subscriptions.get(&name).copied()
+    }
+
+    /// Ends a subscription. False if it is not there.
+    pub(super) fn unsubscribe(&self, secret: &str, name: u32) -> bool {
+        let mut inner = self.inner.lock();
+        inner.by_secret.get_mut(secret).is_some_and(|session| session.subscriptions.remove(&name).is_some())
     }
 
     /// Forgets a session that has ended.

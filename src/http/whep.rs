@@ -45,7 +45,7 @@ pub(super) fn routes() -> Router<Arc<App>> {
         .route("/whep/{camera}", endpoint)
         .route("/whep/{camera}/{session}", session)
         .route("/whep/{camera}/{session}/events", events::subscribe_route())
-        .route("/whep/{camera}/{session}/events/{kinds}", events::stream_route())
+        .route("/whep/{camera}/{session}/events/{subscription}", events::stream_route())
         // An offer that is too long gets its own answer further down.
         .layer(DefaultBodyLimit::max(MAX_OFFER_BYTES + 1))
 }

@@ -2,6 +2,7 @@ use std::collections::BTreeSet;
 
 use crate::support::offer::offer;
 use crate::support::server::{CAMERA, Server, Setup};
+use crate::support::wait::until;
 use crate::{SDP, Session};
 
 const TOKEN: &str = "correct-horse-battery-staple";
@@ -80,9 +81,10 @@ fn a_preflight_needs_no_token_and_allows_what_whep_needs() {
 
 #[test]
 fn the_headers_of_an_answer_are_exposed_to_pages_of_other_origins() {
-    let server = Server::ready(CAMERA);
+    let server = Server::ready(&format!("[http]\nallowed_origins = [\"*\"]\n{CAMERA}"));
     let headers = [SDP, ("Origin", "https://viewer.example")];
     let reply = server.http.call("POST", "/whep/front", &headers, &offer());
+    assert_eq!(reply.header("access-control-allow-origin"), Some("*"));
     assert_eq!(reply.status, 201);
     let exposed = reply.header("access-control-expose-headers").unwrap().to_lowercase();
     assert!(["location", "etag", "link"].iter().all(|header| exposed.contains(header)), "{exposed}");
@@ -100,6 +102,27 @@ fn origins_can_be_restricted() {
     for other in ["https://good.example.evil", "http://good.example", "https://good.example:8443", "null"] {
         assert_eq!(allowed(other), None, "{other}");
     }
+}
+
+#[test]
+fn without_a_token_pages_of_other_origins_are_not_allowed_unless_it_is_said() {
+    let allowed = |server: &Server| {
+        let reply = server.http.call("GET", "/whep/front", &[("Origin", "https://any.example")], "");
+        reply.header("access-control-allow-origin").map(str::to_owned)
+    };
+    assert_eq!(allowed(&Server::ready(CAMERA)), None);
+    assert_eq!(allowed(&guarded()).as_deref(), Some("*"), "the token is what guards it");
+}
+
+#[test]
+fn without_the_token_readiness_is_told_without_its_reasons() {
+    let config =
+        format!("[http]\ntoken_file = \"token\"\n[[camera]]\nname = \"gate\"\nfile = \"secret.y4m\"\n{CAMERA}");
+    let server = Setup::new(&config).file("token", TOKEN).start();
+    let reply = |headers: &[(&str, &str)]| server.http.call("GET", "/readyz", headers, "");
+    until("the camera to be given up", || (reply(&[]).json()["cameras"]["gate"]["state"] == "degraded").then_some(()));
+    assert!(!reply(&[]).body.contains("secret.y4m"));
+    assert!(reply(&[("Authorization", &format!("Bearer {TOKEN}"))]).body.contains("secret.y4m"));
 }
 
 #[test]

@@ -16,13 +16,12 @@ fn a_subscription_has_an_address_and_names_only_known_events() {
     let server = Server::ready(CAMERA);
     let session = Session::new(&server.http);
     let subscribe = |kinds| server.http.call("POST", &format!("{}/events", session.path), &[], kinds);
-    let reply = subscribe("[\"viewercount\", \"layers\", \"active\"]");
-    assert_eq!(reply.header("location"), Some(&*format!("{}/events/active,viewercount", session.path)));
-    let all = subscribe("");
-    assert_eq!(
-        all.header("location"),
-        Some(&*format!("{}/events/active,inactive,viewercount,reconnect", session.path))
-    );
+    let addresses = [subscribe("[\"viewercount\", \"layers\", \"active\"]"), subscribe("")].map(|reply| {
+        assert_eq!(reply.status, 201);
+        reply.header("location").expect("a subscription has an address").to_owned()
+    });
+    assert_ne!(addresses[0], addresses[1]);
+    assert!(addresses.iter().all(|address| address.starts_with(&format!("{}/events/", session.path))));
     for (kinds, status) in [("[\"layers\"]", 422), ("[]", 422), ("{}", 400), ("nonsense", 400)] {
         let reply = subscribe(kinds);
         assert_eq!(reply.status, status, "{kinds}");
@@ -42,6 +41,23 @@ fn active_and_viewercount_are_told_at_once_and_when_they_change() {
     assert_eq!(stream.until("viewercount"), "{\"viewercount\":2}");
     assert_eq!(second.delete().status, 200);
     assert_eq!(stream.until("viewercount"), "{\"viewercount\":1}");
+}
+
+#[test]
+fn a_subscription_ends_by_delete_and_a_session_has_no_more_than_four() {
+    let server = Server::ready(CAMERA);
+    let session = Session::new(&server.http);
+    let subscribe = || server.http.call("POST", &format!("{}/events", session.path), &[], "[\"inactive\"]");
+    let addresses: Vec<String> = (0..4).map(|_| subscribe().header("location").unwrap().to_owned()).collect();
+    assert_eq!(subscribe().status, 409);
+    let stream = EventStream::open(&server.http, &addresses[0], &[]);
+    assert_eq!(server.http.call("DELETE", &addresses[0], &[], "").status, 200);
+    assert_eq!(stream.next(), None, "the stream ends");
+    for method in ["DELETE", "GET"] {
+        assert_eq!(server.http.call(method, &addresses[0], &[], "").status, 404);
+    }
+    assert_eq!(server.http.get(&format!("{}/events/nonsense", session.path)).status, 404);
+    assert_eq!(subscribe().status, 201, "there is room again");
 }
 
 #[test]

@@ -1,6 +1,9 @@
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+
 use crate::support::offer::{UFRAG, fragment, offer};
 use crate::support::server::{CAMERA, Server, Setup};
-use crate::support::wait::until;
+use crate::support::wait::{BOUND, until};
 use crate::{FRAGMENT, SDP, Session, post};
 
 /// The seconds of `Retry-After`.
@@ -57,4 +60,40 @@ fn posts_patches_and_deletes_are_rate_limited_with_429_and_retry_after() {
     for path in ["/whep/front", &session.path, "/api/v1/cameras", "/metrics", "/readyz"] {
         assert!(server.http.get(path).status < 300, "asking is free: {path}");
     }
+}
+
+#[test]
+fn guesses_at_the_token_are_rate_limited_whatever_they_ask_for() {
+    let config = format!("[http]\nchanges_per_minute = 3\ntoken_file = \"token\"\n{CAMERA}");
+    let server = Setup::new(&config).file("token", "right").ready();
+    let ask = |method, token: &str| {
+        let headers = [SDP, ("Authorization", &*format!("Bearer {token}"))];
+        server.http.call(method, "/whep/front", &headers, "").status
+    };
+    assert_eq!([ask("GET", "a"), ask("POST", "b"), ask("GET", "c")], [401; 3]);
+    assert_eq!([ask("GET", "d"), ask("POST", "e")], [429; 2]);
+    assert_eq!(ask("GET", "right"), 204, "whoever knows it is not held up");
+}
+
+#[test]
+fn a_connection_that_asks_for_nothing_or_not_to_the_end_is_closed() {
+    let server = Server::ready(CAMERA);
+    let address = server.http.base().strip_prefix("http://").unwrap();
+    let connect = |request: &[u8]| {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(2 * BOUND)).unwrap();
+        stream.write_all(request).unwrap();
+        stream
+    };
+    let half =
+        b"POST /whep/front HTTP/1.1\r\nHost: x\r\nContent-Type: application/sdp\r\nContent-Length: 500\r\n\r\nv=0";
+    let mut answers = [connect(b""), connect(b"GET / HTT"), connect(half)].map(|mut stream| {
+        let mut answer = String::new();
+        // The end of the stream: whoever keeps a connection open for nothing waits here until the timeout.
+        stream.read_to_string(&mut answer).expect("the server closes it");
+        answer
+    });
+    answers.sort();
+    assert_eq!(answers[..2], ["", ""], "without a request there is no answer");
+    assert!(answers[2].starts_with("HTTP/1.1 408 "), "{}", answers[2]);
 }

@@ -98,7 +98,7 @@ fn what_is_wrong_is_named_by_key_value_and_what_is_legal_all_at_once() {
     for expected in [
         "http.changes_per_minute = 0: must be 1 to 100000",
         "http.token_file = \"nowhere\": No such file",
-        "http.allowed_origins = \"example.org\": must be \"*\", or scheme and host",
+        "http.allowed_origins = \"example.org\": must be \"*\", or as a browser sends it",
         "webrtc.workers = 65: must be 1 to 64",
         "webrtc.connect_timeout_s = 0: must be 1 to 300",
         "webrtc.consent_timeout_s = 1: must be 2 to 300",

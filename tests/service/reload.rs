@@ -85,6 +85,10 @@ fn what_cannot_change_without_a_restart_is_said() {
     reload(&server, &format!("[http]\nchanges_per_minute = 5\n{CAMERA}"));
     let line = server.log.line_with("take effect with the next start");
     assert!(line.contains("http"), "{line}");
+    // What runs is still the old section: that it differs is said each time.
+    server.signal(Signal::HUP);
+    let said = || server.log.text().matches("take effect with the next start").count();
+    until("the second warning", || (said() == 2).then_some(()));
     for _ in 0..6 {
         assert_eq!(server.http.call("DELETE", "/whep/front/none", &[], "").status, 404, "the old limit is in force");
     }
