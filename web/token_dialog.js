@@ -15,6 +15,8 @@ export class TokenDialog extends EventTarget {
       event.preventDefault();
       const token = this.#input.value.trim();
       if (token === "") return;
+      // As the server has them: anything else cannot stand in a header, and is a slip of copying.
+      if (!/^[\x21-\x7e]+$/.test(token)) return this.ask({ refused: true });
       this.#dialog.close();
       this.dispatchEvent(new CustomEvent("token", { detail: token }));
     });

@@ -30,15 +30,23 @@ export class WhepSession {
   // as a bearer token, `signal` abandons the attempt. Rejects with a Problem, or with the signal's reason.
   static async open(endpoint, { token = null, signal = null } = {}) {
     const session = new WhepSession(token);
-    const abort = AbortSignal.any([AbortSignal.timeout(ANSWER_TIMEOUT_MS), ...(signal ? [signal] : [])]);
+    // Browsers before 2024 lack AbortSignal.any.
+    const abort = new AbortController();
+    const giveUp = () => abort.abort(signal?.aborted ? signal.reason : new DOMException("no answer in time", "TimeoutError"));
+    const timer = setTimeout(giveUp, ANSWER_TIMEOUT_MS);
+    signal?.addEventListener("abort", giveUp);
     try {
-      await session.#negotiate(endpoint, abort);
+      signal?.throwIfAborted();
+      await session.#negotiate(endpoint, abort.signal);
       signal?.throwIfAborted();
       return session;
     } catch (error) {
       session.close();
       if (signal?.aborted) throw signal.reason;
       throw error instanceof Problem ? error : new Problem(0, error.message, { cause: error });
+    } finally {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", giveUp);
     }
   }
 

@@ -478,6 +478,19 @@ mod tests {
     }
 
     #[test]
+    fn the_readme_shows_every_key_and_can_be_read() {
+        let readme = include_str!("../../README.md");
+        let example = readme.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("it is there");
+        parse(example).unwrap();
+        let schema = schemars::schema_for!(RawConfig).to_value();
+        let definitions = schema["$defs"].as_object().unwrap().values().chain([&schema]);
+        let keys =
+            definitions.filter_map(|definition| definition["properties"].as_object()).flat_map(|keys| keys.keys());
+        let missing: Vec<_> = keys.filter(|key| !example.contains(key.as_str())).collect();
+        assert!(missing.is_empty(), "not in the README: {missing:?}");
+    }
+
+    #[test]
     fn nothing_at_all_is_one_test_pattern() {
         let config = config("");
         assert_eq!(config.cameras.len(), 1);

@@ -3,7 +3,7 @@
 import path from "node:path";
 import { chromium } from "playwright-core";
 
-const EXECUTABLE = process.env.LENSCAST_CHROMIUM ?? "/usr/bin/chromium";
+const EXECUTABLE = process.env.LENSCAST_CHROMIUM || "/usr/bin/chromium";
 
 const FLAGS = [
   "--no-sandbox",

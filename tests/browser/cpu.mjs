@@ -1,7 +1,19 @@
 // How much of the machine other processes took while a test ran: figures that depend on having a machine to oneself are not
 // worth judging when one has not. Linux only; elsewhere nothing is known and everything is judged.
 
+import assert from "node:assert/strict";
 import { readFileSync, readdirSync } from "node:fs";
+
+// Other processes may take this much of the machine before figures about time say more of them than of us.
+const QUIET = 0.2;
+
+// Fails if `holds` does not, unless other processes kept the machine busy: then says so.
+export function judge(t, cpu, holds, message) {
+  if (holds) return;
+  const share = cpu.othersShare;
+  assert.ok(share > QUIET, message);
+  t.diagnostic(`NOT JUDGED: ${message} (other processes used ${(share * 100).toFixed(1)} % of the machine)`);
+}
 
 export class CpuWatch {
   #start = read();

@@ -6,7 +6,7 @@ import { after, before, describe, test } from "node:test";
 
 import { launch, open, openTab, player, playerIn, until } from "./browser.mjs";
 import { picturesRead, watchBurnIn } from "./burn_in.mjs";
-import { CpuWatch } from "./cpu.mjs";
+import { CpuWatch, judge } from "./cpu.mjs";
 import { attachProbe, firstFrameMs, received } from "./probe.mjs";
 import { Server } from "./server.mjs";
 import { quantile } from "../../web/latency.js";
@@ -19,8 +19,6 @@ const VIEWPORT = { width: 1_440, height: 900 };
 // Of the frames that were to be seen.
 const ENOUGH = 0.95;
 const FIRST_FRAME_MS = 1_000;
-// Other processes on the machine may take this much of it before figures about time say more of them than of us.
-const QUIET = 0.2;
 
 const pattern = (codec) => `
 [[camera]]
@@ -34,14 +32,6 @@ codec = "${codec}"
 
 const ms = (value) => `${value.toFixed(1)} ms`;
 const share = (value) => `${(value * 100).toFixed(1)} %`;
-
-// Fails if `holds` does not, unless other processes kept the machine busy: then says so.
-function judge(t, cpu, holds, message) {
-  if (holds) return;
-  const others = cpu.othersShare;
-  assert.ok(others > QUIET, message);
-  t.diagnostic(`NOT JUDGED: ${message} (other processes used ${share(others)} of the machine)`);
-}
 
 describe("the pattern camera in a browser", () => {
   let browser;
