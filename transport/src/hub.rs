@@ -342,6 +342,10 @@ impl Hub {
 
     fn handle_session_event(&mut self, now: Instant, id: TransportId, event: SessionEvent, wire: &mut impl Wire) {
         match event {
+            SessionEvent::Ignored => {
+                self.dropped.dtls_ignored += 1;
+                self.settle(id, wire);
+            }
             SessionEvent::Connected => {
                 // The last flight first: the viewer cannot decrypt before it has it.
                 self.settle(id, wire);

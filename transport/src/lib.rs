@@ -21,6 +21,7 @@ mod answer;
 mod candidate;
 mod directory;
 mod dtls;
+mod dtls_record;
 mod fingerprint;
 #[cfg(fuzzing)]
 pub mod fuzzing;

@@ -101,6 +101,8 @@ pub(crate) struct Session {
 pub(crate) enum SessionEvent {
     Connected,
     Closed(CloseCause),
+    /// The datagram is dropped.
+    Ignored,
 }
 
 /// A browser has one per network interface and family, and a few more after it moved.
@@ -170,11 +172,14 @@ impl Session {
     }
 
     pub(crate) fn handle_dtls(&mut self, now: Instant, datagram: &[u8], path: Path) -> Option<SessionEvent> {
-        self.dtls_path = Some(path);
         let result = self.dtls.handle_datagram(now, datagram);
+        if result != Ok(Some(DtlsEvent::Ignored)) {
+            self.dtls_path = Some(path);
+        }
         self.collect_dtls();
         match result {
             Ok(None) => None,
+            Ok(Some(DtlsEvent::Ignored)) => Some(SessionEvent::Ignored),
             Ok(Some(DtlsEvent::Closed)) => Some(SessionEvent::Closed(CloseCause::PeerClosed)),
             Ok(Some(DtlsEvent::Connected { profile, keying_material })) => {
                 let keys = srtp::server_keys(profile, &keying_material);

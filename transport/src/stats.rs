@@ -73,6 +73,8 @@ drop_stats! {
     stun_not_authentic,
     /// Neither STUN nor DTLS nor RTP nor RTCP (RFC 7983 §7).
     unknown_protocol,
+    /// DTLS that is malformed, or nothing that could matter then, or more than any viewer sends.
+    dtls_ignored,
     /// RTP: viewers have nothing to send.
     rtp_unexpected,
     /// RTP or RTCP before the handshake was done.
