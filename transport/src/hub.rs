@@ -162,6 +162,10 @@ impl Hub {
 
     /// A datagram from the network.
     pub(crate) fn handle_datagram(&mut self, now: Instant, path: Path, datagram: &mut [u8], wire: &mut impl Wire) {
+        if path.remote.port() == 0 {
+            self.dropped.port_zero += 1;
+            return;
+        }
         let protocol = protocol_of(datagram);
         if let Protocol::Stun = protocol {
             self.handle_stun(now, path, datagram, wire);

@@ -40,7 +40,8 @@ pub struct SocketStats {
     pub send_would_block: u64,
     /// Datagrams not sent for another reason.
     pub send_errors: u64,
-    /// Datagrams of ours that can leave in one call; 1 once the kernel or the network card refused segmentation.
+    /// Datagrams of ours that can leave in one call; 1 if the kernel has no segmentation, or once it was refused for what
+    /// then went out one by one.
     pub max_segments: u64,
 }
 
@@ -65,6 +66,8 @@ macro_rules! drop_stats {
 drop_stats! {
     /// From an address that no authentic check has come from.
     unknown_address,
+    /// From port 0, which nothing can be sent to (RFC 768 has it for senders that want no answer).
+    port_zero,
     /// STUN that cannot be read, or is no binding request.
     stun_malformed,
     /// A connectivity check for no session of ours.

@@ -70,6 +70,7 @@ impl Worker {
         let mut expiry = tokio::time::interval(EXPIRY_INTERVAL);
         expiry.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
+            self.sockets.begin_turn();
             let due = self.hub.poll_timeout().unwrap_or_else(|| Instant::now() + IDLE);
             sleep.as_mut().reset(due.into());
             tokio::select! {
