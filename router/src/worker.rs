@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use lenscast_media::{Burst, Ssrc, WallClock};
 use thiserror::Error;
 
-use crate::consumer::Consumer;
+use crate::consumer::{Consumer, MAX_LOOKED_UP};
 use crate::producer::Producer;
 use crate::rtcp::{self, Compound, Packet, ReadRtcpError};
 use crate::{ConsumerId, ConsumerParameters, ConsumerStats, Egress, Event, ProducerId, ProducerStats, TransportId};
@@ -123,8 +123,9 @@ impl Worker {
         compound: &[u8],
         egress: &mut impl Egress,
     ) -> Result<(), ReadRtcpError> {
+        let mut room = MAX_LOOKED_UP;
         for packet in rtcp::read(compound) {
-            self.handle_rtcp_packet(now, transport, packet?, egress);
+            self.handle_rtcp_packet(now, transport, packet?, &mut room, egress);
         }
         Ok(())
     }
@@ -247,7 +248,14 @@ impl Worker {
         self.reports_due.first().map(|(due, _)| *due)
     }
 
-    fn handle_rtcp_packet(&mut self, now: Instant, id: TransportId, packet: Packet<'_>, egress: &mut impl Egress) {
+    fn handle_rtcp_packet(
+        &mut self,
+        now: Instant,
+        id: TransportId,
+        packet: Packet<'_>,
+        room: &mut usize,
+        egress: &mut impl Egress,
+    ) {
         match packet {
             Packet::Reports(blocks) => {
                 let ntp = self.wall.ntp_at(now);
@@ -263,7 +271,7 @@ impl Worker {
                     && let Some(producer) = self.producers.get_mut(&entry.producer)
                     && let Some((consumer, history)) = producer.consumer_mut(entry.consumer)
                 {
-                    consumer.handle_nack(now, lost.sequences(), history, egress);
+                    consumer.handle_nack(now, lost.sequences(), history, room, egress);
                 }
             }
             Packet::Pli { media } => {
@@ -560,6 +568,22 @@ mod tests {
         let stats = scene.stats(1);
         assert!(stats.retransmitted_bytes_sent <= media + 12_500 + 2_500 + 108, "{stats:?}");
         assert!(stats.retransmissions_refused > 50_000);
+    }
+
+    #[test]
+    fn what_one_datagram_asks_for_beyond_reason_is_refused_unseen() {
+        let mut scene = Scene::new().connected_viewer(1);
+        scene.burst(0, 5, true);
+        // Sequence numbers that were never sent, in two packets of one datagram, then one that was.
+        let never: Vec<u16> = (0..300).collect();
+        let mut compound = nack(1, &never).marshal().unwrap().to_vec();
+        compound.extend_from_slice(&nack(1, &never).marshal().unwrap());
+        compound.extend_from_slice(&nack(1, &[32_001]).marshal().unwrap());
+        scene.worker.handle_rtcp(scene.now, TransportId(1), &compound, &mut scene.out).unwrap();
+        let stats = scene.stats(1);
+        assert_eq!((stats.retransmitted_packets_sent, stats.retransmissions_refused, stats.nack_count), (0, 601, 3));
+        scene.rtcp(1, &nack(1, &[32_001]));
+        assert_eq!(scene.stats(1).retransmitted_packets_sent, 1, "the next datagram is looked at again");
     }
 
     #[test]

@@ -77,6 +77,10 @@ struct Leg {
 /// them again.
 const MAX_ELSEWHERE: usize = 4_096;
 
+/// The longest SRTCP datagram that is looked at, in bytes. A viewer's fit an Ethernet frame, as its own stack cuts them;
+/// a longer one could only ask for more than any viewer has lost.
+const MAX_RTCP: usize = 1_500;
+
 /// First bytes of multiplexed datagrams (RFC 7983 §7) and second bytes of RTCP (RFC 5761 §4).
 enum Protocol {
     Stun,
@@ -331,6 +335,10 @@ impl Hub {
     }
 
     fn handle_rtcp(&mut self, now: Instant, id: TransportId, packet: &mut [u8], wire: &mut impl Wire) {
+        if packet.len() > MAX_RTCP {
+            self.dropped.rtcp_too_long += 1;
+            return;
+        }
         let leg = self.legs.sessions.get_mut(&id).expect("addresses lead to live sessions only");
         match leg.session.open_rtcp(packet) {
             None => self.dropped.before_handshake += 1,

@@ -84,6 +84,8 @@ drop_stats! {
     before_handshake,
     /// SRTCP that is not authentic, or a replay.
     srtcp_refused,
+    /// RTCP that is longer than any viewer's.
+    rtcp_too_long,
     /// RTCP that is authentic but malformed.
     rtcp_malformed,
     /// Forwarded by another worker for a session that had just ended, or while this worker was behind.
