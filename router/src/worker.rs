@@ -137,7 +137,8 @@ impl Worker {
             self.send_reports(now, id, false, egress);
             let transport = self.transports.get_mut(&id).expect("a report is due for a live transport only");
             // Keep the rhythm, but do not catch up on reports that a sleeping machine missed.
-            let next = (due + REPORT_INTERVAL).max(now);
+            let kept = due + REPORT_INTERVAL;
+            let next = if kept > now { kept } else { now + REPORT_INTERVAL };
             transport.report_due = Some(next);
             self.reports_due.insert((next, id));
         }
@@ -629,6 +630,21 @@ mod tests {
         assert_eq!(report.ntp_time, scene.worker.wall.ntp_at(scene.now).0);
         assert_eq!((report.packet_count, report.octet_count), (5, 540));
         assert!(scene.worker.poll_timeout().unwrap() >= scene.now);
+    }
+
+    #[test]
+    fn a_late_timer_sends_one_report() {
+        let mut scene = Scene::new().connected_viewer(1);
+        scene.burst(0, 5, true);
+        let due = scene.worker.poll_timeout().unwrap();
+        scene.now = due + Duration::from_millis(200);
+        scene.worker.handle_timeout(scene.now, &mut scene.out);
+        assert_eq!(scene.out.rtcp.len(), 1);
+        assert_eq!(scene.worker.poll_timeout(), Some(due + REPORT_INTERVAL), "the rhythm is kept");
+        scene.now += Duration::from_secs(10);
+        scene.worker.handle_timeout(scene.now, &mut scene.out);
+        assert_eq!(scene.out.rtcp.len(), 2);
+        assert_eq!(scene.worker.poll_timeout(), Some(scene.now + REPORT_INTERVAL));
     }
 
     #[test]
