@@ -648,6 +648,21 @@ mod tests {
     }
 
     #[test]
+    fn bursts_that_were_queued_when_the_last_viewer_left_are_no_loss_for_the_next() {
+        let mut scene = Scene::new().connected_viewer(1);
+        scene.burst(0, 5, true);
+        scene.worker.remove_transport(scene.now, TransportId(1), &mut scene.out);
+        scene.burst(5, 5, false);
+        let mut scene = scene.connected_viewer(2);
+        let _ = scene.events();
+        scene.out.rtp.clear();
+        scene.burst(90, 5, true);
+        assert_eq!(scene.sent_to(2).len(), 5);
+        let stats = scene.worker.producer_stats(CAMERA).unwrap();
+        assert_eq!((stats.discontinuities, stats.frames), (0, 3));
+    }
+
+    #[test]
     fn pli_and_new_fir_commands_ask_for_a_key_frame() {
         let mut scene = Scene::new().connected_viewer(1);
         scene.burst(0, 1, true);
