@@ -35,6 +35,7 @@ struct Transport {
 #[derive(Debug, Clone, Copy)]
 struct ConsumerEntry {
     ssrc: Ssrc,
+    rtx_ssrc: Option<Ssrc>,
     consumer: ConsumerId,
     producer: ProducerId,
 }
@@ -208,10 +209,15 @@ impl Worker {
         let id = parameters.transport;
         let transport = self.transports.get_mut(&id).ok_or(AddConsumerError::UnknownTransport(id))?;
         let state = self.producers.get_mut(&producer).ok_or(AddConsumerError::UnknownProducer(producer))?;
-        if let Some(entry) = transport.consumers.iter().find(|entry| entry.ssrc == parameters.ssrc) {
-            return Err(AddConsumerError::DuplicateSsrc { transport: id, ssrc: entry.ssrc });
+        // Two streams of one source would protect different packets with the same key and index (RFC 3711 §9.1).
+        let (ssrc, rtx_ssrc) = (parameters.ssrc, parameters.rtx.map(|rtx| rtx.ssrc));
+        let used =
+            |source| transport.consumers.iter().any(|entry| entry.ssrc == source || entry.rtx_ssrc == Some(source));
+        let doubled = rtx_ssrc.filter(|source| used(*source) || *source == ssrc).or(used(ssrc).then_some(ssrc));
+        if let Some(ssrc) = doubled {
+            return Err(AddConsumerError::DuplicateSsrc { transport: id, ssrc });
         }
-        let entry = ConsumerEntry { ssrc: parameters.ssrc, consumer: parameters.id, producer };
+        let entry = ConsumerEntry { ssrc, rtx_ssrc, consumer: parameters.id, producer };
         transport.consumers.push(entry);
         state.add_consumer(Consumer::new(parameters, now));
         if transport.connected {
@@ -738,6 +744,14 @@ mod tests {
             add(&mut scene, CAMERA, &second),
             Err(AddConsumerError::DuplicateSsrc { transport: TransportId(1), ssrc: Ssrc(1_001) })
         );
+        for (ssrc, rtx_ssrc, doubled) in [(7, 2_001, 2_001), (2_001, 7, 2_001), (7, 1_001, 1_001), (7, 7, 7)] {
+            second.ssrc = Ssrc(ssrc);
+            second.rtx = Some(RtxParameters { ssrc: Ssrc(rtx_ssrc), payload_type: PayloadType::new(97).unwrap() });
+            let expected = AddConsumerError::DuplicateSsrc { transport: TransportId(1), ssrc: Ssrc(doubled) };
+            assert_eq!(add(&mut scene, CAMERA, &second), Err(expected));
+        }
+        second.rtx = None;
+        assert_eq!(add(&mut scene, CAMERA, &second), Ok(()));
     }
 
     proptest! {
