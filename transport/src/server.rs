@@ -217,7 +217,7 @@ impl TransportServer {
             let links = WorkerLinks {
                 bursts: bursts_in,
                 commands: commands_in,
-                peers: commands.clone(),
+                peers: commands.iter().map(mpsc::Sender::downgrade).collect(),
                 events: events.clone(),
             };
             let directory = Arc::clone(&directory);
@@ -496,4 +496,32 @@ async fn ask<T>(worker: &mpsc::Sender<Command>, question: impl FnOnce(oneshot::S
     let (reply, answer) = oneshot::channel();
     worker.send(question(reply)).await.ok()?;
     answer.await.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rand::SeedableRng;
+
+    use super::*;
+
+    #[test]
+    fn a_server_that_is_dropped_stops_its_workers() {
+        for workers in [1, 2] {
+            let config = TransportConfig {
+                listen: vec!["127.0.0.1:0".parse().unwrap()],
+                public_addresses: Vec::new(),
+                workers,
+                max_sessions: 1,
+                timeouts: Timeouts { connect: Duration::from_secs(30), consent: Duration::from_secs(30) },
+            };
+            let wall = WallClock::new(Instant::now(), Duration::from_secs(1));
+            let (server, events) = TransportServer::start(config, wall, StdRng::seed_from_u64(1)).unwrap();
+            let threads = std::mem::take(&mut *server.threads.lock());
+            drop((server, events));
+            // Hangs if one does not.
+            threads.into_iter().for_each(|thread| thread.join().unwrap());
+        }
+    }
 }
