@@ -292,7 +292,10 @@ impl Hub {
             None => match self.directory.claim(&request.local_ufrag, self.index) {
                 Claim::New(setup) => match self.begin(now, *setup) {
                     Some(id) => id,
-                    None => return,
+                    None => {
+                        self.dropped.session_not_begun += 1;
+                        return;
+                    }
                 },
                 Claim::Worker(worker) if worker != self.index => {
                     if self.elsewhere.len() >= MAX_ELSEWHERE {

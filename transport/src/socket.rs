@@ -112,7 +112,11 @@ impl Sockets {
         };
         for (meta, buffer) in metas[..messages].iter().zip(&mut buffers.buffers) {
             let path = Path { remote: meta.addr, local: meta.dst_ip.filter(can_be_source) };
-            // An empty datagram has a stride of 0.
+            if meta.len == 0 {
+                self.stats.received += 1;
+                handle(self, path, &mut []);
+            }
+            // An empty datagram has a stride of 0, too.
             for datagram in buffer[..meta.len].chunks_mut(meta.stride.max(1)) {
                 self.stats.received += 1;
                 handle(self, path, datagram);
@@ -372,6 +376,25 @@ mod tests {
         ] {
             assert_eq!(can_be_source(&ip.parse().unwrap()), expected, "{ip}");
         }
+    }
+
+    #[test]
+    fn empty_datagrams_are_handed_on_like_others() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let bound = Sockets::bind(&["127.0.0.1:0".parse().unwrap()], false).unwrap();
+            let address = bound[0].local_addr().unwrap();
+            let mut sockets = Sockets::new(bound).unwrap();
+            let stranger = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+            stranger.send_to(&[], address).unwrap();
+            stranger.send_to(&[7], address).unwrap();
+            let (mut received, mut buffers) = (Vec::new(), ReceiveBuffers::new());
+            while received.len() < 2 {
+                let index = sockets.readable().await;
+                sockets.receive(index, &mut buffers, |_, _, datagram| received.push(datagram.to_vec())).unwrap();
+            }
+            assert_eq!((received, sockets.stats().received), (vec![vec![], vec![7]], 2));
+        });
     }
 
     #[test]

@@ -72,6 +72,8 @@ drop_stats! {
     stun_malformed,
     /// A connectivity check for no session of ours.
     stun_unknown_user,
+    /// A connectivity check whose session could not begin: its camera has gone, for example.
+    session_not_begun,
     /// A connectivity check whose integrity does not fit.
     stun_not_authentic,
     /// Neither STUN nor DTLS nor RTP nor RTCP (RFC 7983 §7).
