@@ -2,8 +2,11 @@
 //! last consented to receive (RFC 7675).
 //!
 //! **Invariants.** Only an authentic request changes anything. A restart that is never taken up changes nothing.
+//! Once a path is selected, only checks from its remote address renew consent: consent is to receive there (RFC 7675 §5.1).
 //!
-//! What it does not do: send checks of its own, which a lite agent never does, and TURN.
+//! What it does not do: send checks of its own, which a lite agent never does, and TURN. So whoever has a session's
+//! credentials could forge checks from somebody else's address and have media sent there for as long as it goes on
+//! forging; a check from the server before media moves, as RFC 7675 has full agents send them, would prevent that.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -138,7 +141,7 @@ impl IceLite {
         self.selected.map(|selected| selected.path)
     }
 
-    /// When the viewer last proved that it wants to receive.
+    /// When the viewer last proved that it wants to receive, on the selected path if there is one.
     pub(crate) const fn last_consent(&self) -> Option<Instant> {
         self.last_consent
     }
@@ -187,9 +190,11 @@ impl IceLite {
             self.current = credentials.clone();
             self.restarting = None;
         }
-        self.last_consent = Some(now);
         if message.contains(ATTR_USE_CANDIDATE) {
             self.nominate(now, path, priority_of(message));
+        }
+        if self.selected.is_none_or(|selected| selected.path.remote == path.remote) {
+            self.last_consent = Some(now);
         }
         let mapped = XorMappedAddress { ip: path.remote.ip(), port: path.remote.port() };
         Ok(respond(message, BINDING_SUCCESS, &[&mapped], &credentials, crypto, true))
@@ -362,6 +367,25 @@ mod tests {
         scene.now += Duration::from_secs(2);
         scene.nominate(2, 50);
         assert_eq!(scene.ice.path(), Some(path(2)), "the viewer moved to another network");
+    }
+
+    #[test]
+    fn only_checks_from_the_selected_path_renew_consent() {
+        let mut scene = Scene::new();
+        let start = scene.now;
+        let credentials = scene.credentials.clone();
+        let alive = |port| Check { credentials: &credentials, path: path(port), nominate: false, priority: 1 };
+        scene.check(&alive(1)).unwrap();
+        assert_eq!(scene.ice.last_consent(), Some(start), "nothing is selected: any will do");
+        scene.nominate(1, 1);
+        scene.now += Duration::from_secs(10);
+        scene.check(&alive(2)).unwrap();
+        assert_eq!(scene.ice.last_consent(), Some(start));
+        scene.check(&alive(1)).unwrap();
+        assert_eq!(scene.ice.last_consent(), Some(scene.now));
+        scene.now += Duration::from_secs(10);
+        scene.nominate(2, 1);
+        assert_eq!(scene.ice.last_consent(), Some(scene.now));
     }
 
     #[test]
