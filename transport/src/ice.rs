@@ -125,8 +125,9 @@ struct Selected {
     nominated_at: Instant,
 }
 
-/// Attributes that must be understood, and are; a check with any other is an error (RFC 8489 §6.3.1).
-const UNDERSTOOD: [u16; 5] = [0x0006, 0x0008, 0x0024, 0x0025, 0x001C];
+/// Attributes that must be understood, and are: USERNAME, MESSAGE-INTEGRITY, PRIORITY, USE-CANDIDATE. A check with any
+/// other is an error (RFC 8489 §6.3.1). MESSAGE-INTEGRITY-SHA256 is none of them: nobody in WebRTC sends it.
+const UNDERSTOOD: [u16; 4] = [0x0006, 0x0008, 0x0024, 0x0025];
 
 /// How long a nomination of a better path keeps one of a worse from taking over: browsers that nominate aggressively
 /// (RFC 5245 §8.1.1.2) do so on all pairs at once, and the best is to win.
