@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::active_workers::ActiveWorkers;
 use crate::answer::{LocalDescription, answer};
 use crate::candidate::candidates;
-use crate::directory::Directory;
+use crate::directory::{Directory, Restart};
 use crate::hub::Hub;
 use crate::session::{CloseCause, SessionSetup, Timeouts};
 use crate::socket::Sockets;
@@ -348,6 +348,7 @@ impl TransportServer {
         let setup = SessionSetup {
             id: TransportId(id),
             credentials,
+            restart: None,
             remote_fingerprint: offer.fingerprint.clone(),
             producer,
             consumer,
@@ -369,15 +370,15 @@ impl TransportServer {
     pub async fn restart_ice(&self, id: TransportId, loopback: bool) -> io::Result<Option<IceRestart>> {
         let candidates = self.candidates(loopback)?;
         let credentials = IceCredentials::random(&mut *self.random.lock());
-        self.directory.add_ufrag(id, &credentials.ufrag);
-        // Before the first check there is nothing to keep: the new credentials simply replace the old.
-        let replaced = self.directory.with_pending(id, |setup| setup.credentials = credentials.clone());
-        if replaced.is_none() {
-            let Some(worker) = self.directory.worker_of(id) else { return Ok(None) };
-            let fresh = credentials.clone();
-            if ask(&self.commands[worker], |done| Command::RestartIce(id, fresh, done)).await != Some(true) {
-                return Ok(None);
+        match self.directory.restart(id, &credentials) {
+            Restart::Pending => {}
+            Restart::Worker(worker) => {
+                let fresh = credentials.clone();
+                if ask(&self.commands[worker], |done| Command::RestartIce(id, fresh, done)).await != Some(true) {
+                    return Ok(None);
+                }
             }
+            Restart::Unknown => return Ok(None),
         }
         Ok(Some(IceRestart { credentials, candidates }))
     }

@@ -16,11 +16,48 @@ use crate::{Certificate, DtlsError, Fingerprint, IceCredentials, OpenSrtcpError,
 pub(crate) struct SessionSetup {
     pub(crate) id: TransportId,
     pub(crate) credentials: IceCredentials,
+    /// Offered by a restart before the viewer's first check: it may name either.
+    pub(crate) restart: Option<IceCredentials>,
     pub(crate) remote_fingerprint: Fingerprint,
     pub(crate) producer: ProducerId,
     pub(crate) consumer: ConsumerParameters,
     pub(crate) created: Instant,
     pub(crate) timeouts: Timeouts,
+}
+
+#[cfg(test)]
+impl SessionSetup {
+    /// What a viewer of producer 1 agrees on.
+    pub(crate) fn for_test(
+        number: u64,
+        credentials: IceCredentials,
+        remote_fingerprint: Fingerprint,
+        created: Instant,
+    ) -> Self {
+        use lenscast_media::Ssrc;
+        use lenscast_router::{ConsumerId, HeaderExtensions, PayloadType};
+        Self {
+            id: TransportId(number),
+            credentials,
+            restart: None,
+            remote_fingerprint,
+            producer: ProducerId(1),
+            consumer: ConsumerParameters {
+                id: ConsumerId(number),
+                transport: TransportId(number),
+                ssrc: Ssrc(number as u32),
+                payload_type: PayloadType::new(96).unwrap(),
+                rtx: None,
+                extensions: HeaderExtensions::default(),
+                cname: "cname".to_owned(),
+                initial_sequence: 0,
+                initial_rtx_sequence: 0,
+                timestamp_offset: 0,
+            },
+            created,
+            timeouts: Timeouts { connect: Duration::from_secs(30), consent: Duration::from_secs(30) },
+        }
+    }
 }
 
 /// How long a viewer may be silent.
@@ -91,8 +128,19 @@ pub(crate) struct Session {
     created: Instant,
     connected: Option<Instant>,
     timeouts: Timeouts,
-    /// Addresses that authentic checks came from, oldest first.
-    addresses: VecDeque<SocketAddr>,
+    /// Addresses that authentic checks came from and when the last one did, the latest last.
+    addresses: VecDeque<(SocketAddr, Instant)>,
+}
+
+/// What an authentic check led to.
+#[derive(Debug, Default)]
+pub(crate) struct Proof {
+    /// True if it proved that the viewer is where the check came from.
+    pub(crate) address: bool,
+    /// Forgotten for it, as the viewer uses too many.
+    pub(crate) forgotten: Option<SocketAddr>,
+    /// The user fragment that a restart has replaced.
+    pub(crate) replaced: Option<String>,
 }
 
 /// What a datagram or the passing of time led to.
@@ -115,7 +163,7 @@ impl Session {
         crypto: Arc<dyn RTCCryptoProvider>,
     ) -> Result<Self, DtlsError> {
         Ok(Self {
-            ice: IceLite::new(setup.credentials.clone()),
+            ice: IceLite::new(setup.credentials.clone(), setup.restart.clone()),
             dtls: Dtls::server(certificate, setup.remote_fingerprint.clone(), Arc::clone(&crypto))?,
             crypto,
             srtp: None,
@@ -147,28 +195,34 @@ impl Session {
     }
 
     pub(crate) fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
-        self.addresses.iter().copied()
+        self.addresses.iter().map(|(address, _)| *address)
+    }
+
+    /// When the last authentic check came from there.
+    pub(crate) fn last_check_from(&self, address: SocketAddr) -> Option<Instant> {
+        self.addresses.iter().find(|(known, _)| *known == address).map(|(_, at)| *at)
     }
 
     pub(crate) fn ufrags(&self) -> impl Iterator<Item = &str> {
         self.ice.ufrags()
     }
 
-    /// A connectivity check that names one of our user fragments. Returns the address that is forgotten for a new one,
-    /// if the viewer uses too many.
+    /// A connectivity check that names one of our user fragments.
     pub(crate) fn handle_check(
         &mut self,
         now: Instant,
         request: BindingRequest,
         path: Path,
-    ) -> Result<Option<SocketAddr>, StunError> {
+    ) -> Result<Proof, StunError> {
         let checked = self.ice.handle_request(now, request, path, &*self.crypto)?;
         self.transmits.push_back((path, checked.response));
-        if !checked.accepted || self.addresses.contains(&path.remote) {
-            return Ok(None);
+        if !checked.accepted {
+            return Ok(Proof::default());
         }
-        self.addresses.push_back(path.remote);
-        Ok(if self.addresses.len() > MAX_ADDRESSES { self.addresses.pop_front() } else { None })
+        self.addresses.retain(|(known, _)| *known != path.remote);
+        let forgotten = if self.addresses.len() == MAX_ADDRESSES { self.forget_an_address() } else { None };
+        self.addresses.push_back((path.remote, now));
+        Ok(Proof { address: true, forgotten, replaced: checked.replaced.map(|credentials| credentials.ufrag) })
     }
 
     pub(crate) fn handle_dtls(&mut self, now: Instant, datagram: &[u8], path: Path) -> Option<SessionEvent> {
@@ -208,8 +262,8 @@ impl Session {
     }
 
     /// Offers the viewer a restart of ICE; see [`IceLite::restart`].
-    pub(crate) fn restart_ice(&mut self, fresh: IceCredentials) {
-        self.ice.restart(fresh);
+    pub(crate) const fn restart_ice(&mut self, fresh: IceCredentials) -> Option<IceCredentials> {
+        self.ice.restart(fresh)
     }
 
     pub(crate) fn close(&mut self, now: Instant) {
@@ -249,6 +303,13 @@ impl Session {
             }
             None => (self.created + self.timeouts.connect, CloseCause::ConnectTimeout),
         }
+    }
+
+    /// The one that has been silent for longest, but not the one that media goes to.
+    fn forget_an_address(&mut self) -> Option<SocketAddr> {
+        let selected = self.ice.path().map(|path| path.remote);
+        let position = self.addresses.iter().position(|(address, _)| Some(*address) != selected)?;
+        self.addresses.remove(position).map(|(address, _)| address)
     }
 
     fn collect_dtls(&mut self) {
