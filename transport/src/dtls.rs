@@ -316,20 +316,40 @@ fn handshake_config(
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::dtls_record::tests::{fragment, record};
 
-    struct Client {
+    /// A viewer's side.
+    pub(crate) struct Client {
         endpoint: Endpoint,
         certificate: DtlsCertificate,
+    }
+
+    impl Client {
+        pub(crate) fn fingerprint(&self) -> Fingerprint {
+            Fingerprint::sha256_of(&self.certificate.certificate[0])
+        }
+
+        pub(crate) fn read(&mut self, now: Instant, datagram: &[u8]) {
+            self.endpoint.read(now, PEER, None, BytesMut::from(datagram)).unwrap();
+        }
+
+        pub(crate) fn poll_transmit(&mut self) -> Option<BytesMut> {
+            Some(self.endpoint.poll_transmit()?.message)
+        }
+    }
+
+    /// One that has just begun its handshake.
+    pub(crate) fn client(now: Instant) -> Client {
+        client_with(now, BOTH.to_vec())
     }
 
     fn crypto() -> Arc<dyn RTCCryptoProvider> {
         rtc_crypto::default_provider().unwrap()
     }
 
-    fn client(now: Instant, profiles: Vec<SrtpProtectionProfile>) -> Client {
+    fn client_with(now: Instant, profiles: Vec<SrtpProtectionProfile>) -> Client {
         let certificate = DtlsCertificate::generate_self_signed(vec!["viewer".to_owned()], crypto().crypto()).unwrap();
         let config = ConfigBuilder::default()
             .with_crypto_provider(crypto())
@@ -373,7 +393,7 @@ mod tests {
 
     fn server_for(client: &Client) -> Dtls {
         let server_certificate = Certificate::generate(&*crypto()).unwrap();
-        Dtls::server(&server_certificate, Fingerprint::sha256_of(&client.certificate.certificate[0]), crypto()).unwrap()
+        Dtls::server(&server_certificate, client.fingerprint(), crypto()).unwrap()
     }
 
     const BOTH: [SrtpProtectionProfile; 2] =
@@ -385,7 +405,7 @@ mod tests {
         for (offered, expected) in
             [(BOTH.to_vec(), ProtectionProfile::AeadAes128Gcm), (vec![BOTH[0]], ProtectionProfile::Aes128CmHmacSha1_80)]
         {
-            let mut client = client(now, offered);
+            let mut client = client_with(now, offered);
             let mut server = server_for(&client);
             let Ok(Some(DtlsEvent::Connected { profile, keying_material })) =
                 run(&mut now, &mut client, &mut server, |_| false)
@@ -400,7 +420,7 @@ mod tests {
     #[test]
     fn survives_lost_flights() {
         let mut now = Instant::now();
-        let mut client = client(now, BOTH.to_vec());
+        let mut client = client(now);
         let mut server = server_for(&client);
         let event = run(&mut now, &mut client, &mut server, |number| number * 7_919 % 5 < 2).expect("a handshake");
         assert!(matches!(event, Some(DtlsEvent::Connected { .. })));
@@ -409,7 +429,7 @@ mod tests {
     #[test]
     fn a_certificate_that_is_not_the_offers_fails() {
         let mut now = Instant::now();
-        let mut client = client(now, BOTH.to_vec());
+        let mut client = client(now);
         let server_certificate = Certificate::generate(&*crypto()).unwrap();
         let mut server = Dtls::server(&server_certificate, Fingerprint::sha256_of(b"another"), crypto()).unwrap();
         let error = run(&mut now, &mut client, &mut server, |_| false).unwrap_err();
@@ -419,7 +439,7 @@ mod tests {
     #[test]
     fn a_peer_without_our_profiles_fails() {
         let mut now = Instant::now();
-        let mut client = client(now, vec![SrtpProtectionProfile::Srtp_Aead_Aes_256_Gcm]);
+        let mut client = client_with(now, vec![SrtpProtectionProfile::Srtp_Aead_Aes_256_Gcm]);
         let mut server = server_for(&client);
         let error = run(&mut now, &mut client, &mut server, |_| false).unwrap_err();
         assert_eq!(error, DtlsError::NoProfile);
@@ -427,7 +447,7 @@ mod tests {
 
     /// A viewer and a server that are connected, with nothing on its way.
     fn connected(now: &mut Instant) -> (Client, Dtls) {
-        let mut client = client(*now, BOTH.to_vec());
+        let mut client = client(*now);
         let mut server = server_for(&client);
         let event = run(now, &mut client, &mut server, |_| false).unwrap();
         assert!(matches!(event, Some(DtlsEvent::Connected { .. })));
@@ -465,7 +485,7 @@ mod tests {
     #[test]
     fn an_endless_handshake_is_cut_off() {
         let now = Instant::now();
-        let client = client(now, BOTH.to_vec());
+        let client = client(now);
         // A message that never completes, in large pieces and in small ones.
         for len in [1_024, 1] {
             let mut server = server_for(&client);
@@ -485,7 +505,7 @@ mod tests {
     fn a_datagram_of_many_small_records_is_not_looked_at() {
         let mut now = Instant::now();
         let fragments: Vec<u8> = (0..2_620).flat_map(|number| record(22, 0, number, &fragment(0)[..12])).collect();
-        let client = client(now, BOTH.to_vec());
+        let client = client(now);
         assert_eq!(server_for(&client).handle_datagram(now, &fragments), Ok(Some(DtlsEvent::Ignored)));
         let (_, mut server) = connected(&mut now);
         assert_eq!(server.handle_datagram(now, &fragments), Ok(Some(DtlsEvent::Ignored)));
@@ -494,7 +514,7 @@ mod tests {
     #[test]
     fn junk_does_not_end_a_handshake() {
         let mut now = Instant::now();
-        let mut client = client(now, BOTH.to_vec());
+        let mut client = client(now);
         let mut server = server_for(&client);
         let junk = [
             vec![0x16],

@@ -312,12 +312,55 @@ impl Session {
         self.addresses.remove(position).map(|(address, _)| address)
     }
 
+    /// A flight goes back to where the last one came from; once connected, the viewer is where ICE says, which may be
+    /// somewhere else by now.
     fn collect_dtls(&mut self) {
-        let path = self.dtls_path.or(self.ice.path());
+        let path = if self.connected.is_some() { self.path() } else { self.dtls_path.or(self.ice.path()) };
         while let Some(datagram) = self.dtls.poll_transmit() {
             if let Some(path) = path {
                 self.transmits.push_back((path, datagram.to_vec()));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
+
+    use super::*;
+    use crate::dtls::tests::client;
+    use crate::ice::tests::nomination;
+
+    #[test]
+    fn a_goodbye_goes_to_where_the_viewer_has_moved() {
+        let mut now = Instant::now();
+        let crypto = rtc_crypto::default_provider().unwrap();
+        let mut viewer = client(now);
+        let credentials = IceCredentials::random(&mut StdRng::seed_from_u64(1));
+        let setup = SessionSetup::for_test(1, credentials.clone(), viewer.fingerprint(), now);
+        let mut session = Session::new(&setup, &Certificate::generate(&*crypto).unwrap(), crypto).unwrap();
+        let path = |port| Path { remote: SocketAddr::from(([192, 0, 2, 1], port)), local: None };
+        let check = |session: &mut Session, now, port| {
+            let request = BindingRequest::parse(&nomination(&credentials)).unwrap();
+            assert!(session.handle_check(now, request, path(port)).unwrap().address);
+            assert_eq!(session.poll_transmit().unwrap().0, path(port));
+        };
+        check(&mut session, now, 1);
+        while session.connected().is_none() {
+            while let Some(datagram) = viewer.poll_transmit() {
+                let event = session.handle_dtls(now, &datagram, path(1));
+                assert!(!matches!(event, Some(SessionEvent::Closed(_))), "{event:?}");
+            }
+            while let Some((to, datagram)) = session.poll_transmit() {
+                assert_eq!(to, path(1));
+                viewer.read(now, &datagram);
+            }
+        }
+        now += Duration::from_secs(5);
+        check(&mut session, now, 2);
+        session.close(now);
+        assert_eq!(session.poll_transmit().expect("a goodbye").0, path(2));
     }
 }
