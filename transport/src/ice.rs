@@ -463,11 +463,14 @@ pub(crate) mod tests {
     fn an_attribute_that_must_be_understood_and_is_not_is_named() {
         let mut scene = Scene::new();
         let credentials = scene.credentials.clone();
-        let datagram = scene.message(&credentials, |message| message.add(AttrType(0x7FFF), &[1, 2, 3]));
-        let response = decoded(&scene.handle(&datagram, path(1)).unwrap().response);
-        let mut unknown = UnknownAttributes(Vec::new());
-        unknown.get_from(&response).unwrap();
-        assert_eq!(unknown.0, [AttrType(0x7FFF)]);
+        // Unknown to all, and MESSAGE-INTEGRITY-SHA256 (RFC 8489 §14.6).
+        for kind in [0x7FFF, 0x001C] {
+            let datagram = scene.message(&credentials, |message| message.add(AttrType(kind), &[1, 2, 3]));
+            let response = decoded(&scene.handle(&datagram, path(1)).unwrap().response);
+            let mut unknown = UnknownAttributes(Vec::new());
+            unknown.get_from(&response).unwrap();
+            assert_eq!(unknown.0, [AttrType(kind)]);
+        }
     }
 
     #[test]
