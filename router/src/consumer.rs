@@ -77,6 +77,15 @@ struct ReferenceTime {
     arrived: Instant,
 }
 
+/// Why a packet is not sent again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Refusal {
+    Gone,
+    JustResent,
+    /// Nothing else would be sent now either.
+    Exhausted,
+}
+
 /// Header extensions go out with each key frame and then at least this often, on all packets of a frame. Receivers keep
 /// a playout delay until told otherwise and interpolate capture times between frames that carry one.
 const EXTENSION_INTERVAL: Duration = Duration::from_secs(1);
@@ -86,6 +95,10 @@ const DEFAULT_ROUND_TRIP: Duration = Duration::from_millis(100);
 
 /// Packets remembered as resent; a viewer can ask for no more than this within a round trip and get each just once.
 const MAX_RECENTLY_RESENT: usize = 256;
+
+/// Packets looked up for one RTCP datagram, which could ask for 6,000: no more than [`MAX_RECENTLY_RESENT`] will be sent,
+/// and as many again may be gone.
+pub(crate) const MAX_LOOKED_UP: usize = 512;
 
 impl Consumer {
     pub(crate) fn new(parameters: ConsumerParameters, now: Instant) -> Self {
@@ -159,26 +172,39 @@ impl Consumer {
         }
     }
 
-    /// Sends again what is still there of the packets asked for.
+    /// Sends again what is still there of the packets asked for. `room` is how many may still be looked up for this
+    /// datagram; what is beyond it is refused unseen.
     pub(crate) fn handle_nack(
         &mut self,
         now: Instant,
-        lost: impl Iterator<Item = u16>,
+        mut lost: impl Iterator<Item = u16>,
         history: &History,
+        room: &mut usize,
         egress: &mut impl Egress,
     ) {
         self.stats.nack_count += 1;
-        let Some(rtx) = self.parameters.rtx else { return };
-        for sequence in lost {
-            let Some(packets) = self.retransmission(now, rtx, sequence, history) else {
-                self.stats.retransmissions_refused += 1;
-                continue;
-            };
-            let bytes = packets.burst.payload(packets.packets.start).len() as u64;
-            egress.send_rtp(self.parameters.transport, &packets);
-            self.stats.retransmitted_packets_sent += 1;
-            self.stats.retransmitted_bytes_sent += bytes;
+        if let Some(rtx) = self.parameters.rtx {
+            while *room > 0
+                && let Some(sequence) = lost.next()
+            {
+                *room -= 1;
+                match self.retransmission(now, rtx, sequence, history) {
+                    Ok(packets) => {
+                        let bytes = packets.burst.payload(packets.packets.start).len() as u64;
+                        egress.send_rtp(self.parameters.transport, &packets);
+                        self.stats.retransmitted_packets_sent += 1;
+                        self.stats.retransmitted_bytes_sent += bytes;
+                    }
+                    Err(refusal) => {
+                        self.stats.retransmissions_refused += 1;
+                        if refusal == Refusal::Exhausted {
+                            break;
+                        }
+                    }
+                }
+            }
         }
+        self.stats.retransmissions_refused += lost.count() as u64;
     }
 
     pub(crate) fn handle_pli(&mut self) {
@@ -249,24 +275,26 @@ impl Consumer {
         rtx: RtxParameters,
         sequence: u16,
         history: &'a History,
-    ) -> Option<RtpPackets<'a>> {
-        let packet = self.runs.packet(sequence, self.next_index)?;
-        let (burst, position) = history.find(packet, now)?;
+    ) -> Result<RtpPackets<'a>, Refusal> {
+        let packet = self.runs.packet(sequence, self.next_index).ok_or(Refusal::Gone)?;
+        let (burst, position) = history.find(packet, now).ok_or(Refusal::Gone)?;
         let round_trip = self.stats.round_trip_time.unwrap_or(DEFAULT_ROUND_TRIP);
         while self.recently_resent.front().is_some_and(|(_, at)| now.saturating_duration_since(*at) >= round_trip) {
             self.recently_resent.pop_front();
         }
-        let resent = self.recently_resent.iter().any(|(resent, _)| *resent == sequence);
-        if resent || self.recently_resent.len() >= MAX_RECENTLY_RESENT {
-            return None;
+        if self.recently_resent.len() >= MAX_RECENTLY_RESENT {
+            return Err(Refusal::Exhausted);
+        }
+        if self.recently_resent.iter().any(|(resent, _)| *resent == sequence) {
+            return Err(Refusal::JustResent);
         }
         if !self.budget.take(now, burst.payload(position).len()) {
-            return None;
+            return Err(Refusal::Exhausted);
         }
         self.recently_resent.push_back((sequence, now));
         let first_index = self.next_rtx_index;
         self.next_rtx_index += 1;
-        Some(RtpPackets {
+        Ok(RtpPackets {
             burst,
             packets: position..position + 1,
             header: Header::new(rtx.payload_type, rtx.ssrc, self.timestamp(burst.meta().rtp_time)),

@@ -56,18 +56,22 @@ impl Producer {
         egress: &mut impl Egress,
     ) -> bool {
         let meta = burst.meta();
-        if self.expected_packet.is_some_and(|expected| expected != meta.first_packet) {
-            self.stats.discontinuities += 1;
-            self.consumers.iter_mut().for_each(Consumer::handle_discontinuity);
-        }
-        self.expected_packet = Some(burst.packets().end);
-        self.clock = Some((meta.rtp_time, meta.times.captured));
         self.stats.frames += 1;
         self.stats.key_frames += u64::from(meta.key_frame);
         self.stats.packets += burst.len() as u64;
         self.stats.bytes += burst.payload_bytes() as u64;
         self.stats.resolution = Some(meta.resolution);
         self.stats.codec = Some(meta.codec);
+        if self.active_consumers() == 0 {
+            // It was queued when the last one left. What comes next is not what follows it.
+            return false;
+        }
+        if self.expected_packet.is_some_and(|expected| expected != meta.first_packet) {
+            self.stats.discontinuities += 1;
+            self.consumers.iter_mut().for_each(Consumer::handle_discontinuity);
+        }
+        self.expected_packet = Some(burst.packets().end);
+        self.clock = Some((meta.rtp_time, meta.times.captured));
 
         let mut waiting = false;
         for consumer in &mut self.consumers {
@@ -103,6 +107,7 @@ impl Producer {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods)]
 pub(crate) mod tests {
     use super::*;
     use lenscast_media::{BurstMeta, Codec, Resolution, StageTimes};

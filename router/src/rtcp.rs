@@ -17,6 +17,10 @@ const TRANSPORT_FEEDBACK: u8 = 205;
 const PAYLOAD_FEEDBACK: u8 = 206;
 const EXTENDED_REPORT: u8 = 207;
 
+/// Version, padding bit, count; packet type; length (RFC 3550 §6.4.1).
+const HEADER_LEN: usize = 4;
+const PADDED: u8 = 1 << 5;
+
 /// FMT of a generic NACK (RFC 4585 §6.2.1).
 const FMT_NACK: u8 = 1;
 /// FMT of a picture loss indication (RFC 4585 §6.3.1).
@@ -79,6 +83,14 @@ pub enum ReadRtcpError {
         claimed: usize,
         /// What is there.
         available: usize,
+    },
+    /// The padding is none, or longer than what it pads.
+    #[error("RTCP packet type {packet_type} says it has {padding} bytes of padding")]
+    Padding {
+        /// The packet's type.
+        packet_type: u8,
+        /// What its last byte says.
+        padding: usize,
     },
 }
 
@@ -190,6 +202,7 @@ fn split_first(compound: &[u8]) -> Result<(&[u8], &[u8]), ReadRtcpError> {
 
 fn read_one(packet: &[u8]) -> Result<Packet<'_>, ReadRtcpError> {
     let (count, packet_type) = (packet[0] & 0x1F, packet[1]);
+    let packet = without_padding(packet)?;
     let after = |fixed: usize| {
         let error = ReadRtcpError::Length { packet_type, claimed: fixed, available: packet.len() };
         packet.get(fixed..).ok_or(error)
@@ -215,6 +228,16 @@ fn read_one(packet: &[u8]) -> Result<Packet<'_>, ReadRtcpError> {
         }
         _ => Packet::Other { packet_type },
     })
+}
+
+/// Padding stands at the end, and its last byte says how long it is, itself included (RFC 3550 §6.4.1).
+fn without_padding(packet: &[u8]) -> Result<&[u8], ReadRtcpError> {
+    if packet[0] & PADDED == 0 {
+        return Ok(packet);
+    }
+    let padding = packet.last().map_or(0, |last| usize::from(*last));
+    let end = packet.len().checked_sub(padding).filter(|end| *end >= HEADER_LEN && padding > 0);
+    end.map(|end| &packet[..end]).ok_or(ReadRtcpError::Padding { packet_type: packet[1], padding })
 }
 
 fn report_blocks(blocks: &[u8], count: u8) -> ReportBlocks<'_> {
@@ -418,6 +441,18 @@ mod tests {
     }
 
     #[test]
+    fn padding_is_no_content() {
+        let mut nack = vec![0xA1, 205, 0, 5, 0, 0, 0, 1, 0, 0, 0, 42, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 8];
+        let [Packet::Nack { lost, .. }] = all(&nack)[..] else { panic!() };
+        assert_eq!(lost.sequences().collect::<Vec<_>>(), [7]);
+        for wrong in [0, 21, 255] {
+            *nack.last_mut().unwrap() = wrong;
+            let expected = ReadRtcpError::Padding { packet_type: 205, padding: usize::from(wrong) };
+            assert_eq!(read(&nack).collect::<Vec<_>>(), [Err(expected)]);
+        }
+    }
+
+    #[test]
     fn errors_say_what_is_wrong_and_end_the_compound() {
         let errors: [(&[u8], &str); 4] = [
             (&[0x80, 201], "RTCP packet of 2 bytes is shorter than its 4-byte header"),
@@ -440,7 +475,7 @@ mod tests {
 
         #[test]
         fn reading_near_garbage_ends(
-            kind in 200_u8..208, count in 0_u8..32, body in prop::collection::vec(any::<u8>(), 0..200)
+            kind in 200_u8..208, count in 0_u8..64, body in prop::collection::vec(any::<u8>(), 0..200)
         ) {
             let body_words = body.len() / 4;
             let mut bytes = vec![0x80 | count, kind, 0, body_words as u8];

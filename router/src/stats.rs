@@ -15,7 +15,8 @@ pub struct ConsumerStats {
     pub retransmitted_packets_sent: u64,
     /// Payload bytes of those packets.
     pub retransmitted_bytes_sent: u64,
-    /// Packets asked for that were no longer there, or asked for again within one round trip, or over the limit.
+    /// Packets asked for that were no longer there, or asked for again within one round trip, or over the limit, or by a
+    /// viewer that agreed to no retransmission.
     pub retransmissions_refused: u64,
     /// NACK messages received.
     pub nack_count: u64,

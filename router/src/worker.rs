@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use lenscast_media::{Burst, Ssrc, WallClock};
 use thiserror::Error;
 
-use crate::consumer::Consumer;
+use crate::consumer::{Consumer, MAX_LOOKED_UP};
 use crate::producer::Producer;
 use crate::rtcp::{self, Compound, Packet, ReadRtcpError};
 use crate::{ConsumerId, ConsumerParameters, ConsumerStats, Egress, Event, ProducerId, ProducerStats, TransportId};
@@ -35,6 +35,7 @@ struct Transport {
 #[derive(Debug, Clone, Copy)]
 struct ConsumerEntry {
     ssrc: Ssrc,
+    rtx_ssrc: Option<Ssrc>,
     consumer: ConsumerId,
     producer: ProducerId,
 }
@@ -123,8 +124,9 @@ impl Worker {
         compound: &[u8],
         egress: &mut impl Egress,
     ) -> Result<(), ReadRtcpError> {
+        let mut room = MAX_LOOKED_UP;
         for packet in rtcp::read(compound) {
-            self.handle_rtcp_packet(now, transport, packet?, egress);
+            self.handle_rtcp_packet(now, transport, packet?, &mut room, egress);
         }
         Ok(())
     }
@@ -136,7 +138,8 @@ impl Worker {
             self.send_reports(now, id, false, egress);
             let transport = self.transports.get_mut(&id).expect("a report is due for a live transport only");
             // Keep the rhythm, but do not catch up on reports that a sleeping machine missed.
-            let next = (due + REPORT_INTERVAL).max(now);
+            let kept = due + REPORT_INTERVAL;
+            let next = if kept > now { kept } else { now + REPORT_INTERVAL };
             transport.report_due = Some(next);
             self.reports_due.insert((next, id));
         }
@@ -206,10 +209,15 @@ impl Worker {
         let id = parameters.transport;
         let transport = self.transports.get_mut(&id).ok_or(AddConsumerError::UnknownTransport(id))?;
         let state = self.producers.get_mut(&producer).ok_or(AddConsumerError::UnknownProducer(producer))?;
-        if let Some(entry) = transport.consumers.iter().find(|entry| entry.ssrc == parameters.ssrc) {
-            return Err(AddConsumerError::DuplicateSsrc { transport: id, ssrc: entry.ssrc });
+        // Two streams of one source would protect different packets with the same key and index (RFC 3711 §9.1).
+        let (ssrc, rtx_ssrc) = (parameters.ssrc, parameters.rtx.map(|rtx| rtx.ssrc));
+        let used =
+            |source| transport.consumers.iter().any(|entry| entry.ssrc == source || entry.rtx_ssrc == Some(source));
+        let doubled = rtx_ssrc.filter(|source| used(*source) || *source == ssrc).or(used(ssrc).then_some(ssrc));
+        if let Some(ssrc) = doubled {
+            return Err(AddConsumerError::DuplicateSsrc { transport: id, ssrc });
         }
-        let entry = ConsumerEntry { ssrc: parameters.ssrc, consumer: parameters.id, producer };
+        let entry = ConsumerEntry { ssrc, rtx_ssrc, consumer: parameters.id, producer };
         transport.consumers.push(entry);
         state.add_consumer(Consumer::new(parameters, now));
         if transport.connected {
@@ -247,7 +255,14 @@ impl Worker {
         self.reports_due.first().map(|(due, _)| *due)
     }
 
-    fn handle_rtcp_packet(&mut self, now: Instant, id: TransportId, packet: Packet<'_>, egress: &mut impl Egress) {
+    fn handle_rtcp_packet(
+        &mut self,
+        now: Instant,
+        id: TransportId,
+        packet: Packet<'_>,
+        room: &mut usize,
+        egress: &mut impl Egress,
+    ) {
         match packet {
             Packet::Reports(blocks) => {
                 let ntp = self.wall.ntp_at(now);
@@ -263,7 +278,7 @@ impl Worker {
                     && let Some(producer) = self.producers.get_mut(&entry.producer)
                     && let Some((consumer, history)) = producer.consumer_mut(entry.consumer)
                 {
-                    consumer.handle_nack(now, lost.sequences(), history, egress);
+                    consumer.handle_nack(now, lost.sequences(), history, room, egress);
                 }
             }
             Packet::Pli { media } => {
@@ -563,6 +578,22 @@ mod tests {
     }
 
     #[test]
+    fn what_one_datagram_asks_for_beyond_reason_is_refused_unseen() {
+        let mut scene = Scene::new().connected_viewer(1);
+        scene.burst(0, 5, true);
+        // Sequence numbers that were never sent, in two packets of one datagram, then one that was.
+        let never: Vec<u16> = (0..300).collect();
+        let mut compound = nack(1, &never).marshal().unwrap().to_vec();
+        compound.extend_from_slice(&nack(1, &never).marshal().unwrap());
+        compound.extend_from_slice(&nack(1, &[32_001]).marshal().unwrap());
+        scene.worker.handle_rtcp(scene.now, TransportId(1), &compound, &mut scene.out).unwrap();
+        let stats = scene.stats(1);
+        assert_eq!((stats.retransmitted_packets_sent, stats.retransmissions_refused, stats.nack_count), (0, 601, 3));
+        scene.rtcp(1, &nack(1, &[32_001]));
+        assert_eq!(scene.stats(1).retransmitted_packets_sent, 1, "the next datagram is looked at again");
+    }
+
+    #[test]
     fn reports_tell_loss_jitter_and_round_trip() {
         let mut scene = Scene::new().connected_viewer(1);
         scene.burst(0, 5, true);
@@ -605,6 +636,36 @@ mod tests {
         assert_eq!(report.ntp_time, scene.worker.wall.ntp_at(scene.now).0);
         assert_eq!((report.packet_count, report.octet_count), (5, 540));
         assert!(scene.worker.poll_timeout().unwrap() >= scene.now);
+    }
+
+    #[test]
+    fn a_late_timer_sends_one_report() {
+        let mut scene = Scene::new().connected_viewer(1);
+        scene.burst(0, 5, true);
+        let due = scene.worker.poll_timeout().unwrap();
+        scene.now = due + Duration::from_millis(200);
+        scene.worker.handle_timeout(scene.now, &mut scene.out);
+        assert_eq!(scene.out.rtcp.len(), 1);
+        assert_eq!(scene.worker.poll_timeout(), Some(due + REPORT_INTERVAL), "the rhythm is kept");
+        scene.now += Duration::from_secs(10);
+        scene.worker.handle_timeout(scene.now, &mut scene.out);
+        assert_eq!(scene.out.rtcp.len(), 2);
+        assert_eq!(scene.worker.poll_timeout(), Some(scene.now + REPORT_INTERVAL));
+    }
+
+    #[test]
+    fn bursts_that_were_queued_when_the_last_viewer_left_are_no_loss_for_the_next() {
+        let mut scene = Scene::new().connected_viewer(1);
+        scene.burst(0, 5, true);
+        scene.worker.remove_transport(scene.now, TransportId(1), &mut scene.out);
+        scene.burst(5, 5, false);
+        let mut scene = scene.connected_viewer(2);
+        let _ = scene.events();
+        scene.out.rtp.clear();
+        scene.burst(90, 5, true);
+        assert_eq!(scene.sent_to(2).len(), 5);
+        let stats = scene.worker.producer_stats(CAMERA).unwrap();
+        assert_eq!((stats.discontinuities, stats.frames), (0, 3));
     }
 
     #[test]
@@ -683,6 +744,14 @@ mod tests {
             add(&mut scene, CAMERA, &second),
             Err(AddConsumerError::DuplicateSsrc { transport: TransportId(1), ssrc: Ssrc(1_001) })
         );
+        for (ssrc, rtx_ssrc, doubled) in [(7, 2_001, 2_001), (2_001, 7, 2_001), (7, 1_001, 1_001), (7, 7, 7)] {
+            second.ssrc = Ssrc(ssrc);
+            second.rtx = Some(RtxParameters { ssrc: Ssrc(rtx_ssrc), payload_type: PayloadType::new(97).unwrap() });
+            let expected = AddConsumerError::DuplicateSsrc { transport: TransportId(1), ssrc: Ssrc(doubled) };
+            assert_eq!(add(&mut scene, CAMERA, &second), Err(expected));
+        }
+        second.rtx = None;
+        assert_eq!(add(&mut scene, CAMERA, &second), Ok(()));
     }
 
     proptest! {

@@ -96,7 +96,9 @@ fn write_video(
     if !offered.parameters.is_empty() {
         write!(sdp, "a=fmtp:{payload_type} {}\r\n", offered.parameters)?;
     }
-    for feedback in &offered.feedback {
+    // Without a stream to send packets again on, a NACK would not be answered.
+    let kept = |feedback: &&Feedback| **feedback != Feedback::Nack || agreement.rtx.is_some();
+    for feedback in offered.feedback.iter().filter(kept) {
         write!(sdp, "a=rtcp-fb:{payload_type} {}\r\n", feedback.to_sdp())?;
     }
     if let Some(rtx) = agreement.rtx {
@@ -154,6 +156,10 @@ pub(crate) mod tests {
     use crate::offer::tests::{AIORTC, CHROMIUM};
 
     pub(crate) fn answered(offer: &ViewerOffer, codec: Codec) -> (Agreement, String) {
+        try_answer(offer, codec).unwrap()
+    }
+
+    fn try_answer(offer: &ViewerOffer, codec: Codec) -> Option<(Agreement, String)> {
         let credentials = IceCredentials::random(&mut StdRng::seed_from_u64(1));
         let candidates = crate::candidate::candidates(&["127.0.0.1:8189".parse().unwrap()], &[], true).unwrap();
         let local = LocalDescription {
@@ -166,7 +172,7 @@ pub(crate) mod tests {
             ssrc: Ssrc(1),
             rtx_ssrc: Ssrc(2),
         };
-        answer(offer, codec, &local).unwrap()
+        answer(offer, codec, &local)
     }
 
     fn read_back(sdp: &str) -> SessionDescription {
@@ -227,5 +233,21 @@ pub(crate) mod tests {
     fn a_codec_that_was_not_offered_is_not_answered() {
         let offer = ViewerOffer::parse(AIORTC).unwrap();
         assert!(offer.codec(Codec::Vp9).is_none());
+        assert!(try_answer(&offer, Codec::Vp9).is_none());
+        assert!(try_answer(&offer, Codec::Vp8).is_some());
+    }
+
+    #[test]
+    fn packets_are_sent_again_only_if_both_nack_and_rtx_are_offered() {
+        let without_nack = CHROMIUM.replace("a=rtcp-fb:96 nack\r\n", "");
+        let without_rtx = CHROMIUM.replace("apt=96", "apt=95");
+        for offered in [without_nack, without_rtx] {
+            assert_ne!(offered, CHROMIUM);
+            let (agreement, sdp) = answered(&ViewerOffer::parse(&offered).unwrap(), Codec::Vp8);
+            assert_eq!(agreement.rtx.map(|rtx| rtx.payload_type), None);
+            assert!(!sdp.contains("rtx") && !sdp.contains("FID"), "{sdp}");
+            assert!(!sdp.contains("a=rtcp-fb:96 nack\r\n"), "{sdp}");
+            assert!(sdp.contains("a=rtcp-fb:96 nack pli\r\n") && sdp.contains("a=rtcp-fb:96 ccm fir\r\n"), "{sdp}");
+        }
     }
 }

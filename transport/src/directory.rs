@@ -1,6 +1,7 @@
 //! Which worker has which session: what the workers share, off the packet path.
 //!
-//! A session belongs to nobody until its viewer's first check arrives; the worker that receives it claims it. The kernel
+//! A session belongs to nobody until its viewer's first check arrives; the worker that receives it claims it, before it
+//! knows whether the check is authentic: a forged one can decide which worker that is, and nothing else. The kernel
 //! spreads viewers over the workers' sockets by their addresses and keeps each where it is, so that a viewer's packets
 //! reach its own worker without a detour, as long as it does not move to another address.
 
@@ -10,6 +11,7 @@ use std::time::Instant;
 use lenscast_media::sync::Mutex;
 use lenscast_router::TransportId;
 
+use crate::IceCredentials;
 use crate::session::SessionSetup;
 
 pub(crate) struct Directory {
@@ -41,6 +43,15 @@ pub(crate) enum Claim {
     Unknown,
 }
 
+/// Who has to know of a restart.
+pub(crate) enum Restart {
+    /// Nobody else: the session is still to begin.
+    Pending,
+    /// The session's worker.
+    Worker(usize),
+    Unknown,
+}
+
 impl Directory {
     pub(crate) fn new() -> Self {
         Self { inner: Mutex::new(Inner::default()) }
@@ -53,6 +64,14 @@ impl Directory {
     pub(crate) fn pending(&self) -> usize {
         let inner = self.inner.lock();
         inner.sessions.values().filter(|entry| matches!(entry.place, Place::Pending(_))).count()
+    }
+
+    /// User fragments that lead somewhere.
+    #[cfg(test)]
+    pub(crate) fn ufrags(&self) -> usize {
+        let inner = self.inner.lock();
+        assert_eq!(inner.by_ufrag.len(), inner.sessions.values().map(|entry| entry.ufrags.len()).sum::<usize>());
+        inner.by_ufrag.len()
     }
 
     pub(crate) fn contains(&self, id: TransportId) -> bool {
@@ -73,6 +92,7 @@ impl Directory {
         if inner.sessions.len() >= limit {
             return false;
         }
+        debug_assert!(setup.restart.is_none(), "a session is announced before it can be restarted");
         let (id, ufrag) = (setup.id, setup.credentials.ufrag.clone());
         inner.by_ufrag.insert(ufrag.clone(), id);
         inner.sessions.insert(id, Entry { place: Place::Pending(Box::new(setup)), ufrags: vec![ufrag] });
@@ -93,25 +113,33 @@ impl Directory {
         }
     }
 
-    /// A restart gives the session another user fragment. The older ones stay: which is used, the viewer decides.
-    pub(crate) fn add_ufrag(&self, id: TransportId, ufrag: &str) {
+    /// Gives the session `fresh` credentials beside those in use: which are used, the viewer decides. They replace those
+    /// of an earlier restart, here if the session is pending, else by its worker's [`Directory::forget_ufrag`].
+    pub(crate) fn restart(&self, id: TransportId, fresh: &IceCredentials) -> Restart {
         let mut inner = self.inner.lock();
-        let Some(entry) = inner.sessions.get_mut(&id) else { return };
-        entry.ufrags.push(ufrag.to_owned());
-        let forgotten = (entry.ufrags.len() > MAX_UFRAGS).then(|| entry.ufrags.remove(0));
-        if let Some(forgotten) = forgotten {
-            inner.by_ufrag.remove(&forgotten);
+        let Inner { sessions, by_ufrag } = &mut *inner;
+        let Some(entry) = sessions.get_mut(&id) else { return Restart::Unknown };
+        by_ufrag.insert(fresh.ufrag.clone(), id);
+        entry.ufrags.push(fresh.ufrag.clone());
+        match &mut entry.place {
+            Place::Pending(setup) => {
+                if let Some(replaced) = setup.restart.replace(fresh.clone()) {
+                    by_ufrag.remove(&replaced.ufrag);
+                    entry.ufrags.retain(|ufrag| *ufrag != replaced.ufrag);
+                }
+                Restart::Pending
+            }
+            Place::Worker(worker) => Restart::Worker(*worker),
         }
-        inner.by_ufrag.insert(ufrag.to_owned(), id);
     }
 
-    /// Gives a session's pending setup new credentials: a restart before the viewer's first check.
-    pub(crate) fn with_pending<T>(&self, id: TransportId, change: impl FnOnce(&mut SessionSetup) -> T) -> Option<T> {
+    /// A user fragment that is out of use.
+    pub(crate) fn forget_ufrag(&self, id: TransportId, ufrag: &str) {
         let mut inner = self.inner.lock();
-        match &mut inner.sessions.get_mut(&id)?.place {
-            Place::Pending(setup) => Some(change(setup)),
-            Place::Worker(_) => None,
-        }
+        let Inner { sessions, by_ufrag } = &mut *inner;
+        let Some(entry) = sessions.get_mut(&id) else { return };
+        entry.ufrags.retain(|known| known != ufrag);
+        by_ufrag.remove(ufrag);
     }
 
     /// True if the session was there.
@@ -147,6 +175,3 @@ impl Directory {
         ids
     }
 }
-
-/// The one in use, one offered by a restart, and those of viewers that restart over and over.
-const MAX_UFRAGS: usize = 4;

@@ -2,7 +2,9 @@
 //! viewer's certificate against its offer and bounds what a handshake may cost.
 //!
 //! **Invariants.** Keys are exported only after the viewer has proved to own the certificate whose fingerprint its offer
-//! carried. The memory a peer can make us hold is bounded by [`MAX_HANDSHAKE_BYTES`].
+//! carried. The memory a peer can make us hold is bounded by [`MAX_HANDSHAKE_BYTES`], the work by [`MAX_PIECES`] and
+//! [`MAX_ALERTS_PER_SECOND`]. What is not a DTLS record, or not one that could matter now, changes nothing (RFC 6347
+//! §4.1.2.7): addresses can be forged.
 //!
 //! What it does not do: data channels, DTLS 1.3, the client's role.
 
@@ -19,6 +21,7 @@ use rtc_dtls::extension::extension_use_srtp::SrtpProtectionProfile;
 use rtc_shared::TransportProtocol;
 use thiserror::Error;
 
+use crate::dtls_record::{Record, records};
 use crate::{Fingerprint, ProtectionProfile};
 
 /// The certificate that this server shows to every viewer: self-signed, ECDSA on P-256, made at the start.
@@ -62,7 +65,7 @@ pub enum DtlsError {
     #[error("DTLS handshake failed: {0}")]
     Handshake(String),
     /// No handshake is that long.
-    #[error("DTLS handshake of more than {MAX_HANDSHAKE_BYTES} bytes")]
+    #[error("DTLS handshake of more than {MAX_HANDSHAKE_BYTES} bytes or {MAX_PIECES} pieces")]
     TooLong,
     /// The viewer offers neither of our SRTP profiles.
     #[error("DTLS peer agreed to no SRTP protection profile of ours")]
@@ -74,18 +77,30 @@ pub enum DtlsError {
 pub(crate) enum DtlsEvent {
     /// The handshake is done; these are the keys.
     Connected { profile: ProtectionProfile, keying_material: Vec<u8> },
-    /// The viewer said goodbye.
+    /// The viewer said goodbye, or gave up with an error.
     Closed,
+    /// The datagram is dropped: it is not DTLS, or nothing that could matter now, or too much.
+    Ignored,
 }
 
 /// One viewer's association.
 pub(crate) struct Dtls {
     endpoint: Endpoint,
-    received_bytes: usize,
+    received: Received,
     connected: bool,
     /// Retransmissions of the current flight.
     retransmissions: u32,
     fallback: Option<Fallback>,
+}
+
+/// What a peer has sent: of its handshake, and from the end of that on of repetitions, as long as the session lasts.
+#[derive(Debug, Default)]
+struct Received {
+    bytes: usize,
+    pieces: usize,
+    /// Alerts in the second that began then.
+    alerts: usize,
+    alerts_since: Option<Instant>,
 }
 
 /// What it takes to start over with every profile allowed.
@@ -100,6 +115,18 @@ struct Fallback {
 
 /// A browser's flights take 2 to 4 KB, a few times over when they are lost; a chain of large certificates could take 20.
 pub const MAX_HANDSHAKE_BYTES: usize = 64 * 1024;
+
+/// Records and fragments of messages in a handshake. A browser's takes a dozen, a few times over when they are lost.
+/// `rtc-dtls` searches all fragments of a message for each that arrives, one stack frame deeper for each that it finds.
+const MAX_PIECES: usize = 256;
+
+/// The longest datagram that is looked at. Nobody's are longer than an Ethernet frame's 1,500 bytes: flights are cut to
+/// the path's MTU (RFC 6347 §4.1.1).
+const MAX_DATAGRAM: usize = 2_048;
+
+/// Encrypted alerts that are looked at once connected: the peer's goodbye is one, and others can be forged to come before
+/// it.
+const MAX_ALERTS_PER_SECOND: usize = 32;
 
 /// RFC 6347 §4.2.4.1 starts at a second, for a network it knows nothing of; by the time DTLS starts, ICE has just seen a
 /// round trip. Chromium starts at 50 ms, libwebrtc's `DtlsTransport` likewise.
@@ -122,7 +149,7 @@ impl Dtls {
         let config = Arc::new(handshake_config(certificate, expected, crypto, &PROFILES)?);
         Ok(Self {
             endpoint: server_endpoint(Arc::new(preferred)),
-            received_bytes: 0,
+            received: Received::default(),
             connected: false,
             retransmissions: 0,
             fallback: Some(Fallback { config, first_flight: Vec::new() }),
@@ -130,20 +157,17 @@ impl Dtls {
     }
 
     pub(crate) fn handle_datagram(&mut self, now: Instant, datagram: &[u8]) -> Result<Option<DtlsEvent>, DtlsError> {
+        let Some(datagram) = self.admit(now, datagram)? else { return Ok(Some(DtlsEvent::Ignored)) };
         self.retransmissions = 0;
-        self.received_bytes += datagram.len();
-        if self.received_bytes > MAX_HANDSHAKE_BYTES {
-            // After the handshake only a goodbye is to come: what is over the bound is ignored, not fatal.
-            return if self.connected { Ok(None) } else { Err(DtlsError::TooLong) };
-        }
-        let datagram = BytesMut::from(datagram);
         if let Some(fallback) = &mut self.fallback {
             fallback.first_flight.push(datagram.clone());
         }
         match self.endpoint.read(now, PEER, None, datagram) {
             Ok(events) => self.handle_events(&events),
             Err(rtc_shared::error::Error::ErrServerNoMatchingSrtpProfile) => self.start_over(now),
-            Err(_) if self.connected => Ok(None),
+            // Once connected, alerts get this far only under the peer's keys.
+            Err(rtc_shared::error::Error::ErrAlertFatalOrClose) if self.connected => Ok(Some(DtlsEvent::Closed)),
+            Err(_) if self.connected => Ok(Some(DtlsEvent::Ignored)),
             Err(error) => Err(DtlsError::Handshake(error.to_string())),
         }
     }
@@ -174,6 +198,31 @@ impl Dtls {
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let doubled = FLIGHT_INTERVAL * ((1 << self.retransmissions.min(10)) - 1);
         Some(self.endpoint.poll_timeout(&PEER)? + doubled)
+    }
+
+    /// The records of a datagram that the association is to see, if there are any.
+    fn admit(&mut self, now: Instant, datagram: &[u8]) -> Result<Option<BytesMut>, DtlsError> {
+        let Some(records) = (datagram.len() <= MAX_DATAGRAM).then(|| records(datagram)).flatten() else {
+            return Ok(None);
+        };
+        let mut admitted = BytesMut::with_capacity(datagram.len());
+        for record in records {
+            if self.admits(now, &record)? {
+                admitted.extend_from_slice(record.bytes());
+            }
+        }
+        Ok((!admitted.is_empty()).then_some(admitted))
+    }
+
+    fn admits(&mut self, now: Instant, record: &Record<'_>) -> Result<bool, DtlsError> {
+        if self.connected {
+            return Ok(record.fits_a_connection()
+                && if record.is_handshake() { self.received.admits(record) } else { self.received.admits_alert(now) });
+        }
+        if !record.fits_a_handshake() {
+            return Ok(false);
+        }
+        self.received.admits(record).then_some(true).ok_or(DtlsError::TooLong)
     }
 
     fn start_over(&mut self, now: Instant) -> Result<Option<DtlsEvent>, DtlsError> {
@@ -212,8 +261,26 @@ impl Dtls {
             .export_keying_material(EXPORTER_LABEL, &[], profile.keying_material_len())
             .map_err(|error| DtlsError::Handshake(error.to_string()))?;
         self.connected = true;
-        self.received_bytes = 0;
+        self.received = Received::default();
         Ok(DtlsEvent::Connected { profile, keying_material: material.into_bytes() })
+    }
+}
+
+impl Received {
+    fn admits(&mut self, record: &Record<'_>) -> bool {
+        self.bytes = self.bytes.saturating_add(record.bytes().len());
+        self.pieces = self.pieces.saturating_add(record.pieces());
+        self.bytes <= MAX_HANDSHAKE_BYTES && self.pieces <= MAX_PIECES
+    }
+
+    fn admits_alert(&mut self, now: Instant) -> bool {
+        let over = |since: Instant| now.saturating_duration_since(since) >= Duration::from_secs(1);
+        if self.alerts_since.is_none_or(over) {
+            self.alerts_since = Some(now);
+            self.alerts = 0;
+        }
+        self.alerts += 1;
+        self.alerts <= MAX_ALERTS_PER_SECOND
     }
 }
 
@@ -249,19 +316,40 @@ fn handshake_config(
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+    use crate::dtls_record::tests::{fragment, record};
 
-    struct Client {
+    /// A viewer's side.
+    pub(crate) struct Client {
         endpoint: Endpoint,
         certificate: DtlsCertificate,
+    }
+
+    impl Client {
+        pub(crate) fn fingerprint(&self) -> Fingerprint {
+            Fingerprint::sha256_of(&self.certificate.certificate[0])
+        }
+
+        pub(crate) fn read(&mut self, now: Instant, datagram: &[u8]) {
+            self.endpoint.read(now, PEER, None, BytesMut::from(datagram)).unwrap();
+        }
+
+        pub(crate) fn poll_transmit(&mut self) -> Option<BytesMut> {
+            Some(self.endpoint.poll_transmit()?.message)
+        }
+    }
+
+    /// One that has just begun its handshake.
+    pub(crate) fn client(now: Instant) -> Client {
+        client_with(now, BOTH.to_vec())
     }
 
     fn crypto() -> Arc<dyn RTCCryptoProvider> {
         rtc_crypto::default_provider().unwrap()
     }
 
-    fn client(now: Instant, profiles: Vec<SrtpProtectionProfile>) -> Client {
+    fn client_with(now: Instant, profiles: Vec<SrtpProtectionProfile>) -> Client {
         let certificate = DtlsCertificate::generate_self_signed(vec!["viewer".to_owned()], crypto().crypto()).unwrap();
         let config = ConfigBuilder::default()
             .with_crypto_provider(crypto())
@@ -288,6 +376,7 @@ mod tests {
                 sent += 1;
                 if !lose(sent)
                     && let Some(event) = server.handle_datagram(*now, &transmit.message)?
+                    && event != DtlsEvent::Ignored
                 {
                     return Ok(Some(event));
                 }
@@ -304,7 +393,7 @@ mod tests {
 
     fn server_for(client: &Client) -> Dtls {
         let server_certificate = Certificate::generate(&*crypto()).unwrap();
-        Dtls::server(&server_certificate, Fingerprint::sha256_of(&client.certificate.certificate[0]), crypto()).unwrap()
+        Dtls::server(&server_certificate, client.fingerprint(), crypto()).unwrap()
     }
 
     const BOTH: [SrtpProtectionProfile; 2] =
@@ -316,7 +405,7 @@ mod tests {
         for (offered, expected) in
             [(BOTH.to_vec(), ProtectionProfile::AeadAes128Gcm), (vec![BOTH[0]], ProtectionProfile::Aes128CmHmacSha1_80)]
         {
-            let mut client = client(now, offered);
+            let mut client = client_with(now, offered);
             let mut server = server_for(&client);
             let Ok(Some(DtlsEvent::Connected { profile, keying_material })) =
                 run(&mut now, &mut client, &mut server, |_| false)
@@ -331,7 +420,7 @@ mod tests {
     #[test]
     fn survives_lost_flights() {
         let mut now = Instant::now();
-        let mut client = client(now, BOTH.to_vec());
+        let mut client = client(now);
         let mut server = server_for(&client);
         let event = run(&mut now, &mut client, &mut server, |number| number * 7_919 % 5 < 2).expect("a handshake");
         assert!(matches!(event, Some(DtlsEvent::Connected { .. })));
@@ -340,7 +429,7 @@ mod tests {
     #[test]
     fn a_certificate_that_is_not_the_offers_fails() {
         let mut now = Instant::now();
-        let mut client = client(now, BOTH.to_vec());
+        let mut client = client(now);
         let server_certificate = Certificate::generate(&*crypto()).unwrap();
         let mut server = Dtls::server(&server_certificate, Fingerprint::sha256_of(b"another"), crypto()).unwrap();
         let error = run(&mut now, &mut client, &mut server, |_| false).unwrap_err();
@@ -350,39 +439,122 @@ mod tests {
     #[test]
     fn a_peer_without_our_profiles_fails() {
         let mut now = Instant::now();
-        let mut client = client(now, vec![SrtpProtectionProfile::Srtp_Aead_Aes_256_Gcm]);
+        let mut client = client_with(now, vec![SrtpProtectionProfile::Srtp_Aead_Aes_256_Gcm]);
         let mut server = server_for(&client);
         let error = run(&mut now, &mut client, &mut server, |_| false).unwrap_err();
         assert_eq!(error, DtlsError::NoProfile);
     }
 
+    /// A viewer and a server that are connected, with nothing on its way.
+    fn connected(now: &mut Instant) -> (Client, Dtls) {
+        let mut client = client(*now);
+        let mut server = server_for(&client);
+        let event = run(now, &mut client, &mut server, |_| false).unwrap();
+        assert!(matches!(event, Some(DtlsEvent::Connected { .. })));
+        while let Some(datagram) = server.poll_transmit() {
+            client.endpoint.read(*now, PEER, None, datagram).unwrap();
+        }
+        (client, server)
+    }
+
     #[test]
     fn a_goodbye_is_noticed_and_ours_is_sent() {
         let mut now = Instant::now();
-        let mut client = client(now, BOTH.to_vec());
-        let mut server = server_for(&client);
-        let connected = run(&mut now, &mut client, &mut server, |_| false).unwrap();
-        assert!(matches!(connected, Some(DtlsEvent::Connected { .. })));
-        while let Some(datagram) = server.poll_transmit() {
-            client.endpoint.read(now, PEER, None, datagram).unwrap();
-        }
+        let (mut client, mut server) = connected(&mut now);
         client.endpoint.close(now).unwrap();
         assert_eq!(run(&mut now, &mut client, &mut server, |_| false).unwrap(), Some(DtlsEvent::Closed));
+
+        let (mut client, mut server) = connected(&mut now);
+        server.close(now);
+        let goodbye = server.poll_transmit().expect("a close_notify");
+        let events = client.endpoint.read(now, PEER, None, goodbye).unwrap();
+        assert!(matches!(events[..], [EndpointEvent::PeerClosed]));
+    }
+
+    #[test]
+    fn a_fatal_alert_under_the_viewers_keys_ends_the_session() {
+        let mut now = Instant::now();
+        let (mut client, mut server) = connected(&mut now);
+        // What the viewer cannot decode it answers with a fatal alert.
+        let undecodable = BytesMut::from(record(20, 1, 77, &[9]).as_slice());
+        assert!(client.endpoint.read(now, PEER, None, undecodable).is_err());
+        let alert = client.endpoint.poll_transmit().expect("an alert").message;
+        assert_eq!(server.handle_datagram(now, &alert), Ok(Some(DtlsEvent::Closed)));
     }
 
     #[test]
     fn an_endless_handshake_is_cut_off() {
         let now = Instant::now();
-        let client = client(now, BOTH.to_vec());
+        let client = client(now);
+        // A message that never completes, in large pieces and in small ones.
+        for len in [1_024, 1] {
+            let mut server = server_for(&client);
+            let mut fragment = vec![1, 0xFF, 0xFF, 0xFF, 0, 0, 0, 0, 0, 0, (len >> 8) as u8, len as u8];
+            fragment.resize(12 + len, 0);
+            let outcome = (0..1_000).find_map(|number| {
+                let datagram = record(22, 0, number, &fragment);
+                server.handle_datagram(now, &datagram).err().map(|error| (number, error))
+            });
+            let limit = (MAX_HANDSHAKE_BYTES / (25 + len)).min(MAX_PIECES) as u64;
+            assert_eq!(outcome, Some((limit, DtlsError::TooLong)));
+        }
+    }
+
+    /// `rtc-dtls` took seconds for such a datagram, and did so again for the next.
+    #[test]
+    fn a_datagram_of_many_small_records_is_not_looked_at() {
+        let mut now = Instant::now();
+        let fragments: Vec<u8> = (0..2_620).flat_map(|number| record(22, 0, number, &fragment(0)[..12])).collect();
+        let client = client(now);
+        assert_eq!(server_for(&client).handle_datagram(now, &fragments), Ok(Some(DtlsEvent::Ignored)));
+        let (_, mut server) = connected(&mut now);
+        assert_eq!(server.handle_datagram(now, &fragments), Ok(Some(DtlsEvent::Ignored)));
+    }
+
+    #[test]
+    fn junk_does_not_end_a_handshake() {
+        let mut now = Instant::now();
+        let mut client = client(now);
         let mut server = server_for(&client);
-        // A handshake record of a message that never completes.
-        let mut record = vec![22, 0xFE, 0xFD, 0, 0, 0, 0, 0, 0, 0, 0, 0x04, 0x0C];
-        record.extend_from_slice(&[1, 0xFF, 0xFF, 0xFF, 0, 0, 0, 0, 0, 0, 0x04, 0x00]);
-        record.resize(13 + 0x040C, 0);
-        let outcome = (0..1_000_u64).find_map(|number| {
-            record[5..11].copy_from_slice(&number.to_be_bytes()[2..]);
-            server.handle_datagram(now, &record).err()
-        });
-        assert_eq!(outcome, Some(DtlsError::TooLong));
+        let junk = [
+            vec![0x16],
+            vec![0x16; 40],
+            record(24, 0, 0, &[1, 2, 3]),
+            record(63, 0, 0, &[0; 60]),
+            record(23, 0, 0, &[0; 60]),
+            record(20, 0, 0, &[7]),
+            record(21, 0, 0, &[2]),
+            vec![0x16; 3_000],
+        ];
+        for datagram in junk {
+            assert_eq!(server.handle_datagram(now, &datagram), Ok(Some(DtlsEvent::Ignored)), "{datagram:?}");
+        }
+        let event = run(&mut now, &mut client, &mut server, |_| false).expect("a handshake");
+        assert!(matches!(event, Some(DtlsEvent::Connected { .. })));
+    }
+
+    /// Each of these was enough that the viewer's goodbye went unheard.
+    #[test]
+    fn a_goodbye_is_noticed_after_any_amount_of_forgeries() {
+        let mut now = Instant::now();
+        let handshake = [fragment(0).as_slice(), &[0; 900]].concat();
+        let forgeries = [
+            ("handshake", (22, 0, handshake.clone())),
+            ("handshake under keys", (22, 1, handshake)),
+            ("data", (23, 1, vec![0; 900])),
+            ("alerts in the clear", (21, 0, vec![2, 40])),
+            ("alerts under keys", (21, 1, vec![0; 900])),
+            ("a change to keys that nobody has", (20, 1, vec![1])),
+        ];
+        for (name, (kind, epoch, body)) in forgeries {
+            let (mut client, mut server) = connected(&mut now);
+            for number in 0..1_000 {
+                let event = server.handle_datagram(now, &record(kind, epoch, 1_000 + number, &body)).unwrap();
+                assert_ne!(event, Some(DtlsEvent::Closed), "{name}");
+            }
+            now += Duration::from_secs(1);
+            client.endpoint.close(now).unwrap();
+            assert_eq!(run(&mut now, &mut client, &mut server, |_| false), Ok(Some(DtlsEvent::Closed)), "{name}");
+        }
     }
 }

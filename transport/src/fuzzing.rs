@@ -104,6 +104,7 @@ fn setup(now: Instant) -> SessionSetup {
     SessionSetup {
         id: TransportId(1),
         credentials: IceCredentials { ufrag: "abcdefgh".into(), password: "abcdefghabcdefghabcdefgh".into() },
+        restart: None,
         remote_fingerprint: Fingerprint::sha256_of(&[]),
         producer: ProducerId(1),
         consumer: ConsumerParameters {

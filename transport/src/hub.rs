@@ -1,13 +1,14 @@
 //! One worker's sessions and router together, without sockets: tells datagrams apart, finds their session, and carries
 //! what the router sends to the viewers' paths.
 //!
-//! **Invariants.** A datagram from an address that no authentic check has come from reaches nothing but the ICE check.
+//! **Invariants.** A datagram from an address that no authentic check has come from reaches nothing but the ICE check;
+//! at most it is carried to the worker of the session that a check from there named, which drops it.
 //! Every datagram that is dropped is counted by its reason. A session that ends is announced exactly once.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use lenscast_media::{Burst, StageHistograms, WallClock};
 use lenscast_router::{Egress, Event, ProducerId, RtpPackets, TransportId, Worker as Router};
@@ -41,7 +42,8 @@ pub(crate) struct Hub {
     producers: BTreeMap<ProducerId, Producer>,
     by_address: HashMap<SocketAddr, TransportId>,
     by_ufrag: HashMap<String, TransportId>,
-    /// Viewers whose checks came here but whose session is another worker's: their other packets go there too.
+    /// Addresses whose checks came here but name another worker's session: their other packets go there too, where they
+    /// are dropped unless a check from there was authentic.
     elsewhere: HashMap<SocketAddr, usize>,
     deadlines: BTreeSet<(Instant, TransportId)>,
     directory: Arc<Directory>,
@@ -76,6 +78,14 @@ struct Leg {
 /// Viewers that moved to another worker's socket, at most; beyond that all are forgotten, and their next check finds
 /// them again.
 const MAX_ELSEWHERE: usize = 4_096;
+
+/// How long an address stays with its session after the session's last check from there. Checks come every 6 s at most
+/// (RFC 7675 §5.1: 5 s, randomized by a fifth).
+const ADDRESS_IN_USE: Duration = Duration::from_secs(7);
+
+/// The longest SRTCP datagram that is looked at, in bytes. A viewer's fit an Ethernet frame, as its own stack cuts them;
+/// a longer one could only ask for more than any viewer has lost.
+const MAX_RTCP: usize = 1_500;
 
 /// First bytes of multiplexed datagrams (RFC 7983 §7) and second bytes of RTCP (RFC 5761 §4).
 enum Protocol {
@@ -162,6 +172,10 @@ impl Hub {
 
     /// A datagram from the network.
     pub(crate) fn handle_datagram(&mut self, now: Instant, path: Path, datagram: &mut [u8], wire: &mut impl Wire) {
+        if path.remote.port() == 0 {
+            self.dropped.port_zero += 1;
+            return;
+        }
         let protocol = protocol_of(datagram);
         if let Protocol::Stun = protocol {
             self.handle_stun(now, path, datagram, wire);
@@ -237,11 +251,12 @@ impl Hub {
         leg.session.close(now);
         flush(&mut leg.session, wire);
         self.deadlines.remove(&(leg.deadline, id));
-        self.by_address.retain(|_, owner| *owner != id);
+        for address in leg.session.addresses() {
+            self.disown(id, address);
+        }
         for ufrag in leg.session.ufrags() {
             self.by_ufrag.remove(ufrag);
         }
-        self.by_ufrag.retain(|_, owner| *owner != id);
         self.directory.remove(id);
         self.events.push(HubEvent::Closed(id, cause));
         self.pass_on_router_events();
@@ -258,7 +273,9 @@ impl Hub {
     pub(crate) fn restart_ice(&mut self, id: TransportId, fresh: IceCredentials) -> bool {
         let Some(leg) = self.legs.sessions.get_mut(&id) else { return false };
         self.by_ufrag.insert(fresh.ufrag.clone(), id);
-        leg.session.restart_ice(fresh);
+        if let Some(replaced) = leg.session.restart_ice(fresh) {
+            self.forget_ufrag(id, &replaced.ufrag);
+        }
         true
     }
 
@@ -284,7 +301,10 @@ impl Hub {
             None => match self.directory.claim(&request.local_ufrag, self.index) {
                 Claim::New(setup) => match self.begin(now, *setup) {
                     Some(id) => id,
-                    None => return,
+                    None => {
+                        self.dropped.session_not_begun += 1;
+                        return;
+                    }
                 },
                 Claim::Worker(worker) if worker != self.index => {
                     if self.elsewhere.len() >= MAX_ELSEWHERE {
@@ -302,20 +322,44 @@ impl Hub {
         };
         let leg = self.legs.sessions.get_mut(&id).expect("user fragments lead to live sessions only");
         match leg.session.handle_check(now, request, path) {
-            Ok(forgotten) => {
-                if let Some(address) = forgotten {
-                    self.by_address.remove(&address);
+            Ok(proof) => {
+                if let Some(ufrag) = proof.replaced {
+                    self.forget_ufrag(id, &ufrag);
                 }
-                if leg.session.addresses().any(|address| address == path.remote) {
-                    // Whoever proves it last has the address: a browser may use a port again for its next session.
-                    self.by_address.insert(path.remote, id);
-                    self.elsewhere.remove(&path.remote);
+                if let Some(address) = proof.forgotten {
+                    self.disown(id, address);
+                }
+                if proof.address {
+                    self.take_address(now, id, path.remote);
                 }
             }
             Err(StunError::NotAuthentic) => self.dropped.stun_not_authentic += 1,
             Err(_) => self.dropped.stun_malformed += 1,
         }
         self.settle(id, wire);
+    }
+
+    /// What comes from `address` is this session's from now on, unless another one is using it: a browser may use a port
+    /// again for its next session, but an address can also be forged.
+    fn take_address(&mut self, now: Instant, id: TransportId, address: SocketAddr) {
+        let owner = self.by_address.get(&address).filter(|owner| **owner != id);
+        let last_check = owner.and_then(|owner| self.legs.sessions.get(owner)?.session.last_check_from(address));
+        if last_check.is_some_and(|at| now.saturating_duration_since(at) < ADDRESS_IN_USE) {
+            return;
+        }
+        self.by_address.insert(address, id);
+        self.elsewhere.remove(&address);
+    }
+
+    fn disown(&mut self, id: TransportId, address: SocketAddr) {
+        if self.by_address.get(&address) == Some(&id) {
+            self.by_address.remove(&address);
+        }
+    }
+
+    fn forget_ufrag(&mut self, id: TransportId, ufrag: &str) {
+        self.by_ufrag.remove(ufrag);
+        self.directory.forget_ufrag(id, ufrag);
     }
 
     fn handle_dtls(&mut self, now: Instant, id: TransportId, path: Path, datagram: &[u8], wire: &mut impl Wire) {
@@ -327,6 +371,10 @@ impl Hub {
     }
 
     fn handle_rtcp(&mut self, now: Instant, id: TransportId, packet: &mut [u8], wire: &mut impl Wire) {
+        if packet.len() > MAX_RTCP {
+            self.dropped.rtcp_too_long += 1;
+            return;
+        }
         let leg = self.legs.sessions.get_mut(&id).expect("addresses lead to live sessions only");
         match leg.session.open_rtcp(packet) {
             None => self.dropped.before_handshake += 1,
@@ -342,6 +390,10 @@ impl Hub {
 
     fn handle_session_event(&mut self, now: Instant, id: TransportId, event: SessionEvent, wire: &mut impl Wire) {
         match event {
+            SessionEvent::Ignored => {
+                self.dropped.dtls_ignored += 1;
+                self.settle(id, wire);
+            }
             SessionEvent::Connected => {
                 // The last flight first: the viewer cannot decrypt before it has it.
                 self.settle(id, wire);
@@ -375,7 +427,9 @@ impl Hub {
             self.events.push(HubEvent::Closed(id, CloseCause::ProducerClosed));
             return None;
         }
-        self.by_ufrag.insert(setup.credentials.ufrag, id);
+        for credentials in std::iter::once(setup.credentials).chain(setup.restart) {
+            self.by_ufrag.insert(credentials.ufrag, id);
+        }
         let deadline = session.poll_timeout();
         self.deadlines.insert((deadline, id));
         self.legs.sessions.insert(id, Leg { session, producer: setup.producer, deadline });
@@ -482,3 +536,6 @@ fn protocol_of(datagram: &[u8]) -> Protocol {
         _ => Protocol::Unknown,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,9 +1,14 @@
 //! ICE-lite (RFC 8445 §2.5, §7.3): answers connectivity checks, remembers which path the viewer nominated and when it
 //! last consented to receive (RFC 7675).
 //!
-//! **Invariants.** Only an authentic request changes anything. A restart that is never taken up changes nothing.
+//! **Invariants.** Here, only an authentic request changes anything; that a check, authentic or not, is what makes a
+//! worker take a session on is the [`Directory`](crate::directory::Directory)'s affair. A restart that is never taken up
+//! changes nothing. Once a path is selected, only checks that come from its remote address renew consent: consent is to
+//! receive there (RFC 7675 §5.1).
 //!
-//! What it does not do: send checks of its own, which a lite agent never does, and TURN.
+//! What it does not do: send checks of its own, which a lite agent never does, and TURN. So whoever has a session's
+//! credentials could forge checks from somebody else's address and have media sent there for as long as it goes on
+//! forging; a check from the server before media moves, as RFC 7675 has full agents send them, would prevent that.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -104,6 +109,8 @@ pub(crate) struct Checked {
     pub(crate) response: Vec<u8>,
     /// False for an error response: the check proves nothing then.
     pub(crate) accepted: bool,
+    /// The credentials that a restart has just replaced.
+    pub(crate) replaced: Option<IceCredentials>,
 }
 
 /// Our side of a session's ICE.
@@ -122,23 +129,25 @@ struct Selected {
     nominated_at: Instant,
 }
 
-/// Attributes that must be understood, and are; a check with any other is an error (RFC 8489 §6.3.1).
-const UNDERSTOOD: [u16; 5] = [0x0006, 0x0008, 0x0024, 0x0025, 0x001C];
+/// Attributes that must be understood, and are: USERNAME, MESSAGE-INTEGRITY, PRIORITY, USE-CANDIDATE. A check with any
+/// other is an error (RFC 8489 §6.3.1). MESSAGE-INTEGRITY-SHA256 is none of them: nobody in WebRTC sends it.
+const UNDERSTOOD: [u16; 4] = [0x0006, 0x0008, 0x0024, 0x0025];
 
 /// How long a nomination of a better path keeps one of a worse from taking over: browsers that nominate aggressively
 /// (RFC 5245 §8.1.1.2) do so on all pairs at once, and the best is to win.
 const NOMINATION_CONTEST: Duration = Duration::from_secs(1);
 
 impl IceLite {
-    pub(crate) const fn new(credentials: IceCredentials) -> Self {
-        Self { current: credentials, restarting: None, selected: None, last_consent: None }
+    /// `restarting` are credentials that a restart has offered already.
+    pub(crate) const fn new(credentials: IceCredentials, restarting: Option<IceCredentials>) -> Self {
+        Self { current: credentials, restarting, selected: None, last_consent: None }
     }
 
     pub(crate) fn path(&self) -> Option<Path> {
         self.selected.map(|selected| selected.path)
     }
 
-    /// When the viewer last proved that it wants to receive.
+    /// When the viewer last proved that it wants to receive, on the selected path if there is one.
     pub(crate) const fn last_consent(&self) -> Option<Instant> {
         self.last_consent
     }
@@ -183,21 +192,25 @@ impl IceLite {
             // A lite agent never controls (RFC 8445 §6.1.1): the viewer has to.
             return Ok(respond(message, BINDING_ERROR, &[&CODE_ROLE_CONFLICT], &credentials, crypto, false));
         }
-        if restarts {
-            self.current = credentials.clone();
-            self.restarting = None;
-        }
-        self.last_consent = Some(now);
+        let replaced = match self.restarting.take_if(|_| restarts) {
+            Some(fresh) => Some(std::mem::replace(&mut self.current, fresh)),
+            None => None,
+        };
         if message.contains(ATTR_USE_CANDIDATE) {
             self.nominate(now, path, priority_of(message));
         }
+        if self.selected.is_none_or(|selected| selected.path.remote == path.remote) {
+            self.last_consent = Some(now);
+        }
         let mapped = XorMappedAddress { ip: path.remote.ip(), port: path.remote.port() };
-        Ok(respond(message, BINDING_SUCCESS, &[&mapped], &credentials, crypto, true))
+        let checked = respond(message, BINDING_SUCCESS, &[&mapped], &credentials, crypto, true);
+        Ok(Checked { replaced, ..checked })
     }
 
-    /// Accepts `fresh` beside the current credentials until the viewer uses them (RFC 9725 §4.3.3).
-    pub(crate) fn restart(&mut self, fresh: IceCredentials) {
-        self.restarting = Some(fresh);
+    /// Accepts `fresh` beside the current credentials until the viewer uses them (RFC 9725 §4.3.3). Returns those of an
+    /// earlier restart that were never used.
+    pub(crate) const fn restart(&mut self, fresh: IceCredentials) -> Option<IceCredentials> {
+        self.restarting.replace(fresh)
     }
 
     fn nominate(&mut self, now: Instant, path: Path, priority: u32) {
@@ -249,11 +262,11 @@ fn respond(
         .and_then(|()| integrity.add_to(&mut response))
         .and_then(|()| FINGERPRINT.add_to(&mut response));
     added.expect("a fresh response has room for its attributes");
-    Checked { response: response.raw, accepted }
+    Checked { response: response.raw, accepted, replaced: None }
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use rand::SeedableRng;
     use rand::rngs::StdRng;
     use rtc_stun::attributes::ATTR_ICE_CONTROLLING;
@@ -262,6 +275,35 @@ mod tests {
     use rtc_stun::textattrs::TextAttribute;
 
     use super::*;
+
+    /// A check that nominates the path it is sent on.
+    pub(crate) fn nomination(credentials: &IceCredentials) -> Vec<u8> {
+        let crypto = rtc_crypto::default_provider().unwrap();
+        signed(credentials, &*crypto, |message| message.add(ATTR_USE_CANDIDATE, &[]))
+    }
+
+    /// A check that proves an address and nominates nothing.
+    pub(crate) fn plain_check(credentials: &IceCredentials) -> Vec<u8> {
+        signed(credentials, &*rtc_crypto::default_provider().unwrap(), |_| {})
+    }
+
+    fn signed(
+        credentials: &IceCredentials,
+        crypto: &dyn RTCCryptoProvider,
+        extra: impl FnOnce(&mut Message),
+    ) -> Vec<u8> {
+        let mut message = Message::new();
+        message.typ = BINDING_REQUEST;
+        message.new_transaction_id().unwrap();
+        message.write_header();
+        TextAttribute::new(ATTR_USERNAME, format!("{}:viewer", credentials.ufrag)).add_to(&mut message).unwrap();
+        extra(&mut message);
+        MessageIntegrity::new_short_term_integrity_with_provider(credentials.password.clone(), crypto.crypto())
+            .add_to(&mut message)
+            .unwrap();
+        FINGERPRINT.add_to(&mut message).unwrap();
+        message.raw
+    }
 
     struct Scene {
         ice: IceLite,
@@ -285,24 +327,11 @@ mod tests {
         fn new() -> Self {
             let credentials = IceCredentials::random(&mut StdRng::seed_from_u64(1));
             let crypto = rtc_crypto::default_provider().unwrap();
-            Self { ice: IceLite::new(credentials.clone()), credentials, crypto, now: Instant::now() }
+            Self { ice: IceLite::new(credentials.clone(), None), credentials, crypto, now: Instant::now() }
         }
 
         fn message(&self, credentials: &IceCredentials, extra: impl FnOnce(&mut Message)) -> Vec<u8> {
-            let mut message = Message::new();
-            message.typ = BINDING_REQUEST;
-            message.new_transaction_id().unwrap();
-            message.write_header();
-            TextAttribute::new(ATTR_USERNAME, format!("{}:viewer", credentials.ufrag)).add_to(&mut message).unwrap();
-            extra(&mut message);
-            MessageIntegrity::new_short_term_integrity_with_provider(
-                credentials.password.clone(),
-                self.crypto.crypto(),
-            )
-            .add_to(&mut message)
-            .unwrap();
-            FINGERPRINT.add_to(&mut message).unwrap();
-            message.raw
+            signed(credentials, &*self.crypto, extra)
         }
 
         fn handle(&mut self, datagram: &[u8], path: Path) -> Result<Checked, StunError> {
@@ -365,6 +394,25 @@ mod tests {
     }
 
     #[test]
+    fn only_checks_from_the_selected_path_renew_consent() {
+        let mut scene = Scene::new();
+        let start = scene.now;
+        let credentials = scene.credentials.clone();
+        let alive = |port| Check { credentials: &credentials, path: path(port), nominate: false, priority: 1 };
+        scene.check(&alive(1)).unwrap();
+        assert_eq!(scene.ice.last_consent(), Some(start), "nothing is selected: any will do");
+        scene.nominate(1, 1);
+        scene.now += Duration::from_secs(10);
+        scene.check(&alive(2)).unwrap();
+        assert_eq!(scene.ice.last_consent(), Some(start));
+        scene.check(&alive(1)).unwrap();
+        assert_eq!(scene.ice.last_consent(), Some(scene.now));
+        scene.now += Duration::from_secs(10);
+        scene.nominate(2, 1);
+        assert_eq!(scene.ice.last_consent(), Some(scene.now));
+    }
+
+    #[test]
     fn a_check_that_is_not_authentic_changes_nothing() {
         let mut scene = Scene::new();
         let mut wrong = scene.credentials.clone();
@@ -415,11 +463,14 @@ mod tests {
     fn an_attribute_that_must_be_understood_and_is_not_is_named() {
         let mut scene = Scene::new();
         let credentials = scene.credentials.clone();
-        let datagram = scene.message(&credentials, |message| message.add(AttrType(0x7FFF), &[1, 2, 3]));
-        let response = decoded(&scene.handle(&datagram, path(1)).unwrap().response);
-        let mut unknown = UnknownAttributes(Vec::new());
-        unknown.get_from(&response).unwrap();
-        assert_eq!(unknown.0, [AttrType(0x7FFF)]);
+        // Unknown to all, and MESSAGE-INTEGRITY-SHA256 (RFC 8489 §14.6).
+        for kind in [0x7FFF, 0x001C] {
+            let datagram = scene.message(&credentials, |message| message.add(AttrType(kind), &[1, 2, 3]));
+            let response = decoded(&scene.handle(&datagram, path(1)).unwrap().response);
+            let mut unknown = UnknownAttributes(Vec::new());
+            unknown.get_from(&response).unwrap();
+            assert_eq!(unknown.0, [AttrType(kind)]);
+        }
     }
 
     #[test]
@@ -427,12 +478,15 @@ mod tests {
         let mut scene = Scene::new();
         scene.nominate(1, 1);
         let fresh = IceCredentials::random(&mut StdRng::seed_from_u64(2));
-        scene.ice.restart(fresh.clone());
+        let unused = IceCredentials::random(&mut StdRng::seed_from_u64(4));
+        assert_eq!(scene.ice.restart(unused.clone()), None);
+        assert_eq!(scene.ice.restart(fresh.clone()), Some(unused));
         assert_eq!(scene.ice.ufrags().count(), 2);
         scene.nominate(1, 1);
         let check = Check { credentials: &fresh, path: path(9), nominate: true, priority: 1 };
         scene.now += Duration::from_secs(2);
-        assert!(scene.check(&check).unwrap().accepted);
+        assert_eq!(scene.check(&check).unwrap().replaced, Some(scene.credentials.clone()));
+        assert_eq!(scene.check(&check).unwrap().replaced, None);
         assert_eq!((scene.ice.path(), scene.ice.ufrags().next()), (Some(path(9)), Some(fresh.ufrag.as_str())));
         let old = scene.credentials.clone();
         let check = Check { credentials: &old, path: path(1), nominate: true, priority: 1 };

@@ -9,7 +9,7 @@
 //!
 //! **Invariants.** Only a viewer that has proved, by an authentic check, to own the session's credentials is answered
 //! more than an error, and only one that has proved to own the offer's certificate is sent media. No lock is taken on
-//! the packet path. Every datagram that is dropped is counted by its reason.
+//! the packet path, but for checks that name a user fragment their worker does not know. Every datagram that is dropped is counted by its reason.
 //!
 //! What it does not do: gather candidates, ICE over TCP, media from viewers, congestion control.
 
@@ -21,6 +21,7 @@ mod answer;
 mod candidate;
 mod directory;
 mod dtls;
+mod dtls_record;
 mod fingerprint;
 #[cfg(fuzzing)]
 pub mod fuzzing;

@@ -449,9 +449,13 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn without_rtx_or_nack_none_is_agreed_on() {
+    fn rtx_and_nack_are_read_each_for_itself() {
         let offer = ViewerOffer::parse(&chromium_with("apt=96", "apt=95")).unwrap();
-        assert_eq!(offer.codec(Codec::Vp8).unwrap().rtx, None);
+        let vp8 = offer.codec(Codec::Vp8).unwrap();
+        assert_eq!((vp8.rtx, vp8.feedback.contains(&Feedback::Nack)), (None, true));
+        let offer = ViewerOffer::parse(&chromium_with("a=rtcp-fb:96 nack\r\n", "")).unwrap();
+        let vp8 = offer.codec(Codec::Vp8).unwrap();
+        assert_eq!((vp8.rtx, vp8.feedback.contains(&Feedback::Nack)), (Some(payload_type(97)), false));
     }
 
     #[test]

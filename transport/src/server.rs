@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::active_workers::ActiveWorkers;
 use crate::answer::{LocalDescription, answer};
 use crate::candidate::candidates;
-use crate::directory::Directory;
+use crate::directory::{Directory, Restart};
 use crate::hub::Hub;
 use crate::session::{CloseCause, SessionSetup, Timeouts};
 use crate::socket::Sockets;
@@ -217,7 +217,7 @@ impl TransportServer {
             let links = WorkerLinks {
                 bursts: bursts_in,
                 commands: commands_in,
-                peers: commands.clone(),
+                peers: commands.iter().map(mpsc::Sender::downgrade).collect(),
                 events: events.clone(),
             };
             let directory = Arc::clone(&directory);
@@ -348,6 +348,7 @@ impl TransportServer {
         let setup = SessionSetup {
             id: TransportId(id),
             credentials,
+            restart: None,
             remote_fingerprint: offer.fingerprint.clone(),
             producer,
             consumer,
@@ -369,15 +370,15 @@ impl TransportServer {
     pub async fn restart_ice(&self, id: TransportId, loopback: bool) -> io::Result<Option<IceRestart>> {
         let candidates = self.candidates(loopback)?;
         let credentials = IceCredentials::random(&mut *self.random.lock());
-        self.directory.add_ufrag(id, &credentials.ufrag);
-        // Before the first check there is nothing to keep: the new credentials simply replace the old.
-        let replaced = self.directory.with_pending(id, |setup| setup.credentials = credentials.clone());
-        if replaced.is_none() {
-            let Some(worker) = self.directory.worker_of(id) else { return Ok(None) };
-            let fresh = credentials.clone();
-            if ask(&self.commands[worker], |done| Command::RestartIce(id, fresh, done)).await != Some(true) {
-                return Ok(None);
+        match self.directory.restart(id, &credentials) {
+            Restart::Pending => {}
+            Restart::Worker(worker) => {
+                let fresh = credentials.clone();
+                if ask(&self.commands[worker], |done| Command::RestartIce(id, fresh, done)).await != Some(true) {
+                    return Ok(None);
+                }
             }
+            Restart::Unknown => return Ok(None),
         }
         Ok(Some(IceRestart { credentials, candidates }))
     }
@@ -496,4 +497,32 @@ async fn ask<T>(worker: &mpsc::Sender<Command>, question: impl FnOnce(oneshot::S
     let (reply, answer) = oneshot::channel();
     worker.send(question(reply)).await.ok()?;
     answer.await.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rand::SeedableRng;
+
+    use super::*;
+
+    #[test]
+    fn a_server_that_is_dropped_stops_its_workers() {
+        for workers in [1, 2] {
+            let config = TransportConfig {
+                listen: vec!["127.0.0.1:0".parse().unwrap()],
+                public_addresses: Vec::new(),
+                workers,
+                max_sessions: 1,
+                timeouts: Timeouts { connect: Duration::from_secs(30), consent: Duration::from_secs(30) },
+            };
+            let wall = WallClock::new(Instant::now(), Duration::from_secs(1));
+            let (server, events) = TransportServer::start(config, wall, StdRng::seed_from_u64(1)).unwrap();
+            let threads = std::mem::take(&mut *server.threads.lock());
+            drop((server, events));
+            // Hangs if one does not.
+            threads.into_iter().for_each(|thread| thread.join().unwrap());
+        }
+    }
 }

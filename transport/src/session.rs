@@ -16,11 +16,48 @@ use crate::{Certificate, DtlsError, Fingerprint, IceCredentials, OpenSrtcpError,
 pub(crate) struct SessionSetup {
     pub(crate) id: TransportId,
     pub(crate) credentials: IceCredentials,
+    /// Offered by a restart before the viewer's first check: it may name either.
+    pub(crate) restart: Option<IceCredentials>,
     pub(crate) remote_fingerprint: Fingerprint,
     pub(crate) producer: ProducerId,
     pub(crate) consumer: ConsumerParameters,
     pub(crate) created: Instant,
     pub(crate) timeouts: Timeouts,
+}
+
+#[cfg(test)]
+impl SessionSetup {
+    /// What a viewer of producer 1 agrees on.
+    pub(crate) fn for_test(
+        number: u64,
+        credentials: IceCredentials,
+        remote_fingerprint: Fingerprint,
+        created: Instant,
+    ) -> Self {
+        use lenscast_media::Ssrc;
+        use lenscast_router::{ConsumerId, HeaderExtensions, PayloadType};
+        Self {
+            id: TransportId(number),
+            credentials,
+            restart: None,
+            remote_fingerprint,
+            producer: ProducerId(1),
+            consumer: ConsumerParameters {
+                id: ConsumerId(number),
+                transport: TransportId(number),
+                ssrc: Ssrc(number as u32),
+                payload_type: PayloadType::new(96).unwrap(),
+                rtx: None,
+                extensions: HeaderExtensions::default(),
+                cname: "cname".to_owned(),
+                initial_sequence: 0,
+                initial_rtx_sequence: 0,
+                timestamp_offset: 0,
+            },
+            created,
+            timeouts: Timeouts { connect: Duration::from_secs(30), consent: Duration::from_secs(30) },
+        }
+    }
 }
 
 /// How long a viewer may be silent.
@@ -91,8 +128,19 @@ pub(crate) struct Session {
     created: Instant,
     connected: Option<Instant>,
     timeouts: Timeouts,
-    /// Addresses that authentic checks came from, oldest first.
-    addresses: VecDeque<SocketAddr>,
+    /// Addresses that authentic checks came from and when the last one did, the latest last.
+    addresses: VecDeque<(SocketAddr, Instant)>,
+}
+
+/// What an authentic check led to.
+#[derive(Debug, Default)]
+pub(crate) struct Proof {
+    /// True if it proved that the viewer is where the check came from.
+    pub(crate) address: bool,
+    /// Forgotten for it, as the viewer uses too many.
+    pub(crate) forgotten: Option<SocketAddr>,
+    /// The user fragment that a restart has replaced.
+    pub(crate) replaced: Option<String>,
 }
 
 /// What a datagram or the passing of time led to.
@@ -101,6 +149,8 @@ pub(crate) struct Session {
 pub(crate) enum SessionEvent {
     Connected,
     Closed(CloseCause),
+    /// The datagram is dropped.
+    Ignored,
 }
 
 /// A browser has one per network interface and family, and a few more after it moved.
@@ -113,7 +163,7 @@ impl Session {
         crypto: Arc<dyn RTCCryptoProvider>,
     ) -> Result<Self, DtlsError> {
         Ok(Self {
-            ice: IceLite::new(setup.credentials.clone()),
+            ice: IceLite::new(setup.credentials.clone(), setup.restart.clone()),
             dtls: Dtls::server(certificate, setup.remote_fingerprint.clone(), Arc::clone(&crypto))?,
             crypto,
             srtp: None,
@@ -145,36 +195,45 @@ impl Session {
     }
 
     pub(crate) fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
-        self.addresses.iter().copied()
+        self.addresses.iter().map(|(address, _)| *address)
+    }
+
+    /// When the last authentic check came from there.
+    pub(crate) fn last_check_from(&self, address: SocketAddr) -> Option<Instant> {
+        self.addresses.iter().find(|(known, _)| *known == address).map(|(_, at)| *at)
     }
 
     pub(crate) fn ufrags(&self) -> impl Iterator<Item = &str> {
         self.ice.ufrags()
     }
 
-    /// A connectivity check that names one of our user fragments. Returns the address that is forgotten for a new one,
-    /// if the viewer uses too many.
+    /// A connectivity check that names one of our user fragments.
     pub(crate) fn handle_check(
         &mut self,
         now: Instant,
         request: BindingRequest,
         path: Path,
-    ) -> Result<Option<SocketAddr>, StunError> {
+    ) -> Result<Proof, StunError> {
         let checked = self.ice.handle_request(now, request, path, &*self.crypto)?;
         self.transmits.push_back((path, checked.response));
-        if !checked.accepted || self.addresses.contains(&path.remote) {
-            return Ok(None);
+        if !checked.accepted {
+            return Ok(Proof::default());
         }
-        self.addresses.push_back(path.remote);
-        Ok(if self.addresses.len() > MAX_ADDRESSES { self.addresses.pop_front() } else { None })
+        self.addresses.retain(|(known, _)| *known != path.remote);
+        let forgotten = if self.addresses.len() == MAX_ADDRESSES { self.forget_an_address() } else { None };
+        self.addresses.push_back((path.remote, now));
+        Ok(Proof { address: true, forgotten, replaced: checked.replaced.map(|credentials| credentials.ufrag) })
     }
 
     pub(crate) fn handle_dtls(&mut self, now: Instant, datagram: &[u8], path: Path) -> Option<SessionEvent> {
-        self.dtls_path = Some(path);
         let result = self.dtls.handle_datagram(now, datagram);
+        if result != Ok(Some(DtlsEvent::Ignored)) {
+            self.dtls_path = Some(path);
+        }
         self.collect_dtls();
         match result {
             Ok(None) => None,
+            Ok(Some(DtlsEvent::Ignored)) => Some(SessionEvent::Ignored),
             Ok(Some(DtlsEvent::Closed)) => Some(SessionEvent::Closed(CloseCause::PeerClosed)),
             Ok(Some(DtlsEvent::Connected { profile, keying_material })) => {
                 let keys = srtp::server_keys(profile, &keying_material);
@@ -203,8 +262,8 @@ impl Session {
     }
 
     /// Offers the viewer a restart of ICE; see [`IceLite::restart`].
-    pub(crate) fn restart_ice(&mut self, fresh: IceCredentials) {
-        self.ice.restart(fresh);
+    pub(crate) const fn restart_ice(&mut self, fresh: IceCredentials) -> Option<IceCredentials> {
+        self.ice.restart(fresh)
     }
 
     pub(crate) fn close(&mut self, now: Instant) {
@@ -246,12 +305,62 @@ impl Session {
         }
     }
 
+    /// The one that has been silent for longest, but not the one that media goes to.
+    fn forget_an_address(&mut self) -> Option<SocketAddr> {
+        let selected = self.ice.path().map(|path| path.remote);
+        let position = self.addresses.iter().position(|(address, _)| Some(*address) != selected)?;
+        self.addresses.remove(position).map(|(address, _)| address)
+    }
+
+    /// A flight goes back to where the last one came from; once connected, the viewer is where ICE says, which may be
+    /// somewhere else by now.
     fn collect_dtls(&mut self) {
-        let path = self.dtls_path.or(self.ice.path());
+        let path = if self.connected.is_some() { self.path() } else { self.dtls_path.or(self.ice.path()) };
         while let Some(datagram) = self.dtls.poll_transmit() {
             if let Some(path) = path {
                 self.transmits.push_back((path, datagram.to_vec()));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
+
+    use super::*;
+    use crate::dtls::tests::client;
+    use crate::ice::tests::nomination;
+
+    #[test]
+    fn a_goodbye_goes_to_where_the_viewer_has_moved() {
+        let mut now = Instant::now();
+        let crypto = rtc_crypto::default_provider().unwrap();
+        let mut viewer = client(now);
+        let credentials = IceCredentials::random(&mut StdRng::seed_from_u64(1));
+        let setup = SessionSetup::for_test(1, credentials.clone(), viewer.fingerprint(), now);
+        let mut session = Session::new(&setup, &Certificate::generate(&*crypto).unwrap(), crypto).unwrap();
+        let path = |port| Path { remote: SocketAddr::from(([192, 0, 2, 1], port)), local: None };
+        let check = |session: &mut Session, now, port| {
+            let request = BindingRequest::parse(&nomination(&credentials)).unwrap();
+            assert!(session.handle_check(now, request, path(port)).unwrap().address);
+            assert_eq!(session.poll_transmit().unwrap().0, path(port));
+        };
+        check(&mut session, now, 1);
+        while session.connected().is_none() {
+            while let Some(datagram) = viewer.poll_transmit() {
+                let event = session.handle_dtls(now, &datagram, path(1));
+                assert!(!matches!(event, Some(SessionEvent::Closed(_))), "{event:?}");
+            }
+            while let Some((to, datagram)) = session.poll_transmit() {
+                assert_eq!(to, path(1));
+                viewer.read(now, &datagram);
+            }
+        }
+        now += Duration::from_secs(5);
+        check(&mut session, now, 2);
+        session.close(now);
+        assert_eq!(session.poll_transmit().expect("a goodbye").0, path(2));
     }
 }

@@ -1,7 +1,7 @@
 //! The UDP sockets of one worker: bursts leave in as few system calls as the kernel allows.
 
 use std::io::{self, IoSliceMut};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::time::Duration;
 
@@ -17,6 +17,8 @@ use crate::{Path, SocketStats};
 pub(crate) struct Sockets {
     sockets: Vec<BoundSocket>,
     stats: SocketStats,
+    /// False from the first wait in vain for room in a send buffer to the end of the worker's turn.
+    may_wait: bool,
 }
 
 struct BoundSocket {
@@ -28,8 +30,9 @@ struct BoundSocket {
 /// A key frame for a thousand viewers is a megabyte and more. The kernel caps this at `net.core.wmem_max`.
 const BUFFER_BYTES: usize = 4 * 1024 * 1024;
 
-/// The longest a burst waits for room in the send buffer. Everything behind it waits too, so it is short: what cannot be
-/// sent is dropped, counted, and asked for again by its viewer.
+/// The longest a burst waits for room in the send buffer. Everything behind it waits too, so it is short, and after a
+/// wait in vain the rest of the worker's turn does not wait: what cannot be sent is dropped, counted, and asked for again
+/// by its viewer.
 const MAX_SEND_WAIT: Duration = Duration::from_millis(5);
 
 /// What one GSO call takes at most: the payload of the largest IPv4 datagram, and the kernel's `UDP_MAX_SEGMENTS` of old.
@@ -61,12 +64,17 @@ impl Sockets {
             let state = UdpSocketState::new((&socket).into())?;
             Ok(BoundSocket { address: socket.local_addr()?, state, socket: UdpSocket::from_std(socket)? })
         });
-        Ok(Self { sockets: sockets.collect::<io::Result<_>>()?, stats: SocketStats::default() })
+        Ok(Self { sockets: sockets.collect::<io::Result<_>>()?, stats: SocketStats::default(), may_wait: true })
     }
 
     pub(crate) fn stats(&self) -> SocketStats {
         let max_segments = self.sockets.iter().map(|bound| bound.state.max_gso_segments() as u64).min().unwrap_or(1);
         SocketStats { max_segments, ..self.stats }
+    }
+
+    /// A turn of the worker begins.
+    pub(crate) fn begin_turn(&mut self) {
+        self.may_wait = true;
     }
 
     /// Waits until one of the sockets has something, and says which.
@@ -103,8 +111,12 @@ impl Sockets {
             Err(error) => return Err(error),
         };
         for (meta, buffer) in metas[..messages].iter().zip(&mut buffers.buffers) {
-            let path = Path { remote: meta.addr, local: meta.dst_ip };
-            // An empty datagram has a stride of 0.
+            let path = Path { remote: meta.addr, local: meta.dst_ip.filter(can_be_source) };
+            if meta.len == 0 {
+                self.stats.received += 1;
+                handle(self, path, &mut []);
+            }
+            // An empty datagram has a stride of 0, too.
             for datagram in buffer[..meta.len].chunks_mut(meta.stride.max(1)) {
                 self.stats.received += 1;
                 handle(self, path, datagram);
@@ -120,20 +132,60 @@ impl Sockets {
 
     /// Sends the packets that stand one behind the other in `buffer`, packet *i* ending at `ends[i]`.
     pub(crate) fn send_packets(&mut self, path: Path, buffer: &[u8], ends: &[usize]) {
-        let Some(max_segments) = self.socket_for(path).map(|bound| bound.state.max_gso_segments()) else {
+        let Some(index) = self.socket_for(path) else {
             self.stats.send_errors += ends.len() as u64;
             return;
         };
+        let max_segments = self.sockets[index].state.max_gso_segments();
         for run in runs(ends, max_segments.min(MAX_GSO_SEGMENTS)) {
             self.send_run(path, &buffer[run.bytes], run.segment, run.packets);
         }
     }
 
     fn send_run(&mut self, path: Path, contents: &[u8], segment: usize, packets: usize) {
-        let Some(bound) = self.socket_for(path) else {
+        let Some(index) = self.socket_for(path) else {
             self.stats.send_errors += packets as u64;
             return;
         };
+        let segmented = self.sockets[index].state.max_gso_segments() > 1;
+        let result = self.attempt(index, path, contents, segment, packets);
+        // `quinn-udp` takes every EINVAL and EIO for a refusal of segmentation and stops offering it, to all viewers.
+        let refused = self.sockets[index].state.max_gso_segments() == 1;
+        match result {
+            Err(error) if refused && packets > 1 && error.kind() != io::ErrorKind::WouldBlock => {
+                self.send_singly(index, path, contents, segment, segmented);
+            }
+            result => {
+                if refused && segmented {
+                    // One packet has no segments: something else was wrong with it.
+                    self.sockets[index].offer_segmentation_again();
+                }
+                self.count(path, packets, result);
+            }
+        }
+    }
+
+    /// Sends packet by packet what could not be sent at once.
+    fn send_singly(&mut self, index: usize, path: Path, contents: &[u8], segment: usize, segmented: bool) {
+        let mut left = contents.len().div_ceil(segment);
+        for packet in contents.chunks(segment) {
+            let result = self.attempt(index, path, packet, packet.len(), 1);
+            let failed = result.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::WouldBlock);
+            if failed {
+                // Not the segments were to blame but the path: our address there has vanished, for example. What was
+                // learnt from it must not slow all others down.
+                if segmented {
+                    self.sockets[index].offer_segmentation_again();
+                }
+                self.count(path, left, result);
+                return;
+            }
+            self.count(path, 1, result);
+            left -= 1;
+        }
+    }
+
+    fn attempt(&mut self, index: usize, path: Path, contents: &[u8], segment: usize, packets: usize) -> io::Result<()> {
         let transmit = Transmit {
             destination: path.remote,
             ecn: None,
@@ -141,16 +193,16 @@ impl Sockets {
             segment_size: (packets > 1).then_some(segment),
             src_ip: path.local,
         };
-        match bound.send(&transmit) {
+        let bound = &self.sockets[index];
+        let attempt = || bound.state.try_send((&bound.socket).into(), &transmit);
+        send_patiently(&mut self.may_wait, attempt, || bound.wait_for_room())
+    }
+
+    fn count(&mut self, path: Path, packets: usize, result: io::Result<()>) {
+        match result {
             Ok(()) => {
                 self.stats.sent += packets as u64;
                 self.stats.send_calls += 1;
-            }
-            // `quinn-udp` stops offering segmentation after such an error: this run goes out packet by packet.
-            Err(_) if packets > 1 && bound.state.max_gso_segments() == 1 => {
-                for packet in contents.chunks(segment) {
-                    self.send_run(path, packet, packet.len(), 1);
-                }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.stats.send_would_block += packets as u64,
             Err(error) => {
@@ -160,30 +212,53 @@ impl Sockets {
         }
     }
 
-    fn socket_for(&self, path: Path) -> Option<&BoundSocket> {
-        let fits = |bound: &&BoundSocket| {
+    fn socket_for(&self, path: Path) -> Option<usize> {
+        let fits = |bound: &BoundSocket| {
             let same_family = bound.address.is_ipv4() == path.remote.is_ipv4();
             let ip = bound.address.ip();
             same_family && (ip.is_unspecified() || path.local.is_none_or(|local| local == ip))
         };
-        self.sockets.iter().find(fits)
+        self.sockets.iter().position(fits)
     }
 }
 
 impl BoundSocket {
-    fn send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        let attempt = || self.state.try_send((&self.socket).into(), transmit);
-        match attempt() {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                let mut descriptors = [PollFd::new(&self.socket, PollFlags::OUT)];
-                let limit = Timespec { tv_sec: 0, tv_nsec: MAX_SEND_WAIT.as_nanos() as i64 };
-                // Interrupted or timed out: the attempt tells.
-                let _ = rustix::event::poll(&mut descriptors, Some(&limit));
-                attempt()
-            }
-            result => result,
+    /// False if there was no room for [`MAX_SEND_WAIT`].
+    fn wait_for_room(&self) -> bool {
+        let mut descriptors = [PollFd::new(&self.socket, PollFlags::OUT)];
+        let limit = Timespec { tv_sec: 0, tv_nsec: MAX_SEND_WAIT.as_nanos() as i64 };
+        // Interrupted: the next attempt tells.
+        rustix::event::poll(&mut descriptors, Some(&limit)).map_or(true, |ready| ready > 0)
+    }
+
+    /// The refusal is kept in a state that can only be made anew.
+    fn offer_segmentation_again(&mut self) {
+        match UdpSocketState::new((&self.socket).into()) {
+            Ok(state) => self.state = state,
+            Err(error) => tracing::debug!(%error, "cannot set the socket up again"),
         }
     }
+}
+
+/// Sends, waiting for room once at most and not at all once `may_wait` is false, which a wait in vain makes it.
+fn send_patiently(
+    may_wait: &mut bool,
+    mut attempt: impl FnMut() -> io::Result<()>,
+    wait: impl FnOnce() -> bool,
+) -> io::Result<()> {
+    match attempt() {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock && *may_wait => {
+            *may_wait = wait();
+            attempt()
+        }
+        result => result,
+    }
+}
+
+/// False for addresses that something can be sent to but nothing from: broadcast and multicast.
+fn can_be_source(ip: &IpAddr) -> bool {
+    let broadcast = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
+    !broadcast && !ip.is_multicast()
 }
 
 /// Room for a batch of received datagrams, each possibly many that the kernel joined (GRO).
@@ -274,6 +349,73 @@ mod tests {
         assert_eq!(packets_of(&[100; 7], 1), [1; 7]);
         assert_eq!(packets_of(&[1_200; 100], 64), [54, 46], "65,507 bytes at most");
         assert_eq!(packets_of(&[], 64), Vec::<usize>::new());
+    }
+
+    #[test]
+    fn a_wait_in_vain_is_the_turns_last() {
+        let blocked = || Err(io::Error::from(io::ErrorKind::WouldBlock));
+        let (mut may_wait, mut waits) = (true, 0);
+        for room in [true, true, false, true, true] {
+            let wait = || {
+                waits += 1;
+                room
+            };
+            assert!(send_patiently(&mut may_wait, blocked, wait).is_err());
+        }
+        assert_eq!(waits, 3);
+    }
+
+    #[test]
+    fn nothing_is_sent_from_a_broadcast_or_multicast_address() {
+        for (ip, expected) in [
+            ("192.0.2.1", true),
+            ("2001:db8::1", true),
+            ("255.255.255.255", false),
+            ("224.0.0.251", false),
+            ("ff02::fb", false),
+        ] {
+            assert_eq!(can_be_source(&ip.parse().unwrap()), expected, "{ip}");
+        }
+    }
+
+    #[test]
+    fn empty_datagrams_are_handed_on_like_others() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let bound = Sockets::bind(&["127.0.0.1:0".parse().unwrap()], false).unwrap();
+            let address = bound[0].local_addr().unwrap();
+            let mut sockets = Sockets::new(bound).unwrap();
+            let stranger = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+            stranger.send_to(&[], address).unwrap();
+            stranger.send_to(&[7], address).unwrap();
+            let (mut received, mut buffers) = (Vec::new(), ReceiveBuffers::new());
+            while received.len() < 2 {
+                let index = sockets.readable().await;
+                sockets.receive(index, &mut buffers, |_, _, datagram| received.push(datagram.to_vec())).unwrap();
+            }
+            assert_eq!((received, sockets.stats().received), (vec![vec![], vec![7]], 2));
+        });
+    }
+
+    #[test]
+    fn a_path_that_cannot_be_used_does_not_end_segmentation_for_the_others() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let bound = Sockets::bind(&["0.0.0.0:0".parse().unwrap()], false).unwrap();
+            let mut sockets = Sockets::new(bound).unwrap();
+            let before = sockets.stats().max_segments;
+            let viewer = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+            let remote = viewer.local_addr().unwrap();
+            // EINVAL with any kernel, as an address that has vanished is with older ones.
+            let vanished = Path { remote, local: Some("255.255.255.255".parse().unwrap()) };
+            let packets = [0; 600];
+            sockets.send_packets(vanished, &packets, &[200, 400, 600]);
+            assert_eq!(sockets.stats(), SocketStats { send_errors: 3, max_segments: before, ..SocketStats::default() });
+            sockets.send(vanished, &packets);
+            assert_eq!(sockets.stats(), SocketStats { send_errors: 4, max_segments: before, ..SocketStats::default() });
+            sockets.send_packets(Path { remote, local: None }, &packets, &[200, 400, 600]);
+            assert_eq!(sockets.stats().sent, 3);
+        });
     }
 
     proptest! {

@@ -77,7 +77,8 @@ pub enum OpenSrtcpError {
     /// The peer uses more sources than any viewer has.
     #[error("SRTCP packets from more than {MAX_SOURCES} sources")]
     TooManySources,
-    /// The E bit is not set: the packet is authentic but not encrypted, which no WebRTC endpoint sends.
+    /// The E bit is not set: the packet says that it is not encrypted, which no WebRTC endpoint's is. Whether it is
+    /// authentic is not looked at.
     #[error("SRTCP packet is not encrypted")]
     NotEncrypted,
 }

@@ -40,7 +40,8 @@ pub struct SocketStats {
     pub send_would_block: u64,
     /// Datagrams not sent for another reason.
     pub send_errors: u64,
-    /// Datagrams of ours that can leave in one call; 1 once the kernel or the network card refused segmentation.
+    /// Datagrams of ours that can leave in one call; 1 if the kernel has no segmentation, or once it was refused for what
+    /// then went out one by one.
     pub max_segments: u64,
 }
 
@@ -65,20 +66,28 @@ macro_rules! drop_stats {
 drop_stats! {
     /// From an address that no authentic check has come from.
     unknown_address,
+    /// From port 0, which nothing can be sent to (RFC 768 has it for senders that want no answer).
+    port_zero,
     /// STUN that cannot be read, or is no binding request.
     stun_malformed,
     /// A connectivity check for no session of ours.
     stun_unknown_user,
+    /// A connectivity check whose session could not begin: its camera has gone, for example.
+    session_not_begun,
     /// A connectivity check whose integrity does not fit.
     stun_not_authentic,
     /// Neither STUN nor DTLS nor RTP nor RTCP (RFC 7983 §7).
     unknown_protocol,
+    /// DTLS that is malformed, or nothing that could matter then, or more than any viewer sends.
+    dtls_ignored,
     /// RTP: viewers have nothing to send.
     rtp_unexpected,
     /// RTP or RTCP before the handshake was done.
     before_handshake,
     /// SRTCP that is not authentic, or a replay.
     srtcp_refused,
+    /// RTCP that is longer than any viewer's.
+    rtcp_too_long,
     /// RTCP that is authentic but malformed.
     rtcp_malformed,
     /// Forwarded by another worker for a session that had just ended, or while this worker was behind.

@@ -33,8 +33,8 @@ pub(crate) enum Command {
 pub(crate) struct WorkerLinks {
     pub(crate) bursts: mpsc::Receiver<ProducedBurst>,
     pub(crate) commands: mpsc::Receiver<Command>,
-    /// All workers' commands, by index.
-    pub(crate) peers: Vec<mpsc::Sender<Command>>,
+    /// All workers' commands, by index. Weak, its own among them: a worker stops when nobody else can tell it anything.
+    pub(crate) peers: Vec<mpsc::WeakSender<Command>>,
     pub(crate) events: mpsc::UnboundedSender<SessionEvent>,
 }
 
@@ -70,6 +70,7 @@ impl Worker {
         let mut expiry = tokio::time::interval(EXPIRY_INTERVAL);
         expiry.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
+            self.sockets.begin_turn();
             let due = self.hub.poll_timeout().unwrap_or_else(|| Instant::now() + IDLE);
             sleep.as_mut().reset(due.into());
             tokio::select! {
@@ -161,7 +162,8 @@ impl Worker {
                 }
                 HubEvent::HandOver(worker, path, datagram) => {
                     // A worker that is that far behind loses a datagram, as a full socket buffer would.
-                    if self.links.peers[worker].try_send(Command::HandOver(path, datagram)).is_err() {
+                    let peer = self.links.peers[worker].upgrade();
+                    if peer.is_none_or(|peer| peer.try_send(Command::HandOver(path, datagram)).is_err()) {
                         self.lost_hand_overs += 1;
                     }
                 }
