@@ -152,15 +152,15 @@ impl FileSource {
         };
         let path = || self.path.clone();
         let mut reader = Y4mReader::new(input).map_err(|source| PlayFileError::Header { path: path(), source })?;
-        let mut frames = 0_u64;
         loop {
+            // Not the delivered ones: at a lower rate than the file's, all frames of a short pass may be passed over.
             match playback.next_frame(&mut reader, self.rate) {
-                Ok(Next::Delivered) => frames += 1,
-                Ok(Next::EndOfFile) if frames == 0 => return Err(PlayFileError::NoFrame { path: path() }),
+                Ok(Next::Delivered) => {}
+                Ok(Next::EndOfFile) if reader.frames() == 0 => return Err(PlayFileError::NoFrame { path: path() }),
                 Ok(Next::EndOfFile) => return Ok(PassEnd::EndOfFile),
                 Ok(Next::Stopped) => return Ok(PassEnd::Stopped),
                 // The rest of the file is lost, what came before it is worth playing again.
-                Err(ReadY4mFrameError::Truncated { .. } | ReadY4mFrameError::Marker { .. }) if frames > 0 => {
+                Err(ReadY4mFrameError::Truncated { .. } | ReadY4mFrameError::Marker { .. }) if reader.frames() > 0 => {
                     playback.board().corrupt_frame();
                     return Ok(PassEnd::EndOfFile);
                 }
@@ -408,6 +408,17 @@ mod tests {
             last = frame;
         }
         assert_eq!(running.board.status().counters.corrupt, 0);
+    }
+
+    /// Of one frame at 25 frames/s, four passes of five show nothing at 5 frames/s: that is no empty file.
+    #[test]
+    fn a_lower_rate_plays_a_file_that_is_shorter_than_a_step() {
+        let directory = TempDir::new().unwrap();
+        let path = file(&directory, "a.y4m", &y4m(32, 32, "25:1", &[50]));
+        let running = Running::start(FileSource::new(path, None, FrameRate::whole(5)));
+        let status = running.wait(|status| status.counters.frames >= 3);
+        assert!(matches!(status.state, SourceState::Live { .. }), "{status:?}");
+        assert_eq!((status.counters.reconnects, status.counters.corrupt), (0, 0));
     }
 
     #[test]
