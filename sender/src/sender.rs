@@ -6,7 +6,7 @@ use lenscast_media::sync::{Arc, RwLock};
 use thiserror::Error;
 
 use crate::encode_task::{Build, EncodeTask};
-use crate::{BurstSink, Track, TrackConfig, TrackControl};
+use crate::{BurstSink, Track, TrackConfig, TrackControl, TrackState};
 
 /// All tracks of this process, each with its encode task.
 pub struct Sender {
@@ -88,9 +88,13 @@ impl Sender {
         let id = TrackId(table.next_id);
         let track = Arc::new(Track::new(id, config, control));
         let task = EncodeTask::new(Arc::clone(&track), sink, Arc::clone(&self.build));
+        let alarm = PanicAlarm(Arc::clone(&track));
         let task = std::thread::Builder::new()
             .name(format!("encode-{}", id.0))
-            .spawn(|| task.run())
+            .spawn(move || {
+                let _alarm = alarm;
+                task.run();
+            })
             .map_err(AddTrackError::Thread)?;
         table.next_id += 1;
         table.running.insert(id, Running { track: Arc::clone(&track), task });
@@ -139,8 +143,20 @@ impl Drop for Sender {
 impl Running {
     fn stop(self) {
         self.track.buffer().close();
-        if self.task.join().is_err() {
-            tracing::error!(track = %self.track.id(), "the encode task panicked");
+        // A panic has been told by then, see `PanicAlarm`.
+        let _ = self.task.join();
+    }
+}
+
+/// Tells at once that an encode task panicked: its thread is joined only when the track ends, which may be in weeks.
+struct PanicAlarm(Arc<Track>);
+
+impl Drop for PanicAlarm {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            // The camera learns that nobody takes its frames any more.
+            self.0.buffer().close();
+            self.0.set_state(TrackState::Failed { reason: "the encode task panicked".to_owned() });
         }
     }
 }
@@ -155,7 +171,7 @@ mod tests {
     use lenscast_media::{Bitrate, Burst, EncodedFrame, Frame, Picture, Resolution};
 
     use super::*;
-    use crate::{Demand, TrackState, TrackStats};
+    use crate::{Demand, TrackStats};
 
     /// An encoder whose frames say what they were made of, and that fails when it is told to.
     struct Scripted {
@@ -206,6 +222,14 @@ mod tests {
     impl BurstSink for Channel {
         fn deliver(&self, burst: &std::sync::Arc<Burst>) -> bool {
             self.0.send(std::sync::Arc::clone(burst)).is_ok()
+        }
+    }
+
+    struct Panicking;
+
+    impl BurstSink for Panicking {
+        fn deliver(&self, _: &std::sync::Arc<Burst>) -> bool {
+            panic!("as the test wants it");
         }
     }
 
@@ -376,6 +400,23 @@ mod tests {
         assert!(bursts.recv_timeout(BOUND).is_err(), "its task and with it the sink are gone");
         let _demand = scene.demand();
         assert_eq!(scene.frame().frames_encoded, 1);
+    }
+
+    /// A panic was seen only when the track was removed.
+    #[test]
+    fn a_task_that_panics_is_seen_at_once_and_takes_no_more_frames() {
+        let scene = Scene::new();
+        let control = TrackControl::new(Bitrate::from_kbps(500));
+        let _demand = control.subscribe();
+        let track = scene.sender.add_track(CONFIG, control, Box::new(Panicking)).unwrap();
+        track.buffer().put(frame_like(&scene)).unwrap();
+        let deadline = Instant::now() + BOUND;
+        while !matches!(track.stats().state, TrackState::Failed { .. }) {
+            assert!(Instant::now() < deadline);
+            std::thread::yield_now();
+        }
+        assert!(track.buffer().put(frame_like(&scene)).is_err(), "its camera stops");
+        assert_eq!(scene.sender.remove_track(track.id()), Ok(true));
     }
 
     #[test]

@@ -43,7 +43,8 @@ pub enum TrackState {
     Idle,
     /// It encodes.
     Active,
-    /// Its encoder cannot be built, or keeps failing; it is tried again now and then.
+    /// Its encoder cannot be built, or keeps failing; it is tried again now and then. Or its task panicked, and it has
+    /// ended.
     Failed {
         /// What went wrong last.
         reason: String,
