@@ -2,7 +2,7 @@ use std::time::{Duration, Instant};
 
 use lenscast_encoder::{BuildEncoderError, EncodeError, EncoderSettings, FrameTiming, VideoEncoder};
 use lenscast_media::sync::Arc;
-use lenscast_media::{BurstMeta, BurstPool, Frame, Resolution, RtpTime, StageTimes};
+use lenscast_media::{Bitrate, BurstMeta, BurstPool, Frame, Resolution, RtpTime, StageTimes};
 
 use crate::packetizer::Packetizer;
 use crate::stream_clock::StreamClock;
@@ -22,6 +22,8 @@ pub(crate) struct EncodeTask {
     /// Index of the next packet in the track's stream. Continues across encoders.
     next_packet: u64,
     last_key_frame: Option<Instant>,
+    /// Of the frame at hand. Read once a frame, so that it cannot become zero halfway.
+    target: Bitrate,
     failures: Failures,
 }
 
@@ -51,6 +53,7 @@ impl EncodeTask {
             clock: StreamClock::default(),
             next_packet: 0,
             last_key_frame: None,
+            target: Bitrate::ZERO,
             failures: Failures::default(),
         }
     }
@@ -58,7 +61,8 @@ impl EncodeTask {
     /// Runs until the track's buffer is closed.
     pub(crate) fn run(mut self) {
         while self.track.buffer().wait().is_ok() {
-            if self.track.control().is_wanted() {
+            self.target = self.track.control().target();
+            if self.track.control().is_wanted() && self.target > Bitrate::ZERO {
                 self.encode_next();
             } else {
                 self.pass_over();
@@ -68,7 +72,7 @@ impl EncodeTask {
         self.track.set_state(TrackState::Idle);
     }
 
-    /// Nobody is watching: the frame goes by, and the encoder is not kept either, since what it remembers would be stale.
+    /// Nobody is watching, or there are no bits for it: the frame goes by, and the encoder is not kept either, since what it remembers would be stale.
     fn pass_over(&mut self) {
         if self.track.buffer().try_take().is_none() {
             return;
@@ -137,9 +141,8 @@ impl EncodeTask {
         if encoder.settings().resolution != frame.picture.resolution() {
             return Outcome::NoEncoder;
         }
-        let target = self.track.control().target();
-        if encoder.settings().bitrate != target
-            && let Err(error) = encoder.set_bitrate(target)
+        if encoder.settings().bitrate != self.target
+            && let Err(error) = encoder.set_bitrate(self.target)
         {
             return Outcome::Failed(error);
         }
@@ -207,12 +210,8 @@ impl EncodeTask {
             return Ok(false);
         }
         let config = self.track.config();
-        let settings = EncoderSettings {
-            backend: config.backend,
-            resolution,
-            framerate: config.framerate,
-            bitrate: self.track.control().target(),
-        };
+        let settings =
+            EncoderSettings { backend: config.backend, resolution, framerate: config.framerate, bitrate: self.target };
         let encoder = (self.build)(&settings)?;
         self.track.swap_encoder(Some(encoder));
         self.track.update_stats(|stats| stats.encoders_built += 1);

@@ -344,6 +344,20 @@ mod tests {
     }
 
     #[test]
+    fn a_track_whose_target_is_zero_does_not_encode_and_begins_anew_with_a_key_frame() {
+        let mut scene = Scene::new();
+        let _demand = scene.demand();
+        scene.frame();
+        scene.track.control().set_target(Bitrate::ZERO);
+        let stats = scene.frame();
+        assert_eq!((stats.frames_encoded, stats.frames_unwanted, stats.frames_failed), (1, 1, 0));
+        assert_eq!(stats.state, TrackState::Idle);
+        assert!(scene.track.encoder().read().is_none());
+        scene.track.control().set_target(Bitrate::from_kbps(500));
+        assert_eq!(scene.frame().key_frames_encoded, 2);
+    }
+
+    #[test]
     fn many_requests_make_one_key_frame_and_none_comes_within_300_ms_of_another() {
         let mut scene = Scene::new();
         let _demand = scene.demand();
