@@ -361,15 +361,16 @@ mod tests {
     fn many_requests_make_one_key_frame_and_none_comes_within_300_ms_of_another() {
         let mut scene = Scene::new();
         let _demand = scene.demand();
+        // Before the first key frame is taken, so that a slow machine only makes what is measured longer.
+        let began = Instant::now();
         scene.frame();
         scene.track.control().request_key_frame();
         scene.track.control().request_key_frame();
-        let deadline = Instant::now() + BOUND;
-        let began = Instant::now();
+        let deadline = began + BOUND;
         while scene.frame().key_frames_encoded < 2 {
             assert!(Instant::now() < deadline);
         }
-        assert!(began.elapsed() >= Duration::from_millis(250), "measured from after the first key frame was taken");
+        assert!(began.elapsed() >= Duration::from_millis(300));
         assert_eq!(scene.frame().key_frames_encoded, 2);
     }
 
