@@ -203,7 +203,7 @@ impl EncodeTask {
         self.track.control().key_frame_requested() && self.last_key_frame.is_none_or(rested)
     }
 
-    /// Builds an encoder for pictures of this size, outside all locks (L1), and swaps it in. False while a failure is too
+    /// Builds an encoder for pictures of this size, holding no lock (L1), and swaps it in. False while a failure is too
     /// recent to try again.
     fn provide_encoder(&mut self, resolution: Resolution, now: Instant) -> Result<bool, BuildEncoderError> {
         if !self.failures.may_retry(now) {
