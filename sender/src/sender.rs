@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use lenscast_media::TrackId;
-use lenscast_media::sync::{Arc, RwLock};
+use lenscast_media::sync::{Arc, Mutex, RwLock};
 use thiserror::Error;
 
 use crate::encode_task::{Build, EncodeTask};
@@ -10,7 +10,9 @@ use crate::{BurstSink, Track, TrackConfig, TrackControl, TrackState};
 
 /// All tracks of this process, each with its encode task.
 pub struct Sender {
-    /// First in the lock order. `None` once closed.
+    /// Held from taking tracks out of the table until their tasks have ended (L5). Before `tracks` in the lock order.
+    ending: Mutex<()>,
+    /// `None` once closed.
     tracks: RwLock<Option<Table>>,
     build: Arc<Build>,
 }
@@ -55,7 +57,7 @@ impl Sender {
     }
 
     pub(crate) fn with_encoders(build: Arc<Build>) -> Self {
-        Self { tracks: RwLock::new(Some(Table::default())), build }
+        Self { ending: Mutex::new(()), tracks: RwLock::new(Some(Table::default())), build }
     }
 
     /// Every running track, in the order they were added.
@@ -107,6 +109,7 @@ impl Sender {
     ///
     /// [`Closed`] after [`Sender::close`].
     pub fn remove_track(&self, id: TrackId) -> Result<bool, Closed> {
+        let _ending = self.ending.lock();
         let removed = self.tracks.write().as_mut().ok_or(Closed)?.running.remove(&id);
         let found = removed.is_some();
         if let Some(running) = removed {
@@ -115,8 +118,9 @@ impl Sender {
         Ok(found)
     }
 
-    /// Ends all tracks and waits for the frames they are at (L5). Idempotent.
+    /// Ends all tracks and waits for the frames they are at (L5), those of tracks too that others are removing. Idempotent.
     pub fn close(&self) {
+        let _ending = self.ending.lock();
         let Some(table) = self.tracks.write().take() else { return };
         // All are told before any is waited for.
         for running in table.running.values() {
@@ -230,6 +234,19 @@ mod tests {
     impl BurstSink for Panicking {
         fn deliver(&self, _: &std::sync::Arc<Burst>) -> bool {
             panic!("as the test wants it");
+        }
+    }
+
+    /// Says that it is called, and waits to be let go: what a sink must not do.
+    struct Blocking {
+        entered: mpsc::Sender<()>,
+        released: Mutex<mpsc::Receiver<()>>,
+    }
+
+    impl BurstSink for Blocking {
+        fn deliver(&self, _: &std::sync::Arc<Burst>) -> bool {
+            self.entered.send(()).unwrap();
+            self.released.lock().recv_timeout(BOUND).is_ok()
         }
     }
 
@@ -450,6 +467,39 @@ mod tests {
         let (sink, _bursts) = mpsc::channel();
         let added = scene.sender.add_track(CONFIG, control, Box::new(Channel(sink)));
         assert!(matches!(added, Err(AddTrackError::Closed(Closed))));
+    }
+
+    /// It returned while a track that another thread had taken out of the table still ran.
+    #[test]
+    fn close_waits_for_a_track_that_is_being_removed() {
+        let scene = Scene::new();
+        let (entered_tell, entered) = mpsc::channel();
+        let (release, released) = mpsc::channel();
+        let sink = Blocking { entered: entered_tell, released: Mutex::new(released) };
+        let control = TrackControl::new(Bitrate::from_kbps(500));
+        let _demand = control.subscribe();
+        let track = scene.sender.add_track(CONFIG, control, Box::new(sink)).unwrap();
+        track.buffer().put(frame_like(&scene)).unwrap();
+        entered.recv_timeout(BOUND).unwrap();
+        let sender = &scene.sender;
+        std::thread::scope(|scope| {
+            scope.spawn(|| sender.remove_track(track.id()));
+            let deadline = Instant::now() + BOUND;
+            while sender.tracks().unwrap().len() > 1 {
+                assert!(Instant::now() < deadline);
+                std::thread::yield_now();
+            }
+            let (closed_tell, closed) = mpsc::channel();
+            scope.spawn(move || {
+                sender.close();
+                closed_tell.send(()).unwrap();
+            });
+            let early = closed.recv_timeout(Duration::from_millis(100));
+            release.send(()).unwrap();
+            assert_eq!(early, Err(mpsc::RecvTimeoutError::Timeout), "the track's task still runs");
+            closed.recv_timeout(BOUND).unwrap();
+        });
+        assert!(matches!(entered.recv_timeout(BOUND), Err(mpsc::RecvTimeoutError::Disconnected)));
     }
 
     fn frame_like(scene: &Scene) -> Frame {
