@@ -10,8 +10,7 @@
 //! |---|---|---|---|---|
 //! | `vp8`, `vp9` | libvpx, by a wrapper of ours | in place | in place | none |
 //! | `h264` | openh264 | in place | in place | none |
-//! | `vpx-encode` | libvpx, by the crate `vpx-encode` | rebuilds | rebuilds | none |
-//! | `vpx-encode-vp9` | the same | rebuilds | rebuilds | 24 frames |
+//! | `vpx-encode` | libvpx's VP8, by the crate `vpx-encode` | rebuilds | rebuilds | none |
 //!
 //! The features `vpx` and `h264` bring the libraries in, both by default. Without them the trait, the settings and the
 //! errors still build, and [`build`] says which feature is missing.

@@ -180,7 +180,7 @@ mod tests {
     enum Order {
         Drop,
         Fail,
-        /// Give a delta frame, whatever is asked for, as a library with lag does.
+        /// Give a delta frame, whatever is asked for.
         Delta,
     }
 

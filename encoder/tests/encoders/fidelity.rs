@@ -11,7 +11,7 @@ use crate::stream::{Stream, size};
 fn fidelity(stream: &mut Stream, pictures: &[Picture]) -> Vec<f64> {
     let backend = stream.encoder.settings().backend;
     let mut decoder = Decoder::new(backend.codec());
-    // All that drop nothing give one frame a picture, in order; vpx-encode's VP9 gives it 24 pictures later.
+    // Where nothing is dropped, each picture gives a frame.
     let coded = pictures.iter().filter_map(|picture| stream.encode(picture, false));
     coded.zip(pictures).map(|(frame, picture)| psnr(picture, &decoder.decode(&frame.data))).collect()
 }
@@ -26,8 +26,7 @@ fn a_moving_pattern_is_the_same_after_decoding() {
     let pictures: Vec<_> = (0..60).map(|frame| pattern(resolution, frame)).collect();
     for backend in Backend::ALL {
         let values = fidelity(&mut Stream::new(backend, resolution, 30.0, 600), &pictures);
-        let expected = if backend == Backend::VpxEncodeVp9 { 60 - 24 } else { 60 };
-        assert!(values.len().abs_diff(expected) <= 1, "{backend}: {} frames for 60 pictures", values.len());
+        assert!(values.len() >= 59, "{backend}: {} frames for 60 pictures", values.len());
         assert_all_above(&values, 30.0, &format!("{backend}, all frames"));
         assert_all_above(&values[15..], 36.0, &format!("{backend}, after half a second"));
     }
