@@ -50,7 +50,8 @@ impl VpxEncode {
 }
 
 impl Library for VpxEncode {
-    const RETRIES: bool = false;
+    const LIMITS_KEY_FRAMES: bool = false;
+    const RESTARTS: bool = false;
 
     fn start(settings: &EncoderSettings) -> Result<Self, LibraryError> {
         let EncoderSettings { resolution, bitrate: target, .. } = *settings;
