@@ -1,13 +1,14 @@
 //! VP8 over the crate `vpx-encode`: the plain fallback, for comparison and for when the wrapper of ours is in doubt.
 //!
 //! The crate can neither change a rate nor ask for a key frame, so both rebuild the encoder, and every change of rate
-//! makes a key frame. It takes libvpx's defaults (VBR, 8 threads, no intra cap, error-resilient).
+//! makes a key frame. It takes libvpx's defaults (VBR, 8 threads, no intra cap, error-resilient, a key frame every 128
+//! frames).
 //!
 //! **Invariants.** What comes out was made from the picture just handed in: libvpx's default for VP8 is no lag. An encoder
 //! whose first frame is still to come is not rebuilt for a key frame: that frame is one.
 //!
-//! What it does not do: keep key frames small, drop frames, or tell quantizers. VP9: with libvpx's default for it, a frame would
-//! come out 24 pictures late.
+//! What it does not do: keep key frames small, drop frames, or tell quantizers; or VP9, for which libvpx's default is a
+//! lag of 24 frames.
 
 #![allow(unsafe_code)]
 

@@ -96,17 +96,17 @@ fn openh264_comes_back_with_a_key_frame_after_a_frame_that_it_cannot_hold() {
 }
 
 #[test]
-fn the_fallback_makes_key_frames_by_being_rebuilt() {
+fn the_fallback_makes_key_frames_by_being_rebuilt_and_every_128_frames() {
     let resolution = size(64, 64);
     let mut stream = Stream::new(Backend::VpxEncode, resolution, 30.0, 300);
     let mut keys = Vec::new();
-    for frame in 0..120 {
+    for frame in 0..300 {
         let coded = stream.encode(&pattern(resolution, frame), frame == 20).expect("it drops nothing");
         if is_key(&stream, &coded) {
             keys.push(frame);
         }
     }
-    assert_eq!(keys, [0, 20]);
+    assert_eq!(keys, [0, 20, 20 + 128, 20 + 2 * 128]);
 }
 
 #[test]
