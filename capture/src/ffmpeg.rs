@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use lenscast_media::Resolution;
 use lenscast_media::sync::Arc;
 use rustix::io::ioctl_fionbio;
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open, waitid};
 use thiserror::Error;
 
 use crate::FrameRate;
@@ -107,14 +107,21 @@ impl FfmpegOutput {
             self.stop.wait(&[pidfd.as_fd()], Some(deadline));
         }
         self.hear_complaints();
-        match self.child.try_wait()? {
-            Some(status) if status.success() => Ok(0),
-            Some(status) => Err(io::Error::other(match self.complaint.text() {
-                "" => format!("ffmpeg failed: {status}"),
-                complaint => format!("ffmpeg failed: {complaint}"),
-            })),
-            None => Err(io::Error::other("ffmpeg closed its output and did not end")),
-        }
+        // Not reaped here: until it is, nobody else gets its number, by which `drop` stops its children.
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        let Some(status) = waitid(WaitId::Pid(Pid::from_child(&self.child)), options)? else {
+            return Err(io::Error::other("ffmpeg closed its output and did not end"));
+        };
+        let how = match (status.exit_status(), status.terminating_signal()) {
+            (Some(0), _) => return Ok(0),
+            (Some(code), _) => format!("exit status {code}"),
+            (None, Some(signal)) => format!("signal {signal}"),
+            (None, None) => "no exit status".to_owned(),
+        };
+        Err(io::Error::other(match self.complaint.text() {
+            "" => format!("ffmpeg failed: {how}"),
+            complaint => format!("ffmpeg failed: {complaint}"),
+        }))
     }
 
     /// Reads what is there of its standard error: no more than a pipe holds, for one who complains all the time may
@@ -164,7 +171,8 @@ impl Read for FfmpegOutput {
 
 impl Drop for FfmpegOutput {
     fn drop(&mut self) {
-        // It is not reaped before the `wait` below, so the number is still its own. Fails if all have ended: very well.
+        // Only the `wait` below reaps it, so the number is still its own, also if it has ended. Fails if nobody of its group
+        // is left to be stopped: very well.
         let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
         let _ = self.child.wait();
     }
@@ -256,6 +264,24 @@ mod tests {
             std::thread::spawn(move || tell.send(output.read(&mut [0; 16]).unwrap_err().kind()));
             let expected = if stopped { io::ErrorKind::ConnectionAborted } else { io::ErrorKind::TimedOut };
             assert_eq!(told.recv_timeout(BOUND), Ok(expected));
+        }
+    }
+
+    /// It was reaped at the end of its output. Another process could then have its number when its group was stopped.
+    #[test]
+    fn it_keeps_its_number_until_its_group_is_stopped() {
+        for (text, expected) in [("exit 0", None), ("exit 3", Some("exit status 3")), ("kill -9 $$", Some("signal 9"))]
+        {
+            let (mut output, _stop, _directory) = spawn(text);
+            let process = PathBuf::from(format!("/proc/{}", output.child.id()));
+            match (output.read(&mut [0; 16]), expected) {
+                (Ok(0), None) => {}
+                (Err(error), Some(expected)) => assert!(error.to_string().contains(expected), "{error}"),
+                (other, _) => panic!("{text}: {other:?}"),
+            }
+            assert!(process.exists(), "{text}: it is reaped");
+            drop(output);
+            assert!(!process.exists(), "{text}: it is not reaped");
         }
     }
 
