@@ -116,8 +116,7 @@ impl Sessions<'_> {
             resolution: mode.resolution,
             granted: format!("{} {}x{}", fourcc_text(pix.pixelformat), pix.width, pix.height),
         })?;
-        // Not every driver knows rates, and some answer with nonsense. Then the camera runs at its own.
-        let interval = mode.interval.map(|wanted| device.set_interval(wanted).unwrap_or(wanted));
+        let interval = mode.interval.map(|wanted| granted_interval(wanted, device.set_interval(wanted)));
         let mode = Mode { resolution, interval, ..mode };
         let frame_time = interval.and_then(Interval::duration).unwrap_or_default();
         let patience = Patience { first: FIRST_FRAME, next: LATE.max(frame_time.saturating_mul(LATE_FRAMES)) };
@@ -218,6 +217,12 @@ pub(crate) fn fourcc_text(fourcc: u32) -> String {
     fourcc.to_le_bytes().iter().map(|byte| if byte.is_ascii_graphic() { char::from(*byte) } else { '?' }).collect()
 }
 
+/// What the driver made of the interval that was asked for. Not every driver knows rates, and some answer with nonsense
+/// such as zeros: it may then run at any, and what was wanted of what it offers is the best guess.
+fn granted_interval(wanted: Interval, answer: io::Result<Interval>) -> Interval {
+    answer.ok().filter(|granted| granted.duration().is_some()).unwrap_or(wanted)
+}
+
 /// The time on the clock that drivers stamp frames by.
 fn monotonic_now() -> Duration {
     Duration::try_from(clock_gettime(ClockId::Monotonic)).unwrap_or_default()
@@ -244,6 +249,17 @@ mod tests {
         assert_eq!(at(None), arrival, "no time");
         assert_eq!(at(Some(now + Duration::from_millis(1))), arrival, "in the future");
         assert_eq!(at(Some(now - Duration::from_secs(11))), arrival, "long ago");
+    }
+
+    #[test]
+    fn an_interval_that_makes_no_sense_is_not_believed() {
+        let interval = |numerator, denominator| Interval { numerator, denominator };
+        let wanted = interval(1, 5);
+        assert_eq!(granted_interval(wanted, Ok(interval(2, 30))), interval(2, 30));
+        for nonsense in [interval(0, 0), interval(1, 0), interval(0, 30), interval(u32::MAX, 1)] {
+            assert_eq!(granted_interval(wanted, Ok(nonsense)), wanted, "{nonsense:?}");
+        }
+        assert_eq!(granted_interval(wanted, Err(io::Error::from_raw_os_error(libc::ENOTTY))), wanted);
     }
 
     #[test]
