@@ -1,5 +1,6 @@
 use std::time::{Duration, Instant};
 
+use lenscast_capture::FrameBufferCounters;
 use lenscast_encoder::{BuildEncoderError, EncodeError, EncoderSettings, FrameTiming, VideoEncoder};
 use lenscast_media::sync::Arc;
 use lenscast_media::{Bitrate, BurstMeta, BurstPool, Frame, Resolution, RtpTime, StageTimes};
@@ -70,6 +71,9 @@ impl EncodeTask {
         }
         self.track.swap_encoder(None);
         self.track.set_state(TrackState::Idle);
+        // The frame that still lay in the buffer when it was closed is counted nowhere else.
+        let FrameBufferCounters { put, evicted, taken } = self.track.buffer().counters();
+        tracing::debug!(track = %self.track.id(), put, evicted, taken, "the encode task has ended");
     }
 
     /// Nobody is watching, or there are no bits for it: the frame goes by, and the encoder is not kept either, since what it remembers would be stale.
