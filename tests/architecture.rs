@@ -9,7 +9,7 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 
 /// Crate, the crates of this workspace that it may import, and the heavy ones that it may bring in.
 const TABLE: &[(&str, &[&str], &[&str])] = &[
-    ("lenscast-media", &[], &["bytes"]),
+    ("lenscast-media", &[], &[]),
     (
         "lenscast-capture",
         &["lenscast-media"],

@@ -40,7 +40,7 @@ const MILLIS_MASK: u64 = (1 << 48) - 1;
 impl BurnIn {
     /// The side of one block in a picture of this size, in pixels: a multiple of 4. `None` if there is no room.
     ///
-    /// A twentieth of a 16th of the width, at least 8 where the picture has room for that, and never more than fits.
+    /// An eightieth of the width, at least 8 where the picture has room for that, and never more than fits.
     #[must_use]
     pub fn block_side(width: u32, height: u32) -> Option<u32> {
         let wanted = (width / 320 * 4).max(8);

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use lenscast_media::Resolution;
 use lenscast_media::sync::Arc;
 use rustix::io::ioctl_fionbio;
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open, waitid};
 use thiserror::Error;
 
 use crate::FrameRate;
@@ -33,6 +33,8 @@ pub(crate) struct FfmpegOutput {
     stderr: Option<ChildStderr>,
     complaint: LastLine,
     stop: Arc<StopSignal>,
+    /// [`FfmpegOutput::SILENCE`], but for tests.
+    silence: Duration,
 }
 
 /// Why `ffmpeg` did not start.
@@ -90,7 +92,8 @@ impl FfmpegOutput {
             })?;
         let stdout = child.stdout.take().expect("stdout is piped");
         let stderr = child.stderr.take().expect("stderr is piped");
-        let output = Self { child, stdout, stderr: Some(stderr), complaint: LastLine::default(), stop };
+        let output =
+            Self { child, stdout, stderr: Some(stderr), complaint: LastLine::default(), stop, silence: Self::SILENCE };
         ioctl_fionbio(&output.stdout, true).map_err(|errno| failed(errno.into()))?;
         ioctl_fionbio(output.stderr.as_ref().expect("just set"), true).map_err(|errno| failed(errno.into()))?;
         Ok(output)
@@ -104,20 +107,31 @@ impl FfmpegOutput {
             self.stop.wait(&[pidfd.as_fd()], Some(deadline));
         }
         self.hear_complaints();
-        match self.child.try_wait()? {
-            Some(status) if status.success() => Ok(0),
-            Some(status) => Err(io::Error::other(match self.complaint.text() {
-                "" => format!("ffmpeg failed: {status}"),
-                complaint => format!("ffmpeg failed: {complaint}"),
-            })),
-            None => Err(io::Error::other("ffmpeg closed its output and did not end")),
-        }
+        // Not reaped here: until it is, nobody else gets its number, by which `drop` stops its children.
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        let Some(status) = waitid(WaitId::Pid(Pid::from_child(&self.child)), options)? else {
+            return Err(io::Error::other("ffmpeg closed its output and did not end"));
+        };
+        let how = match (status.exit_status(), status.terminating_signal()) {
+            (Some(0), _) => return Ok(0),
+            (Some(code), _) => format!("exit status {code}"),
+            (None, Some(signal)) => format!("signal {signal}"),
+            (None, None) => "no exit status".to_owned(),
+        };
+        Err(io::Error::other(match self.complaint.text() {
+            "" => format!("ffmpeg failed: {how}"),
+            complaint => format!("ffmpeg failed: {complaint}"),
+        }))
     }
 
-    /// Reads what is there of its standard error.
+    /// Reads what is there of its standard error: no more than a pipe holds, for one who complains all the time may
+    /// write faster than this reads.
     fn hear_complaints(&mut self) {
+        /// Of 1,024 bytes each, 64 KiB together (pipe(7), "Pipe capacity").
+        const READS: u32 = 64;
         let mut bytes = [0; 1_024];
-        while let Some(stderr) = &mut self.stderr {
+        for _ in 0..READS {
+            let Some(stderr) = &mut self.stderr else { return };
             match stderr.read(&mut bytes) {
                 Ok(0) => self.stderr = None,
                 Ok(length) => self.complaint.push(&bytes[..length]),
@@ -132,23 +146,24 @@ impl Read for FfmpegOutput {
     /// `TimedOut` when it says nothing for [`FfmpegOutput::SILENCE`], `ConnectionAborted` once the stop signal is given,
     /// and `Other` with its last complaint when it has failed.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let deadline = Instant::now() + Self::SILENCE;
+        let deadline = Instant::now() + self.silence;
         loop {
             match self.stdout.read(buffer) {
                 Ok(0) => return self.end_of_output(),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 other => return other,
             }
+            // Here and not where the wait times out: complaints end the wait too, and need never cease.
+            if Instant::now() >= deadline {
+                let text = format!("ffmpeg delivered nothing for {} s", self.silence.as_secs_f32());
+                return Err(io::Error::new(io::ErrorKind::TimedOut, text));
+            }
             self.hear_complaints();
             let mut outputs = vec![self.stdout.as_fd()];
             outputs.extend(self.stderr.as_ref().map(AsFd::as_fd));
             match self.stop.wait(&outputs, Some(deadline)) {
-                Wake::Ready => {}
+                Wake::Ready | Wake::TimedOut => {}
                 Wake::Stopped => return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "stopped")),
-                Wake::TimedOut => {
-                    let text = format!("ffmpeg delivered nothing for {} s", Self::SILENCE.as_secs());
-                    return Err(io::Error::new(io::ErrorKind::TimedOut, text));
-                }
             }
         }
     }
@@ -156,7 +171,8 @@ impl Read for FfmpegOutput {
 
 impl Drop for FfmpegOutput {
     fn drop(&mut self) {
-        // It is not reaped before the `wait` below, so the number is still its own. Fails if all have ended: very well.
+        // Only the `wait` below reaps it, so the number is still its own, also if it has ended. Fails if nobody of its group
+        // is left to be stopped: very well.
         let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
         let _ = self.child.wait();
     }
@@ -215,7 +231,59 @@ impl LastLine {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::sync::mpsc;
+
     use super::*;
+
+    /// Far longer than anything takes; reached only by a failure.
+    const BOUND: Duration = Duration::from_secs(60);
+
+    /// Starts a shell script in place of `ffmpeg`.
+    fn spawn(text: &str) -> (FfmpegOutput, Arc<StopSignal>, tempfile::TempDir) {
+        let directory = tempfile::TempDir::new().unwrap();
+        let program = directory.path().join("ffmpeg");
+        std::fs::write(&program, format!("#!/bin/sh\n{text}\n")).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let stop = Arc::new(StopSignal::new().unwrap());
+        let output = FfmpegOutput::spawn(&program, Path::new("a.mp4"), None, None, Arc::clone(&stop)).unwrap();
+        (output, stop, directory)
+    }
+
+    /// Reading its complaints went on for as long as it wrote them, and each restarted the wait.
+    #[test]
+    fn one_that_only_complains_has_stalled_and_can_be_stopped() {
+        for stopped in [false, true] {
+            let (mut output, stop, _directory) = spawn("yes complaint >&2");
+            let (tell, told) = mpsc::channel();
+            if stopped {
+                stop.give();
+            } else {
+                output.silence = Duration::from_millis(50);
+            }
+            std::thread::spawn(move || tell.send(output.read(&mut [0; 16]).unwrap_err().kind()));
+            let expected = if stopped { io::ErrorKind::ConnectionAborted } else { io::ErrorKind::TimedOut };
+            assert_eq!(told.recv_timeout(BOUND), Ok(expected));
+        }
+    }
+
+    /// It was reaped at the end of its output. Another process could then have its number when its group was stopped.
+    #[test]
+    fn it_keeps_its_number_until_its_group_is_stopped() {
+        for (text, expected) in [("exit 0", None), ("exit 3", Some("exit status 3")), ("kill -9 $$", Some("signal 9"))]
+        {
+            let (mut output, _stop, _directory) = spawn(text);
+            let process = PathBuf::from(format!("/proc/{}", output.child.id()));
+            match (output.read(&mut [0; 16]), expected) {
+                (Ok(0), None) => {}
+                (Err(error), Some(expected)) => assert!(error.to_string().contains(expected), "{error}"),
+                (other, _) => panic!("{text}: {other:?}"),
+            }
+            assert!(process.exists(), "{text}: it is reaped");
+            drop(output);
+            assert!(!process.exists(), "{text}: it is not reaped");
+        }
+    }
 
     #[test]
     fn the_last_words_are_bounded_and_blank_lines_are_none() {

@@ -188,6 +188,11 @@ impl<R: BufRead> Y4mReader<R> {
         &self.header
     }
 
+    /// Frames read or passed over so far.
+    pub(crate) const fn frames(&self) -> u64 {
+        self.frames
+    }
+
     /// Reads the next frame into `picture`. False at the end of the stream, `picture` is then as it was.
     ///
     /// # Errors

@@ -378,6 +378,15 @@ tests! {
         capture.wait_live(1);
     }
 
+    /// Once its descriptor is ready and stays so, no wait for it times out.
+    a_device_that_says_it_is_ready_and_never_is_is_stalled_too |devices| {
+        devices.set(0, &format!("{YUYV}stall = yes\nalarm = yes\n"));
+        let capture = Capture::start(camera(0));
+        capture.wait_degraded("stalled: no frame for 5 s");
+        devices.set(0, YUYV);
+        capture.wait_live(1);
+    }
+
     unplugged_it_is_degraded_and_plugged_in_again_it_comes_back |devices| {
         devices.set(0, YUYV);
         let capture = Capture::start(camera(0));

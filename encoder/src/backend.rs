@@ -13,26 +13,24 @@ pub enum Backend {
     /// H.264 constrained baseline by openh264.
     H264,
     /// VP8 by the crate `vpx-encode`: plain, and rebuilt for every change.
-    VpxEncodeVp8,
-    /// VP9 by the crate `vpx-encode`: likewise, and 24 frames late.
-    VpxEncodeVp9,
+    VpxEncode,
 }
 
 /// The name is none of a backend's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown encoder backend {0:?}; legal are vp8, vp9, h264, vpx-encode, vpx-encode-vp9")]
+#[error("unknown encoder backend {0:?}; legal are vp8, vp9, h264, vpx-encode")]
 pub struct ParseBackendError(String);
 
 impl Backend {
     /// Every backend, in the order of the error message above.
-    pub const ALL: [Self; 5] = [Self::Vp8, Self::Vp9, Self::H264, Self::VpxEncodeVp8, Self::VpxEncodeVp9];
+    pub const ALL: [Self; 4] = [Self::Vp8, Self::Vp9, Self::H264, Self::VpxEncode];
 
     /// The codec of its bitstream.
     #[must_use]
     pub const fn codec(self) -> Codec {
         match self {
-            Self::Vp8 | Self::VpxEncodeVp8 => Codec::Vp8,
-            Self::Vp9 | Self::VpxEncodeVp9 => Codec::Vp9,
+            Self::Vp8 | Self::VpxEncode => Codec::Vp8,
+            Self::Vp9 => Codec::Vp9,
             Self::H264 => Codec::H264,
         }
     }
@@ -42,7 +40,7 @@ impl Backend {
     pub(crate) const fn feature(self) -> &'static str {
         match self {
             Self::H264 => "h264",
-            Self::Vp8 | Self::Vp9 | Self::VpxEncodeVp8 | Self::VpxEncodeVp9 => "vpx",
+            Self::Vp8 | Self::Vp9 | Self::VpxEncode => "vpx",
         }
     }
 
@@ -52,8 +50,7 @@ impl Backend {
             Self::Vp8 => "vp8",
             Self::Vp9 => "vp9",
             Self::H264 => "h264",
-            Self::VpxEncodeVp8 => "vpx-encode",
-            Self::VpxEncodeVp9 => "vpx-encode-vp9",
+            Self::VpxEncode => "vpx-encode",
         }
     }
 }

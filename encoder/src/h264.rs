@@ -43,7 +43,8 @@ pub(crate) struct OpenH264 {
 }
 
 impl Library for OpenH264 {
-    const RETRIES: bool = true;
+    const LIMITS_KEY_FRAMES: bool = true;
+    const RESTARTS: bool = true;
 
     fn start(settings: &EncoderSettings) -> Result<Self, LibraryError> {
         let pace = Pace::new(settings.framerate);

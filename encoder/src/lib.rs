@@ -10,8 +10,7 @@
 //! |---|---|---|---|---|
 //! | `vp8`, `vp9` | libvpx, by a wrapper of ours | in place | in place | none |
 //! | `h264` | openh264 | in place | in place | none |
-//! | `vpx-encode` | libvpx, by the crate `vpx-encode` | rebuilds | rebuilds | none |
-//! | `vpx-encode-vp9` | the same | rebuilds | rebuilds | 24 frames |
+//! | `vpx-encode` | libvpx's VP8, by the crate `vpx-encode` | rebuilds | rebuilds | none |
 //!
 //! The features `vpx` and `h264` bring the libraries in, both by default. Without them the trait, the settings and the
 //! errors still build, and [`build`] says which feature is missing.
@@ -21,7 +20,8 @@
 //! - No input panics: not a picture of the wrong size, not a timestamp that runs backwards, not an absurd rate.
 //! - The first frame that comes out is a key frame. After it a key frame comes out only because one was asked for, or
 //!   because the library had to be started anew: `vpx-encode` for a new target, openh264 after a frame of over 8 bits a
-//!   pixel.
+//!   pixel. And `vpx-encode` makes one of its own accord after 127 frames without: the crate leaves libvpx's `kf_mode` at
+//!   `VPX_KF_AUTO` and its `kf_max_dist` at 128 (`vp8/vp8_cx_iface.c`).
 //! - A key frame that was asked for is the next frame that comes out, even if the rate control drops some before.
 //!
 //! What it does not do: choose targets, scale pictures, or make packets.

@@ -16,9 +16,12 @@ use crate::{BuildEncoderError, EncodeError, EncoderSettings, FrameTiming, VideoE
 
 /// A codec library with one encoder running.
 pub(crate) trait Library: Send + Sized {
-    /// True if a first key frame that came out too large, or a frame that failed, may be made again by a fresh
-    /// instance.
-    const RETRIES: bool;
+    /// True if key frames are kept small: a first one that came out too large is made again by a fresh instance.
+    const LIMITS_KEY_FRAMES: bool;
+
+    /// True if the library is known to fail on some pictures and be of no use afterwards: a frame that failed is made again
+    /// by a fresh instance. An error of any other library is nothing to be expected, and the caller learns of it.
+    const RESTARTS: bool;
 
     /// Starts an encoder. The settings are legal.
     fn start(settings: &EncoderSettings) -> Result<Self, LibraryError>;
@@ -89,12 +92,14 @@ impl<L: Library> LiveEncoder<L> {
         let limit = key_frame_limit(settings);
         let wanted = *key_frame_owed;
         match library.encode(if wanted { coarsening.apply(picture) } else { picture }, time, wanted) {
-            Ok(Some(FrameInfo { key_frame: true, .. })) if L::RETRIES && *first && library.output().len() > limit => {
+            Ok(Some(FrameInfo { key_frame: true, .. }))
+                if L::LIMITS_KEY_FRAMES && *first && library.output().len() > limit =>
+            {
                 // The rate control has seen a frame that nobody will: only a fresh encoder has its budget intact.
                 coarsening.choose(library.output().len(), limit);
             }
             Ok(info) => {
-                if L::RETRIES && info.is_some_and(|info| info.key_frame) {
+                if L::LIMITS_KEY_FRAMES && info.is_some_and(|info| info.key_frame) {
                     coarsening.adapt(library.output().len(), limit);
                 }
                 return Ok(info);
@@ -102,7 +107,11 @@ impl<L: Library> LiveEncoder<L> {
             // openh264 gives up on a frame of over 8 bits a pixel, and is of no use afterwards (`WelsEncodeNal` in
             // `codec/encoder/core/src/nal_encap.cpp`, `EncodeFrame` in `codec/encoder/plus/src/welsEncoderExt.cpp`). A
             // coarse picture is far below that.
-            Err(_) if L::RETRIES => coarsening.choose(4 * limit, limit),
+            Err(LibraryError { operation, detail }) if L::RESTARTS => {
+                let EncoderSettings { backend, resolution, .. } = settings;
+                tracing::warn!(%backend, %resolution, operation, detail, "a frame failed; its library is started anew");
+                coarsening.choose(4 * limit, limit);
+            }
             Err(error) => return Err(error),
         }
         *library = L::start(settings)?;
@@ -170,7 +179,7 @@ mod tests {
     use crate::Backend;
 
     /// Makes large key frames of pictures with detail and small frames of all else, unless it is told what else to do.
-    struct Fake {
+    struct Fake<const RESTARTS: bool = true> {
         output: Vec<u8>,
         /// The last of them is next.
         orders: Vec<Order>,
@@ -180,7 +189,7 @@ mod tests {
     enum Order {
         Drop,
         Fail,
-        /// Give a delta frame, whatever is asked for, as a library with lag does.
+        /// Give a delta frame, whatever is asked for.
         Delta,
     }
 
@@ -188,8 +197,9 @@ mod tests {
     const LARGE: usize = 100_000;
     const SMALL: usize = 1_000;
 
-    impl Library for Fake {
-        const RETRIES: bool = true;
+    impl<const RESTARTS: bool> Library for Fake<RESTARTS> {
+        const LIMITS_KEY_FRAMES: bool = true;
+        const RESTARTS: bool = RESTARTS;
 
         fn start(_: &EncoderSettings) -> Result<Self, LibraryError> {
             Ok(Self { output: Vec::new(), orders: Vec::new() })
@@ -280,6 +290,19 @@ mod tests {
         encoder.library.orders = vec![Order::Fail, Order::Fail];
         assert_eq!(encode(&mut encoder, 1, false), Some((true, SMALL)), "coarse, and its orders forgotten");
         assert!(!encode(&mut encoder, 2, false).unwrap().0);
+    }
+
+    /// A fresh library hid errors that nobody expects, and made a key frame of each.
+    #[test]
+    fn an_error_of_a_library_that_is_not_known_to_fail_is_told() {
+        let mut encoder = LiveEncoder::<Fake<false>>::new(&settings()).unwrap();
+        let timing = |number| FrameTiming { timestamp: Duration::from_millis(33) * number, duration: Duration::ZERO };
+        encoder.encode(&detailed(), timing(0), false).unwrap();
+        encoder.library.orders = vec![Order::Fail];
+        let text = encoder.encode(&detailed(), timing(1), false).unwrap_err().to_string();
+        assert!(text.contains("testing failed: as ordered"), "{text}");
+        let next = encoder.encode(&detailed(), timing(2), false).unwrap().unwrap();
+        assert!(!next.key_frame, "the library is the same");
     }
 
     #[test]

@@ -30,8 +30,7 @@ pub trait VideoEncoder: Send {
     /// Encodes `picture`, as a key frame if `key_frame` says so or if it is the first.
     ///
     /// `None`: the rate control dropped the frame to keep to its target. A key frame that was asked for is then owed,
-    /// and is the next frame that comes out. (`vpx-encode-vp9` also says `None` while its first 24 pictures fill its
-    /// queue.)
+    /// and is the next frame that comes out.
     ///
     /// A key frame that would take up more than eight average frames is made from a coarser picture, and the frames after
     /// it bring the detail back. (`vpx-encode` does not.)
@@ -58,7 +57,7 @@ pub fn build(settings: &EncoderSettings) -> Result<Box<dyn VideoEncoder>, BuildE
         #[cfg(feature = "vpx")]
         Backend::Vp8 | Backend::Vp9 => Ok(Box::new(LiveEncoder::<Vpx>::new(settings)?)),
         #[cfg(feature = "vpx")]
-        Backend::VpxEncodeVp8 | Backend::VpxEncodeVp9 => Ok(Box::new(LiveEncoder::<VpxEncode>::new(settings)?)),
+        Backend::VpxEncode => Ok(Box::new(LiveEncoder::<VpxEncode>::new(settings)?)),
         #[cfg(feature = "h264")]
         Backend::H264 => Ok(Box::new(LiveEncoder::<OpenH264>::new(settings)?)),
         #[cfg(not(all(feature = "vpx", feature = "h264")))]

@@ -28,7 +28,8 @@ pub(crate) struct Vpx {
 }
 
 impl Library for Vpx {
-    const RETRIES: bool = true;
+    const LIMITS_KEY_FRAMES: bool = true;
+    const RESTARTS: bool = false;
 
     fn start(settings: &EncoderSettings) -> Result<Self, LibraryError> {
         let (context, savings_kept_in_a_fall) = match settings.backend.codec() {

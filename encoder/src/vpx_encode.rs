@@ -1,21 +1,20 @@
-//! VP8 and VP9 over the crate `vpx-encode`: the plain fallback, for comparison and for when the wrapper of ours is in
-//! doubt.
+//! VP8 over the crate `vpx-encode`: the plain fallback, for comparison and for when the wrapper of ours is in doubt.
 //!
 //! The crate can neither change a rate nor ask for a key frame, so both rebuild the encoder, and every change of rate
-//! makes a key frame. It takes libvpx's defaults (VBR, 8 threads, no intra cap, error-resilient), and leaves VP9 its
-//! lag: the first 24 pictures give nothing, and each one after them gives the frame of the picture 24 before. A rebuild
-//! loses the pictures that wait.
+//! makes a key frame. It takes libvpx's defaults (VBR, 8 threads, no intra cap, error-resilient, a key frame every 128
+//! frames).
 //!
-//! **Invariants.** An encoder whose first frame is still to come is not rebuilt: that frame is a key frame, which is
-//! what was asked for, and requests every 300 ms would otherwise keep VP9 from ever giving one.
+//! **Invariants.** What comes out was made from the picture just handed in: libvpx's default for VP8 is no lag. An encoder
+//! whose first frame is still to come is not rebuilt for a key frame: that frame is one.
 //!
-//! What it does not do: keep key frames small, drop frames, or tell quantizers.
+//! What it does not do: keep key frames small, drop frames, or tell quantizers; or VP9, for which libvpx's default is a
+//! lag of 24 frames.
 
 #![allow(unsafe_code)]
 
 use std::ffi::c_uint;
 
-use lenscast_media::{Bitrate, Codec, Picture, Resolution};
+use lenscast_media::{Bitrate, Picture, Resolution};
 use vpx_encode::{Config, Encoder, VideoCodecId};
 
 use crate::EncoderSettings;
@@ -23,24 +22,16 @@ use crate::frame_clock::FrameTime;
 use crate::live_encoder::{FrameInfo, Library, LibraryError};
 
 pub(crate) struct VpxEncode {
-    codec: VideoCodecId,
     resolution: Resolution,
     target: Bitrate,
     encoder: SendEncoder,
-    progress: Progress,
+    /// It has made no frame yet: its first is a key frame.
+    fresh: bool,
     /// The target has changed since the encoder was built.
     outdated: bool,
     /// Of the last picture, in milliseconds; no two may have the same.
     last_pts: Option<i64>,
     output: Vec<u8>,
-}
-
-/// How far the encoder is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Progress {
-    Built,
-    HasPictures,
-    HasGivenFrames,
 }
 
 struct SendEncoder(Encoder);
@@ -52,28 +43,24 @@ unsafe impl Send for SendEncoder {}
 
 impl VpxEncode {
     fn rebuild(&mut self) -> Result<(), LibraryError> {
-        self.encoder = start_encoder(self.codec, self.resolution, self.target)?;
-        self.progress = Progress::Built;
+        self.encoder = start_encoder(self.resolution, self.target)?;
+        self.fresh = true;
         self.outdated = false;
         Ok(())
     }
 }
 
 impl Library for VpxEncode {
-    const RETRIES: bool = false;
+    const LIMITS_KEY_FRAMES: bool = false;
+    const RESTARTS: bool = false;
 
     fn start(settings: &EncoderSettings) -> Result<Self, LibraryError> {
-        let codec = match settings.backend.codec() {
-            Codec::Vp9 => VideoCodecId::VP9,
-            _ => VideoCodecId::VP8,
-        };
         let EncoderSettings { resolution, bitrate: target, .. } = *settings;
         Ok(Self {
-            codec,
             resolution,
             target,
-            encoder: start_encoder(codec, resolution, target)?,
-            progress: Progress::Built,
+            encoder: start_encoder(resolution, target)?,
+            fresh: true,
             outdated: false,
             last_pts: None,
             output: Vec::new(),
@@ -94,21 +81,13 @@ impl Library for VpxEncode {
         key_frame: bool,
     ) -> Result<Option<FrameInfo>, LibraryError> {
         self.output.clear();
-        let rebuild = match self.progress {
-            Progress::Built => self.outdated,
-            Progress::HasPictures => false,
-            Progress::HasGivenFrames => self.outdated || key_frame,
-        };
-        if rebuild {
+        if self.outdated || (key_frame && !self.fresh) {
             self.rebuild()?;
         }
         let pts = i64::try_from(time.start.as_millis()).expect("an encoder runs for less than 292 million years");
         let pts = self.last_pts.map_or(pts, |last| pts.max(last + 1));
         self.last_pts = Some(pts);
         let packets = self.encoder.0.encode(pts, picture.data());
-        if self.progress == Progress::Built {
-            self.progress = Progress::HasPictures;
-        }
         let mut key_frame = false;
         for packet in packets.map_err(|error| call_error("encoding", &error))? {
             key_frame |= packet.key;
@@ -117,7 +96,7 @@ impl Library for VpxEncode {
         if self.output.is_empty() {
             return Ok(None);
         }
-        self.progress = Progress::HasGivenFrames;
+        self.fresh = false;
         Ok(Some(FrameInfo { key_frame, quantizer: None }))
     }
 
@@ -126,13 +105,13 @@ impl Library for VpxEncode {
     }
 }
 
-fn start_encoder(codec: VideoCodecId, resolution: Resolution, target: Bitrate) -> Result<SendEncoder, LibraryError> {
+fn start_encoder(resolution: Resolution, target: Bitrate) -> Result<SendEncoder, LibraryError> {
     let config = Config {
         width: resolution.width() as c_uint,
         height: resolution.height() as c_uint,
         timebase: [1, 1_000],
         bitrate: c_uint::try_from(target.as_kbps()).expect("a legal target is far below 2^32 kb/s"),
-        codec,
+        codec: VideoCodecId::VP8,
     };
     Encoder::new(config).map(SendEncoder).map_err(|error| call_error("initialising", &error))
 }

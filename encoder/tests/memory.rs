@@ -1,6 +1,6 @@
 //! A running encoder allocates nothing of its own for a frame, and a dropped one keeps nothing.
 //!
-//! A binary of its own, so that no other test's memory is in the figures.
+//! A binary of its own with one test, so that no other test's memory is in the figures.
 
 #![cfg(all(feature = "vpx", feature = "h264"))]
 
@@ -41,8 +41,13 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// What the C libraries do with `malloc` is not seen here.
 #[test]
+fn a_running_encoder_allocates_nothing_and_a_dropped_one_keeps_nothing() {
+    frames_and_rate_changes_allocate_nothing_once_the_stream_runs();
+    dropping_an_encoder_in_any_state_gives_its_memory_back();
+}
+
+/// What the C libraries do with `malloc` is not seen here.
 fn frames_and_rate_changes_allocate_nothing_once_the_stream_runs() {
     let resolution = Resolution::new(320, 180).unwrap();
     let pictures: Vec<_> = (0..8).map(|frame| stripes(resolution, frame)).collect();
@@ -64,7 +69,6 @@ fn frames_and_rate_changes_allocate_nothing_once_the_stream_runs() {
     }
 }
 
-#[test]
 fn dropping_an_encoder_in_any_state_gives_its_memory_back() {
     let resolution = Resolution::new(1280, 720).unwrap();
     let picture = stripes(resolution, 0);

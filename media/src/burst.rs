@@ -5,10 +5,12 @@ use crate::{Codec, Resolution, RtpTime, StageTimes};
 
 /// All RTP packets of one encoded frame: the unit of forwarding.
 ///
-/// Holds payloads only (codec descriptor and fragment); each consumer writes its own RTP header in front of them. All
-/// payloads but the last are of equal length and the last is not longer, so that one UDP GSO call can carry the burst.
+/// Holds payloads only (codec descriptor and fragment); each consumer writes its own RTP header in front of them. Of VP8
+/// and VP9, all payloads but the last are of equal length and the last is not longer, so that one UDP GSO call can carry
+/// the burst. Of H.264 that holds for each NAL unit, and a key frame's parameter sets are a shorter packet before its
+/// slice: they take a call of their own.
 ///
-/// **Invariant.** A burst that has left its [`BurstPool`] is never empty and never changes.
+/// **Invariant.** A burst that has left its [`BurstPool`] never changes, and an empty one is not forwarded.
 #[derive(Debug, Clone)]
 pub struct Burst {
     meta: BurstMeta,

@@ -48,7 +48,7 @@ impl TrackControl {
         self.key_frame.store(true, Ordering::Release);
     }
 
-    /// Sets the bitrate to encode at, from the next frame on.
+    /// Sets the bitrate to encode at, from the next frame on. With [`Bitrate::ZERO`] none is encoded, whoever wants it.
     pub fn set_target(&self, target: Bitrate) {
         self.target_bps.store(target.as_bps(), Ordering::Release);
     }

@@ -1,8 +1,9 @@
 use std::time::{Duration, Instant};
 
+use lenscast_capture::FrameBufferCounters;
 use lenscast_encoder::{BuildEncoderError, EncodeError, EncoderSettings, FrameTiming, VideoEncoder};
 use lenscast_media::sync::Arc;
-use lenscast_media::{BurstMeta, BurstPool, Frame, Resolution, RtpTime, StageTimes};
+use lenscast_media::{Bitrate, BurstMeta, BurstPool, Frame, Resolution, RtpTime, StageTimes};
 
 use crate::packetizer::Packetizer;
 use crate::stream_clock::StreamClock;
@@ -22,6 +23,8 @@ pub(crate) struct EncodeTask {
     /// Index of the next packet in the track's stream. Continues across encoders.
     next_packet: u64,
     last_key_frame: Option<Instant>,
+    /// Of the frame at hand. Read once a frame, so that it cannot become zero halfway.
+    target: Bitrate,
     failures: Failures,
 }
 
@@ -51,6 +54,7 @@ impl EncodeTask {
             clock: StreamClock::default(),
             next_packet: 0,
             last_key_frame: None,
+            target: Bitrate::ZERO,
             failures: Failures::default(),
         }
     }
@@ -58,7 +62,8 @@ impl EncodeTask {
     /// Runs until the track's buffer is closed.
     pub(crate) fn run(mut self) {
         while self.track.buffer().wait().is_ok() {
-            if self.track.control().is_wanted() {
+            self.target = self.track.control().target();
+            if self.track.control().is_wanted() && self.target > Bitrate::ZERO {
                 self.encode_next();
             } else {
                 self.pass_over();
@@ -66,9 +71,12 @@ impl EncodeTask {
         }
         self.track.swap_encoder(None);
         self.track.set_state(TrackState::Idle);
+        // The frame that still lay in the buffer when it was closed is counted nowhere else.
+        let FrameBufferCounters { put, evicted, taken } = self.track.buffer().counters();
+        tracing::debug!(track = %self.track.id(), put, evicted, taken, "the encode task has ended");
     }
 
-    /// Nobody is watching: the frame goes by, and the encoder is not kept either, since what it remembers would be stale.
+    /// Nobody is watching, or there are no bits for it: the frame goes by, and the encoder is not kept either, since what it remembers would be stale.
     fn pass_over(&mut self) {
         if self.track.buffer().try_take().is_none() {
             return;
@@ -137,9 +145,8 @@ impl EncodeTask {
         if encoder.settings().resolution != frame.picture.resolution() {
             return Outcome::NoEncoder;
         }
-        let target = self.track.control().target();
-        if encoder.settings().bitrate != target
-            && let Err(error) = encoder.set_bitrate(target)
+        if encoder.settings().bitrate != self.target
+            && let Err(error) = encoder.set_bitrate(self.target)
         {
             return Outcome::Failed(error);
         }
@@ -200,19 +207,15 @@ impl EncodeTask {
         self.track.control().key_frame_requested() && self.last_key_frame.is_none_or(rested)
     }
 
-    /// Builds an encoder for pictures of this size, outside all locks (L1), and swaps it in. False while a failure is too
+    /// Builds an encoder for pictures of this size, holding no lock (L1), and swaps it in. False while a failure is too
     /// recent to try again.
     fn provide_encoder(&mut self, resolution: Resolution, now: Instant) -> Result<bool, BuildEncoderError> {
         if !self.failures.may_retry(now) {
             return Ok(false);
         }
         let config = self.track.config();
-        let settings = EncoderSettings {
-            backend: config.backend,
-            resolution,
-            framerate: config.framerate,
-            bitrate: self.track.control().target(),
-        };
+        let settings =
+            EncoderSettings { backend: config.backend, resolution, framerate: config.framerate, bitrate: self.target };
         let encoder = (self.build)(&settings)?;
         self.track.swap_encoder(Some(encoder));
         self.track.update_stats(|stats| stats.encoders_built += 1);

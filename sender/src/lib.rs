@@ -7,15 +7,22 @@
 //!
 //! # Locks, and their only order
 //!
-//! `Sender::tracks` (the table) → `Track::encoder` (several only in ascending [`TrackId`](lenscast_media::TrackId)) → the
-//! frame buffer's slot. Encode tasks never take the table: each owns an `Arc` of its track.
+//! `Sender::ending` → `Sender::tracks` (the table) → `Track::encoder` (several only in ascending
+//! [`TrackId`](lenscast_media::TrackId)) → the frame buffer's slot, or `Track::stats`. Encode tasks never take the table:
+//! each owns an `Arc` of its track.
 //!
-//! - **L1** No guard is held across a callback, an encoder's construction, or a send that can block.
+//! - **L1** Whoever holds a guard waits for nothing but a lock further down the order; `ending` alone is held across joins,
+//!   and no task takes it. The table's guard is held to look up, to insert, and to start a thread. A task's new encoder is
+//!   built while it holds none. `encoder`, for reading, and the mutex in it, which only the task takes, are held across
+//!   [`VideoEncoder::encode`](lenscast_encoder::VideoEncoder::encode) and [`BurstSink::deliver`]. The first takes some
+//!   milliseconds and no lock, also where it starts its library anew (openh264 after a frame that it gives up on,
+//!   `vpx-encode` for every change); the second must not block.
 //! - **L2** An encode holds `encoder` for reading from taking its frame to handing on the burst. A swap holds it for
 //!   writing for a pointer exchange only. So a swap waits at most for that track's frame, and for no other track.
 //! - **L3** Only a track's own encode task takes frames from its buffer and calls its encoder. No packet of a replaced
 //!   encoder follows one of its successor.
-//! - **L5** After [`Sender::close`] returns, no task runs, nothing is emitted, and every later call says `Closed`.
+//! - **L5** After [`Sender::close`] returns, no task runs, nothing is emitted, and every later call says `Closed`; tracks
+//!   that another thread is removing have ended too.
 //!
 //! What it does not do: capture, decide on bitrates, or send.
 

@@ -25,7 +25,7 @@ pub struct TrackStats {
     pub packets: u64,
     /// Frames that the rate control dropped.
     pub frames_dropped_by_encoder: u64,
-    /// Frames that went by while nobody wanted any.
+    /// Frames that went by while nobody wanted any, or while the target was zero.
     pub frames_unwanted: u64,
     /// Frames lost to an encoder that failed, or while it could not be built.
     pub frames_failed: u64,
@@ -38,12 +38,13 @@ pub struct TrackStats {
 /// What a track is doing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum TrackState {
-    /// Nobody wants its frames, or none has come yet.
+    /// Nobody wants its frames, its target is zero, or no frame has come yet.
     #[default]
     Idle,
     /// It encodes.
     Active,
-    /// Its encoder cannot be built, or keeps failing; it is tried again now and then.
+    /// Its encoder cannot be built, or keeps failing; it is tried again now and then. Or its task panicked, and it has
+    /// ended.
     Failed {
         /// What went wrong last.
         reason: String,

@@ -22,7 +22,7 @@ pub struct Track {
     config: TrackConfig,
     control: Arc<TrackControl>,
     buffer: std::sync::Arc<FrameBuffer<Frame>>,
-    /// See L2. `None` while nobody wants frames. The mutex is there for `&mut`: only the encode task takes it.
+    /// See L1 and L2. `None` while nobody wants frames. The mutex is there for `&mut`: only the encode task takes it.
     encoder: RwLock<Option<Mutex<Box<dyn VideoEncoder>>>>,
     /// Guards nothing else, and nothing is called while it is held.
     stats: Mutex<TrackStats>,

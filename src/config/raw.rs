@@ -138,7 +138,7 @@ pub struct RawCamera {
     /// What a device is to deliver: "nv12", "yuyv" or "mjpeg". Default: the cheapest that reaches size and rate.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub format: Option<String>,
-    /// "vp8", "vp9", "h264", "vpx-encode" or "vpx-encode-vp9". Default: "vp8".
+    /// "vp8", "vp9", "h264" or "vpx-encode". Default: "vp8".
     #[serde(skip_serializing_if = "Option::is_none")]
     pub codec: Option<String>,
     /// Target, 10 to 100000. Default: by the size, 2500 at 1280x720.

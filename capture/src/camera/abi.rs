@@ -133,7 +133,7 @@ pub(crate) union FormatUnion {
     pub(crate) align: usize,
 }
 
-/// Reads and writes the format under the code of S_FMT. See [`GetFormat`].
+/// Reads and writes the format under the code of S_FMT.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub(crate) struct Format {

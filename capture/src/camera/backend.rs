@@ -20,7 +20,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io;
-use std::time::{Duration, Instant, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use lenscast_media::sync::Arc;
 use lenscast_media::sync::atomic::{AtomicU64, Ordering};
@@ -30,7 +30,6 @@ use nokhwa::utils::{
     KnownCameraControl, Resolution,
 };
 use nokhwa::{Buffer, NokhwaError};
-use rustix::time::{ClockId, clock_gettime};
 
 use crate::PixelFormat;
 use crate::camera::device::Device;
@@ -158,10 +157,14 @@ impl CaptureBackendTrait for Backend {
     }
 
     /// The buffer holds what the driver filled, and nothing if it says that this is corrupted.
+    ///
+    /// Its timestamp is the driver's: time on the monotonic clock, not since 1970 as of nokhwa's own backends. There and
+    /// back, a step of the wall clock in between would shift it. `None` if the driver gives none.
     fn frame(&mut self) -> Result<Buffer, NokhwaError> {
         let (resolution, format) = (self.format.resolution(), self.format.format());
         let filled = self.next()?;
-        Ok(Buffer::with_timestamp(resolution, filled.data, format, unix_time(filled.timestamp)))
+        let timestamp = Some(filled.timestamp).filter(|time| !time.is_zero());
+        Ok(Buffer::with_timestamp(resolution, filled.data, format, timestamp))
     }
 
     fn frame_raw(&mut self) -> Result<Cow<'_, [u8]>, NokhwaError> {
@@ -244,14 +247,6 @@ const fn lost_between(last: u32, next: u32) -> u64 {
     if step == 0 || step > u32::MAX / 2 { 0 } else { step as u64 - 1 }
 }
 
-/// A time on the monotonic clock as time since 1970; `None` if it is not of the past.
-fn unix_time(monotonic: Duration) -> Option<Duration> {
-    let now = clock_gettime(ClockId::Monotonic);
-    let now = Duration::new(u64::try_from(now.tv_sec).ok()?, u32::try_from(now.tv_nsec).ok()?);
-    let age = now.checked_sub(monotonic)?;
-    UNIX_EPOCH.elapsed().ok()?.checked_sub(age)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -262,15 +257,5 @@ mod tests {
         assert_eq!(lost_between(7, 10), 2);
         assert_eq!(lost_between(u32::MAX, 1), 1);
         assert_eq!((lost_between(7, 7), lost_between(7, 6)), (0, 0));
-    }
-
-    #[test]
-    fn the_monotonic_clock_is_told_as_time_since_1970() {
-        let monotonic = clock_gettime(ClockId::Monotonic);
-        let now = Duration::new(monotonic.tv_sec as u64, monotonic.tv_nsec as u32);
-        let unix = unix_time(now - Duration::from_secs(1)).unwrap();
-        let age = UNIX_EPOCH.elapsed().unwrap() - unix;
-        assert!(age >= Duration::from_secs(1) && age < Duration::from_secs(60), "{age:?}");
-        assert_eq!(unix_time(now + Duration::from_secs(3_600)), None);
     }
 }

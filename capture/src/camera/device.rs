@@ -81,7 +81,7 @@ impl Device {
         Ok(unsafe { request.0.fmt.pix })
     }
 
-    /// Asks for a frame interval and says what the device made of it; zeros if it does not tell.
+    /// Asks for a frame interval and says what the device made of it, which may be nonsense.
     pub(crate) fn set_interval(&self, interval: Interval) -> io::Result<Interval> {
         let mut request: abi::SetParm = blank();
         request.0.kind = abi::BUF_TYPE_VIDEO_CAPTURE;

@@ -3,12 +3,13 @@
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use lenscast_media::sync::Arc;
 use lenscast_media::{PicturePool, Resolution};
 use nokhwa::utils::{ApiBackend, CameraIndex};
 use nokhwa::{Camera, NokhwaError};
+use rustix::time::{ClockId, clock_gettime};
 use thiserror::Error;
 use tracing::debug;
 
@@ -115,8 +116,7 @@ impl Sessions<'_> {
             resolution: mode.resolution,
             granted: format!("{} {}x{}", fourcc_text(pix.pixelformat), pix.width, pix.height),
         })?;
-        // Not every driver knows rates, and some answer with nonsense. Then the camera runs at its own.
-        let interval = mode.interval.map(|wanted| device.set_interval(wanted).unwrap_or(wanted));
+        let interval = mode.interval.map(|wanted| granted_interval(wanted, device.set_interval(wanted)));
         let mode = Mode { resolution, interval, ..mode };
         let frame_time = interval.and_then(Interval::duration).unwrap_or_default();
         let patience = Patience { first: FIRST_FRAME, next: LATE.max(frame_time.saturating_mul(LATE_FRAMES)) };
@@ -165,8 +165,8 @@ impl Sessions<'_> {
                 }
                 Err(source) => return Err(failed(source)),
             };
-            let arrival = Instant::now();
-            let captured = capture_time(buffer.capture_timestamp(), UNIX_EPOCH.elapsed().unwrap_or_default(), arrival);
+            let (arrival, arrival_monotonic) = (Instant::now(), monotonic_now());
+            let captured = capture_time(buffer.capture_timestamp(), arrival_monotonic, arrival);
             let lost = notes.take_lost();
             self.outlet.board().missed_frames(lost);
             let number = self.next_number + lost;
@@ -217,10 +217,21 @@ pub(crate) fn fourcc_text(fourcc: u32) -> String {
     fourcc.to_le_bytes().iter().map(|byte| if byte.is_ascii_graphic() { char::from(*byte) } else { '?' }).collect()
 }
 
-/// When a frame with this device time, told as time since 1970, was captured: its arrival, less its age. The arrival
+/// What the driver made of the interval that was asked for. Not every driver knows rates, and some answer with nonsense
+/// such as zeros: it may then run at any, and what was wanted of what it offers is the best guess.
+fn granted_interval(wanted: Interval, answer: io::Result<Interval>) -> Interval {
+    answer.ok().filter(|granted| granted.duration().is_some()).unwrap_or(wanted)
+}
+
+/// The time on the clock that drivers stamp frames by.
+fn monotonic_now() -> Duration {
+    Duration::try_from(clock_gettime(ClockId::Monotonic)).unwrap_or_default()
+}
+
+/// When a frame with this device time, on the same clock as `now`, was captured: its arrival, less its age. The arrival
 /// itself if the device gives no time, or one that is not of the last [`OLDEST`].
-fn capture_time(device_time: Option<Duration>, unix_now: Duration, arrival: Instant) -> Instant {
-    let age = device_time.and_then(|time| unix_now.checked_sub(time));
+fn capture_time(device_time: Option<Duration>, now: Duration, arrival: Instant) -> Instant {
+    let age = device_time.and_then(|time| now.checked_sub(time));
     age.filter(|age| *age <= OLDEST).and_then(|age| arrival.checked_sub(age)).unwrap_or(arrival)
 }
 
@@ -231,14 +242,24 @@ mod tests {
     #[test]
     fn a_frame_is_as_old_as_its_device_says_within_reason() {
         let arrival = Instant::now() + Duration::from_secs(100);
-        let now = Duration::from_secs(1_700_000_000);
+        let now = Duration::from_secs(70_000);
         let at = |time| capture_time(time, now, arrival);
         assert_eq!(at(Some(now - Duration::from_millis(40))), arrival - Duration::from_millis(40));
         assert_eq!(at(Some(now)), arrival);
         assert_eq!(at(None), arrival, "no time");
         assert_eq!(at(Some(now + Duration::from_millis(1))), arrival, "in the future");
         assert_eq!(at(Some(now - Duration::from_secs(11))), arrival, "long ago");
-        assert_eq!(at(Some(Duration::ZERO)), arrival, "1970");
+    }
+
+    #[test]
+    fn an_interval_that_makes_no_sense_is_not_believed() {
+        let interval = |numerator, denominator| Interval { numerator, denominator };
+        let wanted = interval(1, 5);
+        assert_eq!(granted_interval(wanted, Ok(interval(2, 30))), interval(2, 30));
+        for nonsense in [interval(0, 0), interval(1, 0), interval(0, 30), interval(u32::MAX, 1)] {
+            assert_eq!(granted_interval(wanted, Ok(nonsense)), wanted, "{nonsense:?}");
+        }
+        assert_eq!(granted_interval(wanted, Err(io::Error::from_raw_os_error(libc::ENOTTY))), wanted);
     }
 
     #[test]

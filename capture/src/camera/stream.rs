@@ -86,6 +86,10 @@ impl Stream {
             match self.device.dequeue_buffer() {
                 Ok(buffer) => break buffer,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    // A descriptor that stays ready never lets the wait above time out.
+                    if Instant::now() >= deadline {
+                        return Err(NextError::TimedOut);
+                    }
                     stop.wait_until(deadline.min(Instant::now() + FALSE_ALARM));
                 }
                 Err(error) => return Err(error.into()),

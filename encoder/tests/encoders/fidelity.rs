@@ -1,17 +1,19 @@
 //! What comes out of a decoder is what went into the encoder.
+//!
+//! Not of `vpx-encode`: it chooses its speed, and with it what a frame looks like, by the clock.
 
 use lenscast_encoder::Backend;
 use lenscast_media::Picture;
 
 use crate::content::{noise, pattern, psnr};
 use crate::decoder::Decoder;
-use crate::stream::{Stream, size};
+use crate::stream::{IN_PLACE, Stream, size};
 
 /// Encodes and decodes `pictures`; gives each decoded one's PSNR against the picture it was made of.
 fn fidelity(stream: &mut Stream, pictures: &[Picture]) -> Vec<f64> {
     let backend = stream.encoder.settings().backend;
     let mut decoder = Decoder::new(backend.codec());
-    // All that drop nothing give one frame a picture, in order; vpx-encode's VP9 gives it 24 pictures later.
+    // Where nothing is dropped, each picture gives a frame.
     let coded = pictures.iter().filter_map(|picture| stream.encode(picture, false));
     coded.zip(pictures).map(|(frame, picture)| psnr(picture, &decoder.decode(&frame.data))).collect()
 }
@@ -24,10 +26,9 @@ fn assert_all_above(values: &[f64], least: f64, what: &str) {
 fn a_moving_pattern_is_the_same_after_decoding() {
     let resolution = size(320, 180);
     let pictures: Vec<_> = (0..60).map(|frame| pattern(resolution, frame)).collect();
-    for backend in Backend::ALL {
+    for backend in IN_PLACE {
         let values = fidelity(&mut Stream::new(backend, resolution, 30.0, 600), &pictures);
-        let expected = if backend == Backend::VpxEncodeVp9 { 60 - 24 } else { 60 };
-        assert!(values.len().abs_diff(expected) <= 1, "{backend}: {} frames for 60 pictures", values.len());
+        assert!(values.len() >= 59, "{backend}: {} frames for 60 pictures", values.len());
         assert_all_above(&values, 30.0, &format!("{backend}, all frames"));
         assert_all_above(&values[15..], 36.0, &format!("{backend}, after half a second"));
     }
@@ -37,7 +38,7 @@ fn a_moving_pattern_is_the_same_after_decoding() {
 fn still_noise_is_the_same_after_decoding_once_the_rate_has_paid_for_it() {
     let resolution = size(64, 64);
     let pictures = vec![noise(resolution, 7); 60];
-    for backend in Backend::ALL {
+    for backend in IN_PLACE {
         let values = fidelity(&mut Stream::new(backend, resolution, 30.0, 4_000), &pictures);
         assert_all_above(&values[values.len() - 5..], 30.0, &backend.to_string());
     }
@@ -48,7 +49,7 @@ fn sizes_that_no_macroblock_divides_lose_nothing_at_their_edges() {
     for (width, height) in [(16, 16), (18, 16), (16, 30), (50, 34), (322, 182), (1280, 16), (16, 720)] {
         let resolution = size(width, height);
         let pictures: Vec<_> = (0..30).map(|frame| pattern(resolution, frame)).collect();
-        for backend in Backend::ALL {
+        for backend in IN_PLACE {
             let values = fidelity(&mut Stream::new(backend, resolution, 30.0, 2_000), &pictures);
             assert_all_above(&values[values.len() - 5..], 33.0, &format!("{backend} {resolution}"));
         }

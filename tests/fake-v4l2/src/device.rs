@@ -382,6 +382,11 @@ impl Hardware {
             };
             interval = self.interval(&settings);
             if settings.stall {
+                if settings.alarm
+                    && let Some(bell) = &mut state.bell
+                {
+                    let _ = bell.write(&[1]);
+                }
                 continue;
             }
             sequence = sequence.wrapping_add(settings.lose);

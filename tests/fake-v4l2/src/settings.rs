@@ -18,6 +18,7 @@
 //! | `grant` | the size that S_FMT grants whatever is asked, as `640x360` | |
 //! | `streamon` | the error number that STREAMON fails with | |
 //! | `stall` | `yes`: no frame comes | |
+//! | `alarm` | `yes`: while no frame comes, poll says that one has | |
 //! | `short` | bytes filled of each frame | all |
 //! | `buffer` | the length of the buffers in bytes | what the format needs |
 //! | `error` | `yes`: each frame carries the error flag | |
@@ -48,6 +49,7 @@ pub(crate) struct Settings {
     pub(crate) grant: Option<[u32; 2]>,
     pub(crate) streamon: Option<i32>,
     pub(crate) stall: bool,
+    pub(crate) alarm: bool,
     pub(crate) short: Option<usize>,
     pub(crate) buffer: Option<u32>,
     pub(crate) error: bool,
@@ -158,6 +160,7 @@ impl Settings {
             }
             "streamon" => self.streamon = Some(value.parse().ok()?),
             "stall" => self.stall = yes(value)?,
+            "alarm" => self.alarm = yes(value)?,
             "short" => self.short = Some(value.parse().ok()?),
             "buffer" => self.buffer = Some(value.parse().ok()?),
             "error" => self.error = yes(value)?,
