@@ -3,7 +3,7 @@
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     let Ok(mut reader) = lenscast_capture::Y4mReader::new(data) else { return };
     // A header of a few bytes may announce pictures of 25 MB: that is legal, but no use here.
-    let resolution = reader.header().resolution;
+    let resolution = reader.header().resolution();
     if resolution.pixels() > 1 << 16 {
         return;
     }
