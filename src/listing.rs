@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 #[must_use]
 pub fn to_text(cameras: &[CameraListing]) -> String {
     if cameras.is_empty() {
-        return "no cameras\n".to_owned();
+        return "no cameras: there is none under /dev/video*, or this user may not read them (group video)\n"
+            .to_owned();
     }
     let mut text = String::new();
     for camera in cameras {

@@ -23,6 +23,8 @@ export class Grid extends EventTarget {
   #observer;
   // How many tiles the layout is for, and which was large.
   #laidOut = 0;
+  #columns = 0;
+  #tileWidth = 0;
   #wasLarge = null;
 
   // Fires `state` with the tile as `detail` when the state of one has changed, and `away` when the tab has been in the
@@ -109,12 +111,15 @@ export class Grid extends EventTarget {
   }
 
   #layOut() {
-    const count = (this.#laidOut = this.#element.childElementCount);
+    const count = this.#element.childElementCount;
+    const changed = count !== this.#laidOut;
+    this.#laidOut = count;
     if (count === 0) return;
     const style = getComputedStyle(this.#element);
     const sum = (...names) => names.reduce((sum, name) => sum + parseFloat(style[name]), 0);
     const first = this.#element.firstElementChild;
-    const foot = first.offsetHeight - first.querySelector("[data-part=stage]").offsetHeight;
+    const heightOf = (element) => element.getBoundingClientRect().height;
+    const foot = heightOf(first) - heightOf(first.querySelector("[data-part=stage]"));
     const top = this.#element.getBoundingClientRect().top + window.scrollY;
     const room = {
       width: this.#element.parentElement.clientWidth - sum("paddingLeft", "paddingRight"),
@@ -122,6 +127,10 @@ export class Grid extends EventTarget {
       foot,
     };
     const { columns, tileWidth } = layOut(count, room);
+    // What stands below a picture is measured to a fraction of a pixel that depends on the width which follows from it: one
+    // pixel more is no reason to lay the page out again, and then again with one less.
+    if (!changed && columns === this.#columns && tileWidth === this.#tileWidth + 1) return;
+    [this.#columns, this.#tileWidth] = [columns, tileWidth];
     this.#element.style.setProperty("--columns", columns);
     this.#element.style.setProperty("--tile-width", `${tileWidth}px`);
     this.#element.style.setProperty("--count", count);

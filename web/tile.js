@@ -105,7 +105,9 @@ export class Tile extends EventTarget {
     this.#parts.retry.hidden = !tap && !canRetry;
   }
 
-  #showFigures({ figures, latencyMs, clockErrorMs, firstPictureMs }) {
+  #showFigures({ state, clockErrorMs, firstPictureMs, ...measured }) {
+    // What was measured of pictures that come no more says nothing of now.
+    const { figures, latencyMs } = state === "live" ? measured : { figures: null, latencyMs: { p50: null, p95: null } };
     const { stats, recentLatencyMs: stages, encoder, viewerCount } = this.player.camera;
     const sent = stages.capture_to_sent;
     const width = figures?.width ?? stats.frameWidth;

@@ -104,6 +104,11 @@ export class WhepSession {
     if (servers.length > 0) this.connection.setConfiguration({ ...this.connection.getConfiguration(), iceServers: servers });
     await this.connection.setLocalDescription(offer);
     await this.connection.setRemoteDescription({ type: "answer", sdp });
+    // The server's goodbye: the connection itself notices only that nothing comes any more, and much later.
+    const { transport } = this.receiver;
+    transport?.addEventListener("statechange", () => {
+      if (transport.state === "closed") this.endedByServer();
+    });
     this.#endUnless("connected", CONNECT_TIMEOUT_MS, "No media connection: is the server's UDP port reachable?");
   }
 

@@ -67,8 +67,8 @@ pub(super) fn cameras(raw: &[RawCamera], problems: &mut Problems) -> Vec<CameraC
         return Vec::new();
     }
     let mut cameras: Vec<CameraConfig> = Vec::new();
-    for camera in raw {
-        if cameras.iter().any(|other| other.name == camera.name) {
+    for (position, camera) in raw.iter().enumerate() {
+        if raw[..position].iter().any(|other| other.name == camera.name) {
             problems.add(format!("camera.name = {:?}: is there twice, names must differ", camera.name));
         }
         cameras.extend(Checked { raw: camera, problems }.camera());
@@ -111,7 +111,6 @@ impl Checked<'_> {
             let shown: String = raw.name.chars().take(MAX_NAME + 8).collect();
             self.problems
                 .add(format!("camera.name = {shown:?}: must be 1 to {MAX_NAME} letters, digits, '-', '_' and '.'"));
-            return None;
         }
         let resolution = self.resolution();
         let rate = self.rate();
@@ -303,6 +302,15 @@ mod tests {
         }
         let twice = "[[camera]]\nname = \"a\"\npattern = true\n".repeat(2);
         assert!(problem(&twice).contains("camera.name = \"a\": is there twice"));
+    }
+
+    #[test]
+    fn everything_that_is_wrong_is_said_at_once() {
+        let wrong = "[[camera]]\nname = \"a b\"\npattern = true\nfps = 0\ncodec = \"av1\"\n";
+        let found = problem(&wrong.repeat(2));
+        for expected in ["must be 1 to 64 letters", "fps = 0", "codec = \"av1\"", "is there twice"] {
+            assert!(found.contains(expected), "{expected}: {found}");
+        }
     }
 
     #[test]

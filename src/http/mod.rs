@@ -94,7 +94,7 @@ impl App {
             match state {
                 SessionState::Connected => tracing::info!(session = id.0, "a viewer is connected"),
                 SessionState::Closed(cause) => {
-                    tracing::info!(session = id.0, cause = cause.name(), detail = %cause, "a viewer is gone");
+                    tracing::info!(session = id.0, cause = %cause, "a viewer is gone");
                     self.closed.count(&cause);
                     self.sessions.remove(id);
                 }

@@ -228,6 +228,25 @@ describe("the page", () => {
     await playerIn(page, "camera-0", "live");
   });
 
+  test("lays itself out once for each size of the window, not with every frame", async (t) => {
+    const { page } = await show(t, small("front"));
+    await playerIn(page, "front", "live");
+    for (const [width, height] of [[1_280, 720], [1_366, 768], [1_440, 900], [1_600, 900], [1_920, 1_080], [1_024, 768]]) {
+      await page.setViewportSize({ width, height });
+      const widths = await page.evaluate(() => new Promise((resolve) => {
+        const [video, widths] = [document.querySelector("video"), []];
+        const look = () => {
+          widths.push(video.getBoundingClientRect().width);
+          if (widths.length < 45) requestAnimationFrame(look);
+          // The first few belong to the window's own change.
+          else resolve(widths.slice(15));
+        };
+        requestAnimationFrame(look);
+      }));
+      assert.equal(new Set(widths).size, 1, `${width}×${height}: ${[...new Set(widths)]}`);
+    }
+  });
+
   for (const [what, width, height] of [["a phone upright", 390, 844], ["a phone on its side", 844, 390], ["a small phone", 320, 568]]) {
     test(`fits ${what}`, async (t) => {
       const long = `${"a".repeat(64)}`;

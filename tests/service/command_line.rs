@@ -85,7 +85,7 @@ fn cameras_are_listed_for_people_and_for_programs() {
     assert_eq!(json.code, Some(0), "{json:?}");
     let listing: serde_json::Value = serde_json::from_str(&json.out).expect("it is JSON");
     let cameras = listing["cameras"].as_array().expect("it has cameras, perhaps none");
-    assert_eq!(cameras.is_empty(), text.out == "no cameras\n");
+    assert_eq!(cameras.is_empty(), text.out.starts_with("no cameras"));
 }
 
 #[test]
