@@ -8,6 +8,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 CARGO ?= cargo
+# With the tests: without them, libraries that only they want more of would be built a second time.
+BUILD := $(CARGO) build --workspace --lib --bins --tests
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 VENV := .venv
 PYTHON := $(VENV)/bin/python
@@ -53,7 +55,7 @@ check: ## Format, lints, documentation, who imports whom
 
 unit: $(PYTHON_READY) ## Unit, property and integration tests
 	@scripts/install-packages build test
-	$(CARGO) build --workspace
+	$(BUILD)
 	$(CARGO) test --workspace
 
 loom: ## Models of the concurrent parts, every interleaving
@@ -62,7 +64,7 @@ loom: ## Models of the concurrent parts, every interleaving
 
 browser: $(NODE_MODULES) $(PYTHON_READY) ## The page and its video in Chromium
 	@scripts/install-packages build browser
-	$(CARGO) build --bin lenscast
+	$(BUILD)
 	cd tests/browser && PATH="$(abspath .node/node_modules/.bin):$$PATH" node --test --test-concurrency=1 *.test.mjs
 
 bench: ## All benches; docs/benchmarks.md tells what they mean
