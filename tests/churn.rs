@@ -79,8 +79,8 @@ fn assert_back(server: &Server, before: Resources, what: &str) {
 #[test]
 fn viewers_that_join_and_leave_in_turn_half_by_vanishing_leave_nothing_behind() {
     let server = server("");
-    // Buffers and pools grow to what such a crowd needs, once. The allocator takes an encoder's memory from its heap only
-    // the second time, having seen the first one's returned (mallopt(3), M_MMAP_THRESHOLD).
+    // Buffers and pools grow to what such a crowd needs, once. The second encoder leaves some 3 MiB more than
+    // the first, and those after it do not: probably the allocator's threshold (mallopt(3), M_MMAP_THRESHOLD) at work.
     come_and_go(&server, 2 * TOGETHER);
     settle(&server);
     come_and_go(&server, 2 * TOGETHER);

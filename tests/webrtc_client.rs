@@ -198,7 +198,7 @@ fn fir_of_many_viewers_makes_one_key_frame_and_no_two_within_300_ms() {
 }
 
 #[test]
-fn a_late_viewer_starts_with_a_key_frame_and_the_first_one_sees_no_gap() {
+fn a_late_viewer_gets_a_picture_and_the_first_one_sees_no_gap() {
     let server = Server::ready(CAMERA);
     let mut first = Client::play(&server.http, "/whep/front", Codec::Vp8);
     let mut decoder = Decoder::new(Codec::Vp8);
