@@ -16,7 +16,8 @@ const TABLE: &[(&str, &[&str], &[&str])] = &[
         &["nokhwa", "yuv", "fast_image_resize", "zune-jpeg", "zune-core", "font8x8", "rustix"],
     ),
     ("lenscast-encoder", &["lenscast-media"], &["env-libvpx-sys", "vpx-encode", "openh264", "openh264-sys2"]),
-    ("lenscast-sender", &["lenscast-media", "lenscast-capture", "lenscast-encoder"], &[]),
+    ("lenscast-congestion", &["lenscast-media"], &[]),
+    ("lenscast-sender", &["lenscast-media", "lenscast-capture", "lenscast-congestion", "lenscast-encoder"], &[]),
     ("lenscast-router", &["lenscast-media"], &[]),
     (
         "lenscast-transport",

@@ -1,0 +1,273 @@
+//! The division of a budget among tracks.
+//!
+//! 1. What audio, headers, retransmission and FEC need is set aside ([`Overhead`](crate::Overhead)).
+//! 2. Enforced minima are given, whatever the budget says. Then minima are given by weight, the greatest first, of equal
+//!    weights the lower track first. A track whose minimum does not fit into what is left pauses, and the next is tried. A
+//!    paused track runs again only where its minimum fits with a margin ([`resume_margin`]).
+//! 3. The rest goes by weight: of all tracks that run, the targets are `weight × level`, each kept within its bounds, at
+//!    the one level that uses the budget up ([`level`]). What a track cannot use thereby goes to the others, and where no
+//!    bound binds, targets are proportional to weights. What rounding leaves, fewer bits than tracks, is not used.
+//! 4. A rise under 5 % is held back, a fall acts at once. What a held track does not take is not used.
+//! 5. Each target is split among its track's layers ([`Layers`](crate::Layers)). What lies between the maxima of the layers
+//!    that are on and what the next needs is not used, even where that is less than the track's minimum.
+//!
+//! With nothing held or paused before, the sum of targets never falls as the budget grows, if no track's minimum lies in
+//! such a gap between layers. A single track's target can fall: where a heavier one's minimum begins to fit, lighter ones
+//! give way to it. (Where the set of running tracks changes, all run at their minima, and these use up the budget.)
+
+use std::cmp::Ordering;
+
+use lenscast_media::Bitrate;
+
+use crate::demand::Bounds;
+use crate::{Allocation, Budget, Demand, LayerDemand, MAX_LAYERS, Share, ShareState};
+
+/// Divides `budget` among `demands`. `previous` tells who was paused, which layers were off, and what rise is small.
+#[must_use]
+pub fn allocate(budget: &Budget, demands: &[Demand], previous: &Allocation) -> Allocation {
+    let mut allocation = previous.clone();
+    Allocator::new().update(budget, demands, &mut allocation);
+    allocation
+}
+
+/// [`allocate`] that keeps its memory: with as many demands as before it allocates none.
+#[derive(Debug, Clone, Default)]
+pub struct Allocator {
+    /// One for each demand, in the order of shares.
+    bounds: Vec<Bounds>,
+    /// Indices of demands, the greatest weight first.
+    by_weight: Vec<u32>,
+    /// The demands in the order of shares, if they came in another.
+    sorted: Vec<Demand>,
+    /// The shares before, if their tracks were others.
+    before: Vec<Share>,
+}
+
+impl Allocator {
+    /// With nothing kept yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Replaces `allocation`, the previous one, by that of `budget` and `demands`.
+    ///
+    /// It is fastest with demands in ascending order of tracks, and with the same tracks as before.
+    pub fn update(&mut self, budget: &Budget, demands: &[Demand], allocation: &mut Allocation) {
+        let mut sorted = std::mem::take(&mut self.sorted);
+        let demands = if demands.windows(2).all(|pair| pair[0].track < pair[1].track) {
+            demands
+        } else {
+            sorted.clear();
+            sorted.extend_from_slice(demands);
+            sorted.sort_unstable_by(total_order);
+            &sorted
+        };
+        self.align(demands, &mut allocation.shares);
+        self.divide(budget, demands, allocation);
+        self.sorted = sorted;
+    }
+
+    /// Makes `shares` the previous ones of `demands`, one for one.
+    fn align(&mut self, demands: &[Demand], shares: &mut Vec<Share>) {
+        let same = shares.len() == demands.len()
+            && shares.iter().zip(demands).all(|(share, demand)| share.track == demand.track);
+        if same {
+            return;
+        }
+        std::mem::swap(&mut self.before, shares);
+        shares.clear();
+        let mut before = self.before.iter().peekable();
+        for demand in demands {
+            while before.next_if(|share| share.track < demand.track).is_some() {}
+            let share = before.next_if(|share| share.track == demand.track);
+            shares.push(share.copied().unwrap_or_else(|| Share::fresh(demand.track)));
+        }
+    }
+
+    fn divide(&mut self, budget: &Budget, demands: &[Demand], allocation: &mut Allocation) {
+        let shares = &mut allocation.shares;
+        let mut millihertz = 0_u64;
+        let mut resumes = false;
+        let mut sums = Sums::default();
+        self.bounds.clear();
+        self.bounds.extend(demands.iter().zip(shares.iter_mut()).map(|(demand, share)| {
+            let bounds = Bounds::of(demand);
+            if bounds.gets_nothing() {
+                *share = Share::fresh(demand.track);
+            } else {
+                millihertz = millihertz.saturating_add(demand.millihertz());
+            }
+            resumes |= share.state == ShareState::Paused;
+            sums.add(&bounds);
+            bounds
+        }));
+        let parts = budget.parts(millihertz);
+        let media = parts.media as i64 as f64;
+        if resumes || sums.min > media {
+            self.choose(media, parts.whole, demands, shares);
+            sums = Sums::default();
+            self.bounds.iter().for_each(|bounds| sums.add(bounds));
+        }
+        let level = level(media, &sums, &self.bounds);
+        for ((bounds, demand), share) in self.bounds.iter().zip(demands).zip(shares.iter_mut()) {
+            give(share, demand, bounds, bounds.at(level), allocation.released);
+        }
+        allocation.audio = Bitrate::from_bps(parts.audio);
+        allocation.overhead = Bitrate::from_bps(parts.overhead);
+        allocation.released = false;
+    }
+
+    /// Decides who runs: those who do not get no bounds. A share says beforehand who was paused, and afterwards who is.
+    #[inline(never)]
+    fn choose(&mut self, media: f64, whole: f64, demands: &[Demand], shares: &mut [Share]) {
+        self.order_by_weight();
+        let running = |index: usize, bounds: &Bounds| demands[index].enforced && !bounds.gets_nothing();
+        let mut left = media;
+        for (index, bounds) in self.bounds.iter().enumerate().filter(|(index, bounds)| running(*index, bounds)) {
+            left -= bounds.min;
+            shares[index].state = ShareState::Allocated;
+        }
+        for &index in &self.by_weight {
+            let index = index as usize;
+            let (bounds, share) = (&mut self.bounds[index], &mut shares[index]);
+            if bounds.gets_nothing() || demands[index].enforced {
+                continue;
+            }
+            let margin = if share.state == ShareState::Paused { resume_margin(bounds.min, whole) } else { 0.0 };
+            if bounds.min + margin <= left {
+                left -= bounds.min;
+                share.state = ShareState::Allocated;
+            } else {
+                *bounds = Bounds::NOTHING;
+                *share = Share { state: ShareState::Paused, limited: true, ..Share::fresh(share.track) };
+            }
+        }
+    }
+
+    /// Brings `by_weight` in order, which it is already as long as weights do not change places.
+    fn order_by_weight(&mut self) {
+        let bounds = &self.bounds;
+        if self.by_weight.len() != bounds.len() {
+            self.by_weight.clear();
+            self.by_weight.extend(0..bounds.len() as u32);
+        }
+        let heavier_first = |a: &u32, b: &u32| {
+            let weight = |index: &u32| bounds[*index as usize].weight;
+            weight(b).total_cmp(&weight(a)).then(a.cmp(b))
+        };
+        if !self.by_weight.is_sorted_by(|a, b| heavier_first(a, b).is_lt()) {
+            self.by_weight.sort_unstable_by(heavier_first);
+        }
+    }
+}
+
+/// What a paused track's minimum must leave free for the track to run again, in bits per second.
+///
+/// 10 % of the minimum, but 20 kb/s at least, as in libwebrtc's `call/bitrate_allocator.cc` (`kToggleFactor`,
+/// `kMinToggleBitrateBps`); and a sixteenth of the `whole` budget, which libwebrtc has not: among many tracks an estimate that
+/// trembles by ±3 % moves by more than a tenth of one's minimum.
+fn resume_margin(min: f64, whole: f64) -> f64 {
+    (min / 10.0).max(20_000.0).max(whole / 16.0)
+}
+
+/// The sums of all bounds.
+#[derive(Debug, Clone, Copy, Default)]
+struct Sums {
+    weight: f64,
+    min: f64,
+    max: f64,
+}
+
+impl Sums {
+    #[inline]
+    fn add(&mut self, bounds: &Bounds) {
+        self.weight += bounds.weight;
+        self.min += bounds.min;
+        self.max += bounds.max;
+    }
+}
+
+/// The level at which targets use `media` up, or as much of it as bounds allow.
+///
+/// The level is that of `media / weights` if no bound binds. Where the clamped targets exceed the budget, the true level is
+/// lower, and who is at its minimum now is so there; where they fall short, it is higher, and who is at its maximum is so
+/// there. Each turn thus finds at least one bound that binds, and the level of all others follows.
+fn level(media: f64, sums: &Sums, all: &[Bounds]) -> f64 {
+    if sums.max <= media {
+        return f64::INFINITY;
+    }
+    if sums.min >= media {
+        return 0.0;
+    }
+    let mut level = media / sums.weight;
+    // The true level is between these.
+    let (mut from, mut to) = (0.0, f64::INFINITY);
+    let mut free = all.len();
+    loop {
+        let given: f64 = all.iter().map(|bounds| bounds.at(level)).sum();
+        if given > media {
+            to = level;
+        } else {
+            from = level;
+        }
+        let (mut weight, mut left, mut still_free) = (0.0, media, 0);
+        for bounds in all {
+            if bounds.weight * to < bounds.min {
+                left -= bounds.min;
+            } else if bounds.weight * from > bounds.max {
+                left -= bounds.max;
+            } else {
+                weight += bounds.weight;
+                still_free += 1;
+            }
+        }
+        if still_free == free || weight == 0.0 {
+            return level;
+        }
+        free = still_free;
+        level = left / weight;
+    }
+}
+
+/// Writes a track's share, which was that before.
+#[inline]
+fn give(share: &mut Share, demand: &Demand, bounds: &Bounds, target: f64, released: bool) {
+    if bounds.gets_nothing() {
+        return;
+    }
+    let mut layers = demand.layers.split(target as i64 as u64, &share.layers);
+    let mut given = sum(&layers);
+    let before = share.target.as_bps();
+    if !released && held_back(before, given) {
+        layers = demand.layers.split(before.max(bounds.min as i64 as u64), &share.layers);
+        given = sum(&layers);
+    }
+    share.target = Bitrate::from_bps(given);
+    share.layers = layers;
+    share.state = ShareState::Allocated;
+    share.limited = target < bounds.max;
+}
+
+/// A rise of less than 5 %.
+fn held_back(before: u64, now: u64) -> bool {
+    now > before && (now - before).saturating_mul(20) < before
+}
+
+fn sum(layers: &[Bitrate; MAX_LAYERS]) -> u64 {
+    layers.iter().fold(0, |sum, rate| sum + rate.as_bps())
+}
+
+/// By track; where one has several demands, by all that makes a difference, so that their order makes none.
+fn total_order(a: &Demand, b: &Demand) -> Ordering {
+    let layers = |demand: &Demand| {
+        let key = |layer: &LayerDemand| (layer.active, layer.min, layer.target, layer.max);
+        let slice = demand.layers.as_slice();
+        [slice.first().map(key), slice.get(1).map(key), slice.get(2).map(key)]
+    };
+    let rest = |demand: &Demand| (demand.min, demand.max, demand.active, demand.enforced);
+    (a.track.cmp(&b.track))
+        .then_with(|| a.weight.total_cmp(&b.weight))
+        .then_with(|| rest(a).cmp(&rest(b)))
+        .then_with(|| layers(a).cmp(&layers(b)))
+}

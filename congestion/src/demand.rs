@@ -1,0 +1,93 @@
+use lenscast_media::{Bitrate, TrackId};
+
+use crate::Layers;
+use crate::budget::LIMIT;
+
+/// What one track asks of the budget.
+///
+/// The bounds that count are at most those of the active layers, and the minimum wins over a maximum below it. A minimum of
+/// nothing counts as 1 b/s, so that a track that runs has bits. A track whose maximum comes to nothing is inactive.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Demand {
+    /// Whose demand. Demands of the same track are each their own.
+    pub track: TrackId,
+    /// The share relative to other tracks'. One that is not positive or not finite gives the track nothing; what is outside
+    /// 10⁻¹² to 10¹² counts as that bound.
+    pub weight: f64,
+    /// Below this the track pauses.
+    pub min: Bitrate,
+    /// More than this the track cannot use.
+    pub max: Bitrate,
+    /// Somebody consumes the track.
+    pub active: bool,
+    /// The minimum is given whatever the budget says.
+    pub enforced: bool,
+    /// Frames per second: each frame's last packet is partly filled and has headers all the same. To a thousandth; what is not
+    /// positive or not finite counts as none.
+    pub framerate: f64,
+    /// The spatial layers.
+    pub layers: Layers,
+}
+
+/// Weights outside these count as these: sums and quotients of them stay finite.
+const WEIGHTS: std::ops::RangeInclusive<f64> = 1e-12..=1e12;
+
+/// Frame rates above this count as this.
+const MAX_FRAMERATE: f64 = 1e6;
+
+/// A demand with every number made usable. Bitrates are whole numbers up to [`LIMIT`], which `f64` holds exactly.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Bounds {
+    /// Zero if the track gets nothing.
+    pub(crate) weight: f64,
+    pub(crate) min: f64,
+    pub(crate) max: f64,
+}
+
+impl Bounds {
+    pub(crate) const NOTHING: Self = Self { weight: 0.0, min: 0.0, max: 0.0 };
+
+    #[inline]
+    pub(crate) fn of(demand: &Demand) -> Self {
+        // False for NaN as well.
+        let weighs = demand.weight > 0.0 && demand.weight < f64::INFINITY;
+        let usable = demand.layers.usable().min(LIMIT);
+        let max = demand.max.as_bps().max(demand.min.as_bps()).min(usable);
+        if !weighs || !demand.active || max == 0 {
+            return Self::NOTHING;
+        }
+        let min = demand.min.as_bps().clamp(1, max);
+        // Both fit i64, whose conversion is one instruction.
+        Self {
+            weight: demand.weight.clamp(*WEIGHTS.start(), *WEIGHTS.end()),
+            min: min as i64 as f64,
+            max: max as i64 as f64,
+        }
+    }
+
+    /// The target at `level`: infinity is the maximum.
+    #[inline]
+    pub(crate) fn at(&self, level: f64) -> f64 {
+        // Not `clamp`, which checks its bounds. Zero times infinity compares false and stays between.
+        let target = self.weight * level;
+        let target = if target > self.max { self.max } else { target };
+        if target > self.min { target } else { self.min }
+    }
+
+    pub(crate) fn gets_nothing(&self) -> bool {
+        self.max == 0.0
+    }
+}
+
+impl Demand {
+    /// Frames per 1,000 seconds.
+    #[inline]
+    pub(crate) fn millihertz(&self) -> u64 {
+        // NaN, negatives and infinity fail one of the comparisons.
+        if self.framerate > 0.0 && self.framerate < f64::INFINITY {
+            (self.framerate.min(MAX_FRAMERATE) * 1_000.0) as i64 as u64
+        } else {
+            0
+        }
+    }
+}
