@@ -201,6 +201,9 @@ fn level(media: f64, sums: &Sums, all: &[Bounds]) -> f64 {
         return 0.0;
     }
     let mut level = media / sums.weight;
+    if all.iter().all(|bounds| bounds.contain(level)) {
+        return level;
+    }
     // The true level is between these.
     let (mut from, mut to) = (0.0, f64::INFINITY);
     let mut free = all.len();
@@ -236,22 +239,32 @@ fn give(share: &mut Share, demand: &Demand, bounds: &Bounds, target: f64, releas
     if bounds.gets_nothing() {
         return;
     }
-    let mut layers = demand.layers.split(target as i64 as u64, &share.layers);
-    let mut given = sum(&layers);
-    let before = share.target.as_bps();
-    if !released && held_back(before, given) {
-        layers = demand.layers.split(before.max(bounds.min as i64 as u64), &share.layers);
-        given = sum(&layers);
+    let (bits, min, before) = (target as i64 as u64, bounds.min as i64 as u64, share.target.as_bps());
+    // Field by field: an array put together first is read back at once, wider than it was written, which stalls.
+    if demand.layers.are_one() {
+        // A track's bounds are within those of its only layer.
+        let given = if !released && held_back(before, bits) { before.max(min) } else { bits };
+        share.target = Bitrate::from_bps(given);
+        share.layers[0] = Bitrate::from_bps(given);
+        share.layers[1] = Bitrate::ZERO;
+        share.layers[2] = Bitrate::ZERO;
+    } else {
+        let mut layers = demand.layers.split(bits, &share.layers);
+        if !released && held_back(before, sum(&layers)) {
+            layers = demand.layers.split(before.max(min), &share.layers);
+        }
+        share.target = Bitrate::from_bps(sum(&layers));
+        share.layers = layers;
     }
-    share.target = Bitrate::from_bps(given);
-    share.layers = layers;
     share.state = ShareState::Allocated;
     share.limited = target < bounds.max;
 }
 
 /// A rise of less than 5 %.
+#[inline]
 fn held_back(before: u64, now: u64) -> bool {
-    now > before && (now - before).saturating_mul(20) < before
+    // No rate exceeds `LIMIT`: the product does not overflow.
+    (now > before) & (now.saturating_sub(before) * 20 < before)
 }
 
 fn sum(layers: &[Bitrate; MAX_LAYERS]) -> u64 {

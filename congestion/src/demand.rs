@@ -74,6 +74,13 @@ impl Bounds {
         if target > self.min { target } else { self.min }
     }
 
+    /// Neither bound binds at `level`, which is finite.
+    #[inline]
+    pub(crate) fn contain(&self, level: f64) -> bool {
+        let target = self.weight * level;
+        (target >= self.min) & (target <= self.max)
+    }
+
     pub(crate) fn gets_nothing(&self) -> bool {
         self.max == 0.0
     }

@@ -55,6 +55,12 @@ impl Layers {
         &self.layers[..usize::from(self.len)]
     }
 
+    /// There is one layer: the track's target is the layer's.
+    #[inline]
+    pub(crate) fn are_one(&self) -> bool {
+        self.len == 1
+    }
+
     /// Bits per second that the active layers can use together.
     #[inline]
     pub(crate) fn usable(&self) -> u64 {
@@ -71,16 +77,8 @@ impl Layers {
     /// bottom, the first layer whose minimum is not left and all above it off, and the rest to the topmost that is on. Two
     /// things differ: what the topmost cannot use goes downward, and the lowest may get less than its minimum (whether it
     /// is worth sending is the track's minimum).
-    #[inline]
-    pub(crate) fn split(&self, bits: u64, previous: &[Bitrate; MAX_LAYERS]) -> [Bitrate; MAX_LAYERS] {
-        if self.len == 1 {
-            return [Bitrate::from_bps(bits.min(self.layers[0].usable())), Bitrate::ZERO, Bitrate::ZERO];
-        }
-        self.split_among_several(bits, previous)
-    }
-
     #[inline(never)]
-    fn split_among_several(&self, bits: u64, previous: &[Bitrate; MAX_LAYERS]) -> [Bitrate; MAX_LAYERS] {
+    pub(crate) fn split(&self, bits: u64, previous: &[Bitrate; MAX_LAYERS]) -> [Bitrate; MAX_LAYERS] {
         let ran = previous.iter().any(|rate| *rate > Bitrate::ZERO);
         let mut rates = [0_u64; MAX_LAYERS];
         let mut enabled = [false; MAX_LAYERS];
