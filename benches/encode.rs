@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use criterion::measurement::{Measurement, ValueFormatter, WallTime};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use lenscast_encoder::{Backend, EncoderSettings, FrameTiming, VideoEncoder, build};
+use lenscast_encoder::{Backend, EncoderSettings, FrameTiming, TemporalLayers, VideoEncoder, build};
 use lenscast_media::{Bitrate, Picture, Resolution};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -26,7 +26,13 @@ const SIZES: [(&str, u32, u32, u64); 4] =
 
 fn settings(backend: Backend, (_, width, height, kbps): (&str, u32, u32, u64)) -> EncoderSettings {
     let resolution = Resolution::new(width, height).expect("even sides");
-    EncoderSettings { backend, resolution, framerate: FRAMERATE, bitrate: Bitrate::from_kbps(kbps) }
+    EncoderSettings {
+        backend,
+        resolution,
+        framerate: FRAMERATE,
+        bitrate: Bitrate::from_kbps(kbps),
+        temporal_layers: TemporalLayers::One,
+    }
 }
 
 /// A stream that runs through a second of pictures, forwards and backwards, so that there is never a cut.

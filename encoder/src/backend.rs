@@ -35,6 +35,12 @@ impl Backend {
         }
     }
 
+    /// True if a new target takes effect without a key frame. False only of `vpx-encode`, which rebuilds itself.
+    #[must_use]
+    pub const fn changes_bitrate_in_place(self) -> bool {
+        !matches!(self, Self::VpxEncode)
+    }
+
     /// The crate feature it comes with.
     #[cfg(not(all(feature = "vpx", feature = "h264")))]
     pub(crate) const fn feature(self) -> &'static str {

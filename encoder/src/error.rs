@@ -1,6 +1,6 @@
 use lenscast_media::{Bitrate, Resolution};
 
-use crate::{BITRATES, Backend, FRAMERATES};
+use crate::{BITRATES, Backend, FRAMERATES, TemporalLayers};
 
 /// Why [`build`](crate::build) made no encoder.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -35,6 +35,14 @@ pub enum BuildEncoderError {
         backend: Backend,
         /// The refused rate.
         framerate: f64,
+    },
+    /// The backend has no temporal layers.
+    #[error("{backend} encoder: temporal_layers {temporal_layers} is not supported; legal is L1T1")]
+    TemporalLayers {
+        /// The one asked for.
+        backend: Backend,
+        /// The refused number.
+        temporal_layers: TemporalLayers,
     },
     /// The codec's own limit on the size.
     #[error(

@@ -72,13 +72,19 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::Backend;
+    use crate::{Backend, TemporalLayers};
 
     const TARGET: Bitrate = Bitrate::from_kbps(1_500);
 
     fn clock(framerate: f64) -> FrameClock {
         let resolution = Resolution::new(640, 360).unwrap();
-        FrameClock::new(&EncoderSettings { backend: Backend::Vp8, resolution, framerate, bitrate: TARGET })
+        FrameClock::new(&EncoderSettings {
+            backend: Backend::Vp8,
+            resolution,
+            framerate,
+            bitrate: TARGET,
+            temporal_layers: TemporalLayers::One,
+        })
     }
 
     fn starts(clock: &mut FrameClock, timestamps_ms: &[u64]) -> Vec<u64> {

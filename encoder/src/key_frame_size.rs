@@ -107,12 +107,18 @@ mod tests {
     use lenscast_media::{Bitrate, Resolution};
 
     use super::*;
-    use crate::Backend;
+    use crate::{Backend, TemporalLayers};
 
     fn limit(framerate: f64, kbps: u64) -> usize {
         let resolution = Resolution::new(1280, 720).unwrap();
         let bitrate = Bitrate::from_kbps(kbps);
-        key_frame_limit(&EncoderSettings { backend: Backend::H264, resolution, framerate, bitrate })
+        key_frame_limit(&EncoderSettings {
+            backend: Backend::H264,
+            resolution,
+            framerate,
+            bitrate,
+            temporal_layers: TemporalLayers::One,
+        })
     }
 
     #[test]

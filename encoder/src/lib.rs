@@ -23,6 +23,7 @@
 //!   pixel. And `vpx-encode` makes one of its own accord after 127 frames without: the crate leaves libvpx's `kf_mode` at
 //!   `VPX_KF_AUTO` and its `kf_max_dist` at 128 (`vp8/vp8_cx_iface.c`).
 //! - A key frame that was asked for is the next frame that comes out, even if the rate control drops some before.
+//! - Frames of the upper [`TemporalLayers`] can be left out, from the top, and what remains decodes to the same pictures.
 //!
 //! What it does not do: choose targets, scale pictures, or make packets.
 
@@ -33,6 +34,7 @@ mod backend;
 mod error;
 mod frame_timing;
 mod settings;
+mod temporal_layers;
 mod video_encoder;
 
 #[cfg(any(feature = "vpx", feature = "h264"))]
@@ -52,4 +54,5 @@ pub use backend::{Backend, ParseBackendError};
 pub use error::{BuildEncoderError, EncodeError};
 pub use frame_timing::FrameTiming;
 pub use settings::{BITRATES, EncoderSettings, FRAMERATES};
+pub use temporal_layers::TemporalLayers;
 pub use video_encoder::{VideoEncoder, build};

@@ -12,6 +12,7 @@ use lenscast_media::{Bitrate, EncodedFrame, Picture};
 use crate::frame_clock::{FrameClock, FrameTime};
 use crate::key_frame_size::{Coarsening, key_frame_limit};
 use crate::settings::is_legal_bitrate;
+use crate::temporal_layers::LayerPlace;
 use crate::{BuildEncoderError, EncodeError, EncoderSettings, FrameTiming, VideoEncoder};
 
 /// A codec library with one encoder running.
@@ -47,6 +48,7 @@ pub(crate) struct FrameInfo {
     pub(crate) key_frame: bool,
     /// In the codec's own scale, where the library tells it.
     pub(crate) quantizer: Option<u8>,
+    pub(crate) place: LayerPlace,
 }
 
 /// What lenscast was doing when a library refused, and the library's words.
@@ -162,8 +164,8 @@ impl<L: Library> VideoEncoder for LiveEncoder<L> {
             codec: backend.codec(),
             key_frame: info.key_frame,
             resolution,
-            temporal_layer: 0,
-            layer_sync: false,
+            temporal_layer: info.place.layer,
+            layer_sync: info.place.sync,
             quantizer: info.quantizer,
         }))
     }
@@ -176,7 +178,7 @@ mod tests {
     use lenscast_media::Resolution;
 
     use super::*;
-    use crate::Backend;
+    use crate::{Backend, TemporalLayers};
 
     /// Makes large key frames of pictures with detail and small frames of all else, unless it is told what else to do.
     struct Fake<const RESTARTS: bool = true> {
@@ -226,7 +228,7 @@ mod tests {
             let luma = picture.planes().y;
             let size = if key_frame && luma[0] != luma[1] { LARGE } else { SMALL };
             self.output.resize(size, 0);
-            Ok(Some(FrameInfo { key_frame, quantizer: None }))
+            Ok(Some(FrameInfo { key_frame, quantizer: None, place: LayerPlace::BASE }))
         }
 
         fn output(&self) -> &[u8] {
@@ -240,6 +242,7 @@ mod tests {
             resolution: Resolution::new(64, 64).unwrap(),
             framerate: 30.0,
             bitrate: Bitrate::from_kbps(1_500),
+            temporal_layers: TemporalLayers::One,
         }
     }
 

@@ -2,7 +2,7 @@ use std::ops::RangeInclusive;
 
 use lenscast_media::{Bitrate, Resolution};
 
-use crate::{Backend, BuildEncoderError};
+use crate::{Backend, BuildEncoderError, TemporalLayers};
 
 /// Legal targets. The floor is where a picture stops being one, a third of libwebrtc's own
 /// (`kDefaultMinVideoBitrateBps` in `rtc_base/experiments/min_video_bitrate_experiment.cc`); the ceiling is four times
@@ -24,6 +24,8 @@ pub struct EncoderSettings {
     pub framerate: f64,
     /// The target, within [`BITRATES`].
     pub bitrate: Bitrate,
+    /// More than one only of a backend that [changes its rate in place](Backend::changes_bitrate_in_place).
+    pub temporal_layers: TemporalLayers,
 }
 
 impl EncoderSettings {
@@ -35,13 +37,16 @@ impl EncoderSettings {
 
     /// Refuses what the backend cannot do.
     pub(crate) fn validate(&self) -> Result<(), BuildEncoderError> {
-        let Self { backend, resolution, framerate, bitrate } = *self;
+        let Self { backend, resolution, framerate, bitrate, temporal_layers } = *self;
         if !is_legal_bitrate(bitrate) {
             return Err(BuildEncoderError::Bitrate { backend, bitrate });
         }
         // NaN is in no range.
         if !FRAMERATES.contains(&framerate) {
             return Err(BuildEncoderError::Framerate { backend, framerate });
+        }
+        if temporal_layers != TemporalLayers::One && backend == Backend::VpxEncode {
+            return Err(BuildEncoderError::TemporalLayers { backend, temporal_layers });
         }
         let (longer, shorter) = largest_size(backend);
         let (width, height) = (resolution.width(), resolution.height());
@@ -76,6 +81,7 @@ mod tests {
             resolution: Resolution::new(1280, 720).unwrap(),
             framerate: 30.0,
             bitrate: Bitrate::from_kbps(1_500),
+            temporal_layers: TemporalLayers::One,
         };
         assert_eq!(settings.validate(), Ok(()));
         change(&mut settings);
@@ -109,6 +115,22 @@ mod tests {
         for (width, height) in [(4096, 2160), (2160, 4096), (3840, 2162), (2162, 3840), (4096, 16)] {
             let text = refusal(|settings| settings.resolution = Resolution::new(width, height).unwrap());
             assert_names(&text, &["h264", "resolution", &format!("{width}x{height}"), "3840", "2160"]);
+        }
+    }
+
+    #[test]
+    fn the_fallback_has_one_temporal_layer_and_all_others_up_to_three() {
+        for layers in [TemporalLayers::Two, TemporalLayers::Three] {
+            let text = refusal(|settings| (settings.backend, settings.temporal_layers) = (Backend::VpxEncode, layers));
+            assert_names(&text, &["vpx-encode", "temporal_layers", &layers.to_string(), "L1T1"]);
+        }
+        for backend in Backend::ALL.into_iter().filter(|backend| backend.changes_bitrate_in_place()) {
+            for temporal_layers in TemporalLayers::ALL {
+                let resolution = Resolution::new(320, 180).unwrap();
+                let bitrate = Bitrate::from_kbps(500);
+                let settings = EncoderSettings { backend, resolution, framerate: 30.0, bitrate, temporal_layers };
+                assert_eq!(settings.validate(), Ok(()));
+            }
         }
     }
 }

@@ -20,6 +20,7 @@ use vpx_encode::{Config, Encoder, VideoCodecId};
 use crate::EncoderSettings;
 use crate::frame_clock::FrameTime;
 use crate::live_encoder::{FrameInfo, Library, LibraryError};
+use crate::temporal_layers::LayerPlace;
 
 pub(crate) struct VpxEncode {
     resolution: Resolution,
@@ -97,7 +98,7 @@ impl Library for VpxEncode {
             return Ok(None);
         }
         self.fresh = false;
-        Ok(Some(FrameInfo { key_frame, quantizer: None }))
+        Ok(Some(FrameInfo { key_frame, quantizer: None, place: LayerPlace::BASE }))
     }
 
     fn output(&self) -> &[u8] {

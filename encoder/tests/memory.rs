@@ -9,7 +9,7 @@ use std::cell::Cell;
 use std::fs;
 use std::time::Duration;
 
-use lenscast_encoder::{Backend, EncoderSettings, FrameTiming, build};
+use lenscast_encoder::{Backend, EncoderSettings, FrameTiming, TemporalLayers, build};
 use lenscast_media::{Bitrate, Picture, Resolution};
 
 thread_local! {
@@ -53,7 +53,14 @@ fn frames_and_rate_changes_allocate_nothing_once_the_stream_runs() {
     let pictures: Vec<_> = (0..8).map(|frame| stripes(resolution, frame)).collect();
     for backend in [Backend::Vp8, Backend::Vp9, Backend::H264] {
         let bitrate = Bitrate::from_kbps(400);
-        let mut encoder = build(&EncoderSettings { backend, resolution, framerate: 30.0, bitrate }).unwrap();
+        let mut encoder = build(&EncoderSettings {
+            backend,
+            resolution,
+            framerate: 30.0,
+            bitrate,
+            temporal_layers: TemporalLayers::One,
+        })
+        .unwrap();
         let step = Duration::from_millis(33);
         let mut encode = |frame: u32| {
             let timing = FrameTiming { timestamp: step * frame, duration: step };
@@ -76,7 +83,8 @@ fn dropping_an_encoder_in_any_state_gives_its_memory_back() {
     for backend in Backend::ALL {
         let life = |round: u32| {
             let bitrate = Bitrate::from_kbps(1_500);
-            let settings = EncoderSettings { backend, resolution, framerate: 30.0, bitrate };
+            let settings =
+                EncoderSettings { backend, resolution, framerate: 30.0, bitrate, temporal_layers: TemporalLayers::One };
             drop(build(&settings).unwrap());
             let mut encoder = build(&settings).unwrap();
             encoder.encode(&picture, timing, false).unwrap();

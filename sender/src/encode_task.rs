@@ -1,7 +1,7 @@
 use std::time::{Duration, Instant};
 
 use lenscast_capture::FrameBufferCounters;
-use lenscast_encoder::{BuildEncoderError, EncodeError, EncoderSettings, FrameTiming, VideoEncoder};
+use lenscast_encoder::{BuildEncoderError, EncodeError, EncoderSettings, FrameTiming, TemporalLayers, VideoEncoder};
 use lenscast_media::sync::Arc;
 use lenscast_media::{Bitrate, BurstMeta, BurstPool, Frame, Resolution, RtpTime, StageTimes};
 
@@ -214,8 +214,13 @@ impl EncodeTask {
             return Ok(false);
         }
         let config = self.track.config();
-        let settings =
-            EncoderSettings { backend: config.backend, resolution, framerate: config.framerate, bitrate: self.target };
+        let settings = EncoderSettings {
+            backend: config.backend,
+            resolution,
+            framerate: config.framerate,
+            bitrate: self.target,
+            temporal_layers: TemporalLayers::One,
+        };
         let encoder = (self.build)(&settings)?;
         self.track.swap_encoder(Some(encoder));
         self.track.update_stats(|stats| stats.encoders_built += 1);

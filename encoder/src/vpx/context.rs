@@ -15,15 +15,16 @@ use std::{ptr, slice};
 
 use lenscast_media::Picture;
 use vpx_sys::{
-    VPX_DL_REALTIME, VPX_EFLAG_FORCE_KF, VPX_ENCODER_ABI_VERSION, VPX_FRAME_IS_KEY, vp8e_enc_control_id,
-    vpx_codec_control_, vpx_codec_ctx_t, vpx_codec_cx_pkt_kind, vpx_codec_destroy, vpx_codec_enc_cfg_t,
-    vpx_codec_enc_config_default, vpx_codec_enc_config_set, vpx_codec_enc_init_ver, vpx_codec_encode, vpx_codec_err_t,
-    vpx_codec_err_to_string, vpx_codec_error_detail, vpx_codec_flags_t, vpx_codec_get_cx_data, vpx_codec_iface,
-    vpx_codec_vp8_cx, vpx_codec_vp9_cx, vpx_enc_frame_flags_t, vpx_image_t, vpx_img_fmt, vpx_img_wrap,
+    VPX_DL_REALTIME, VPX_ENCODER_ABI_VERSION, VPX_FRAME_IS_KEY, vp8e_enc_control_id, vpx_codec_control_,
+    vpx_codec_ctx_t, vpx_codec_cx_pkt_kind, vpx_codec_destroy, vpx_codec_enc_cfg_t, vpx_codec_enc_config_default,
+    vpx_codec_enc_config_set, vpx_codec_enc_init_ver, vpx_codec_encode, vpx_codec_err_t, vpx_codec_err_to_string,
+    vpx_codec_error_detail, vpx_codec_flags_t, vpx_codec_get_cx_data, vpx_codec_iface, vpx_codec_vp8_cx,
+    vpx_codec_vp9_cx, vpx_enc_frame_flags_t, vpx_image_t, vpx_img_fmt, vpx_img_wrap, vpx_svc_extra_cfg_t,
+    vpx_svc_layer_id_t,
 };
 
 use crate::frame_clock::FrameTime;
-use crate::live_encoder::{FrameInfo, LibraryError};
+use crate::live_encoder::LibraryError;
 
 /// Which of libvpx's encoders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +44,10 @@ pub(crate) enum Control {
     NoiseSensitivity,
     /// Of VP8 only.
     TokenPartitions,
+    /// Of VP8 only: the layer of the next frame.
+    TemporalLayerId,
+    /// Of VP9 only.
+    Svc,
     Vp9NoiseSensitivity,
     AqMode,
     TileColumns,
@@ -58,6 +63,13 @@ pub(crate) struct Context {
     output: Output,
     /// Holds a frame that came in several packets, as [`Output::Joined`].
     joined: Vec<u8>,
+}
+
+/// What is known of a frame besides its bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CodedFrame {
+    pub(crate) key_frame: bool,
+    pub(crate) quantizer: Option<u8>,
 }
 
 /// Where the last frame is.
@@ -146,25 +158,55 @@ impl Context {
         Ok(())
     }
 
-    /// Encodes one picture into [`Context::output`]. `None` if libvpx dropped it.
+    /// Tells VP9 that the next frame is of this temporal layer.
+    pub(crate) fn set_layer_of_next_frame(&mut self, layer: u8) -> Result<(), LibraryError> {
+        self.output = Output::None;
+        let mut id = vpx_svc_layer_id_t {
+            spatial_layer_id: 0,
+            temporal_layer_id: layer.into(),
+            temporal_layer_id_per_spatial: [layer.into(); 5],
+        };
+        let control = vp8e_enc_control_id::VP9E_SET_SVC_LAYER_ID as c_int;
+        // SAFETY: the context is initialised. This control takes a `vpx_svc_layer_id_t *`, which libvpx only reads.
+        let result = unsafe { vpx_codec_control_(&mut *self.raw, control, ptr::from_mut(&mut id)) };
+        check(result, "choosing the frame's layer", Some(&mut self.raw))
+    }
+
+    /// Tells VP9 that its one spatial layer has the size of the picture and this range of quantizers in each of its
+    /// temporal layers.
+    pub(crate) fn set_layer_quantizers(&mut self, least: u32, most: u32) -> Result<(), LibraryError> {
+        self.output = Output::None;
+        // SAFETY: all-zero is a valid `vpx_svc_extra_cfg_t`: it holds integers only.
+        let mut layers: vpx_svc_extra_cfg_t = unsafe { MaybeUninit::zeroed().assume_init() };
+        layers.min_quantizers = [least as c_int; 12];
+        layers.max_quantizers = [most as c_int; 12];
+        layers.scaling_factor_num = [1; 12];
+        layers.scaling_factor_den = [1; 12];
+        let control = vp8e_enc_control_id::VP9E_SET_SVC_PARAMETERS as c_int;
+        // SAFETY: the context is initialised. This control takes a `vpx_svc_extra_cfg_t *`, which libvpx only reads.
+        let result = unsafe { vpx_codec_control_(&mut *self.raw, control, ptr::from_mut(&mut layers)) };
+        check(result, "configuring the layers", Some(&mut self.raw))
+    }
+
+    /// Encodes one picture into [`Context::output`], with `VPX_EFLAG_*` and `VP8_EFLAG_*`. `None` if libvpx dropped it.
     pub(crate) fn encode(
         &mut self,
         picture: &Picture,
         time: FrameTime,
-        key_frame: bool,
-    ) -> Result<Option<FrameInfo>, LibraryError> {
+        flags: u32,
+    ) -> Result<Option<CodedFrame>, LibraryError> {
         self.output = Output::None;
         let image = wrap(picture)?;
         let start = i64::try_from(time.start.as_micros()).expect("an encoder runs for less than 292,000 years");
         let duration = c_ulong::try_from(time.duration.as_micros()).expect("a frame lasts a second at most");
-        let flags = if key_frame { VPX_EFLAG_FORCE_KF as vpx_enc_frame_flags_t } else { 0 };
+        let flags = vpx_enc_frame_flags_t::from(flags);
         let deadline = c_ulong::from(VPX_DL_REALTIME);
         // SAFETY: the context is initialised. `image` points at the picture's planes, which outlive the call; libvpx
         // only reads them, and copies what it needs later.
         let result = unsafe { vpx_codec_encode(&mut *self.raw, &image, start, duration, flags, deadline) };
         check(result, "encoding", Some(&mut self.raw))?;
         let Some(key_frame) = self.collect_packets() else { return Ok(None) };
-        Ok(Some(FrameInfo { key_frame, quantizer: u8::try_from(self.last_quantizer()?).ok() }))
+        Ok(Some(CodedFrame { key_frame, quantizer: u8::try_from(self.last_quantizer()?).ok() }))
     }
 
     /// Finds what `vpx_codec_encode` made, and says whether it is a key frame. `None` if it made nothing.
@@ -247,6 +289,8 @@ impl Control {
             Self::EnableAutoAltRef => vp8e_enc_control_id::VP8E_SET_ENABLEAUTOALTREF,
             Self::NoiseSensitivity => vp8e_enc_control_id::VP8E_SET_NOISE_SENSITIVITY,
             Self::TokenPartitions => vp8e_enc_control_id::VP8E_SET_TOKEN_PARTITIONS,
+            Self::TemporalLayerId => vp8e_enc_control_id::VP8E_SET_TEMPORAL_LAYER_ID,
+            Self::Svc => vp8e_enc_control_id::VP9E_SET_SVC,
             Self::Vp9NoiseSensitivity => vp8e_enc_control_id::VP9E_SET_NOISE_SENSITIVITY,
             Self::AqMode => vp8e_enc_control_id::VP9E_SET_AQ_MODE,
             Self::TileColumns => vp8e_enc_control_id::VP9E_SET_TILE_COLUMNS,
@@ -263,6 +307,8 @@ impl Control {
             Self::EnableAutoAltRef => "switching alternate references off",
             Self::NoiseSensitivity | Self::Vp9NoiseSensitivity => "switching denoising off",
             Self::TokenPartitions => "asking for one token partition",
+            Self::TemporalLayerId => "choosing the frame's layer",
+            Self::Svc => "switching layers on",
             Self::AqMode => "setting the adaptive quantization",
             Self::TileColumns => "asking for one tile column",
             Self::RowMt => "switching row threads off",
@@ -345,7 +391,7 @@ mod tests {
                 *luma = ((index % 320 + frame * 3) * (index / 320 + 7) / 9 % 200) as u8;
             }
             let duration = Duration::from_millis(33);
-            let info = context.encode(&picture, FrameTime { start: duration * frame, duration }, false).unwrap();
+            let info = context.encode(&picture, FrameTime { start: duration * frame, duration }, 0).unwrap();
             assert_eq!(info.unwrap().key_frame, frame == 0);
             assert_eq!(matches!(context.output, Output::Joined), flags != 0, "or this tests nothing");
             context.output().to_vec()
@@ -371,7 +417,7 @@ mod tests {
             let duration = Duration::from_millis(33);
             number += 1;
             let time = FrameTime { start: duration * number, duration };
-            context.encode(&Picture::black(resolution), time, false).unwrap().unwrap();
+            context.encode(&Picture::black(resolution), time, 0).unwrap().unwrap();
             assert!(!context.output().is_empty());
         };
         encode(&mut context);

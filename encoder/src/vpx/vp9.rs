@@ -1,11 +1,11 @@
-//! The settings that are VP9's own: profile 0, no layers.
+//! The settings that are VP9's own: profile 0, one spatial layer.
 
 use lenscast_media::Resolution;
 
 use super::context::{Algorithm, Context, Control};
 use super::{intra_cap, shared_config};
-use crate::EncoderSettings;
 use crate::live_encoder::LibraryError;
+use crate::{EncoderSettings, TemporalLayers};
 
 /// Cyclic refresh: a part of every frame gets better, in turn (`AQ_MODE` in `vpx/vp8cx.h`).
 const CYCLIC_REFRESH: i32 = 3;
@@ -19,6 +19,8 @@ const KEY_FRAME_MS: f64 = 133.0;
 pub(super) fn start(settings: &EncoderSettings) -> Result<Context, LibraryError> {
     let mut context = Context::new(Algorithm::Vp9, |config| {
         shared_config(config, settings);
+        // Probabilities go from frame to frame whatever the layer; with resilience each frame starts from the defaults.
+        config.g_error_resilient = u32::from(settings.temporal_layers != TemporalLayers::One);
         // As in libwebrtc (`modules/video_coding/codecs/vp9/libvpx_vp9_encoder.cc`).
         config.rc_undershoot_pct = 50;
         config.rc_overshoot_pct = 50;
@@ -36,6 +38,11 @@ pub(super) fn start(settings: &EncoderSettings) -> Result<Context, LibraryError>
     context.set(Control::TileColumns, 0)?;
     context.set(Control::RowMt, 0)?;
     context.set(Control::FrameParallelDecoding, 0)?;
+    if settings.temporal_layers != TemporalLayers::One {
+        context.set(Control::Svc, 1)?;
+        let (least, most) = (context.config().rc_min_quantizer, context.config().rc_max_quantizer);
+        context.set_layer_quantizers(least, most)?;
+    }
     Ok(context)
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lenscast_encoder::{BITRATES, Backend, EncoderSettings, FRAMERATES, FrameTiming, build};
+use lenscast_encoder::{BITRATES, Backend, EncoderSettings, FRAMERATES, FrameTiming, TemporalLayers, build};
 use lenscast_media::{Bitrate, Picture};
 use proptest::prelude::*;
 
@@ -32,7 +32,13 @@ fn the_legal_extremes_work_in_every_combination() {
         for resolution in [size(16, 16), size(320, 180)] {
             for framerate in [*FRAMERATES.start(), *FRAMERATES.end()] {
                 for bitrate in [*BITRATES.start(), *BITRATES.end()] {
-                    let settings = EncoderSettings { backend, resolution, framerate, bitrate };
+                    let settings = EncoderSettings {
+                        backend,
+                        resolution,
+                        framerate,
+                        bitrate,
+                        temporal_layers: TemporalLayers::One,
+                    };
                     let mut encoder = build(&settings).unwrap_or_else(|error| panic!("{error}"));
                     let mut decoder = Decoder::new(backend.codec());
                     let step = Duration::from_secs_f64(1.0 / framerate);
@@ -94,7 +100,7 @@ proptest! {
         steps in prop::collection::vec(step(), 1..12),
     ) {
         let resolution = size(width, height);
-        let settings = EncoderSettings { backend, resolution, framerate, bitrate: Bitrate::from_bps(bps) };
+        let settings = EncoderSettings { backend, resolution, framerate, bitrate: Bitrate::from_bps(bps), temporal_layers: TemporalLayers::One };
         let mut encoder = build(&settings).unwrap();
         let mut decoder = Decoder::new(backend.codec());
         for (number, step) in steps.into_iter().enumerate() {

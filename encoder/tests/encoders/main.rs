@@ -12,3 +12,4 @@ mod key_frames;
 mod lifecycle;
 mod rate;
 mod stream;
+mod temporal_layers;

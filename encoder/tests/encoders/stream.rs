@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lenscast_encoder::{Backend, EncodeError, EncoderSettings, FrameTiming, VideoEncoder, build};
+use lenscast_encoder::{Backend, EncodeError, EncoderSettings, FrameTiming, TemporalLayers, VideoEncoder, build};
 use lenscast_media::{Bitrate, Picture, Resolution};
 
 /// The backends that change their rate and make key frames in place.
@@ -20,6 +20,8 @@ pub(crate) struct Coded {
     pub(crate) data: Vec<u8>,
     pub(crate) key_frame: bool,
     pub(crate) quantizer: Option<u8>,
+    pub(crate) temporal_layer: u8,
+    pub(crate) layer_sync: bool,
 }
 
 pub(crate) fn size(width: u32, height: u32) -> Resolution {
@@ -28,8 +30,18 @@ pub(crate) fn size(width: u32, height: u32) -> Resolution {
 
 impl Stream {
     pub(crate) fn new(backend: Backend, resolution: Resolution, framerate: f64, kbps: u64) -> Self {
+        Self::layered(backend, resolution, framerate, kbps, TemporalLayers::One)
+    }
+
+    pub(crate) fn layered(
+        backend: Backend,
+        resolution: Resolution,
+        framerate: f64,
+        kbps: u64,
+        temporal_layers: TemporalLayers,
+    ) -> Self {
         let bitrate = Bitrate::from_kbps(kbps);
-        let encoder = build(&EncoderSettings { backend, resolution, framerate, bitrate }).unwrap();
+        let encoder = build(&EncoderSettings { backend, resolution, framerate, bitrate, temporal_layers }).unwrap();
         Self { encoder, now: Duration::ZERO }
     }
 
@@ -52,9 +64,18 @@ impl Stream {
         let frame = self.encoder.encode(picture, timing, key_frame)?;
         Ok(frame.map(|frame| {
             assert_eq!((frame.codec, frame.resolution), (settings.backend.codec(), settings.resolution));
-            assert_eq!((frame.temporal_layer, frame.layer_sync), (0, false));
+            assert!(
+                frame.temporal_layer < settings.temporal_layers.count()
+                    && !(frame.key_frame && frame.temporal_layer > 0)
+            );
             assert!(!frame.data.is_empty());
-            Coded { data: frame.data.to_vec(), key_frame: frame.key_frame, quantizer: frame.quantizer }
+            Coded {
+                data: frame.data.to_vec(),
+                key_frame: frame.key_frame,
+                quantizer: frame.quantizer,
+                temporal_layer: frame.temporal_layer,
+                layer_sync: frame.layer_sync,
+            }
         }))
     }
 

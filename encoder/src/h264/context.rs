@@ -1,0 +1,197 @@
+//! The part of openh264's encoder interface that lenscast needs, made safe.
+//!
+//! **Invariants.** A [`Context`] is initialised from its making to its drop. Every key frame is an IDR frame with its SPS
+//! and PPS in front. openh264 prints nothing.
+//!
+//! What it does not do: choose any setting.
+
+#![allow(unsafe_code)]
+
+use std::ffi::{c_int, c_void};
+use std::time::Duration;
+use std::{ptr, slice};
+
+use lenscast_media::Picture;
+use openh264_sys2::source::APILoader;
+use openh264_sys2::{
+    ENCODER_OPTION, ENCODER_OPTION_BITRATE, ENCODER_OPTION_FRAME_RATE, ENCODER_OPTION_MAX_BITRATE,
+    ENCODER_OPTION_TRACE_LEVEL, ISVCEncoder, ISVCEncoderVtbl, SBitrateInfo, SEncParamExt, SFrameBSInfo, SLayerBSInfo,
+    SPATIAL_LAYER_0, SSourcePicture, WELS_LOG_QUIET, videoFormatI420, videoFrameTypeI, videoFrameTypeIDR,
+    videoFrameTypeIPMixed, videoFrameTypeP, videoFrameTypeSkip,
+};
+
+use crate::live_encoder::LibraryError;
+
+/// A running encoder.
+pub(super) struct Context {
+    /// Not null, and neither is any function that is called through it (checked in [`Context::new`]).
+    raw: *mut ISVCEncoder,
+    functions: ISVCEncoderVtbl,
+    /// Written by openh264 with each frame. Boxed, for it is large.
+    info: Box<SFrameBSInfo>,
+}
+
+// SAFETY: openh264 ties an encoder to no thread: it uses no thread-local state, and with one thread (`settings`) starts
+// none. All calls go through `&mut Context`. `info` points into memory that the encoder owns.
+unsafe impl Send for Context {}
+
+/// What is known of a frame besides its bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct CodedFrame {
+    pub(super) key_frame: bool,
+    pub(super) temporal_layer: u8,
+}
+
+/// What is set in a running encoder.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Setting {
+    FrameRate(f32),
+    /// In bits/s.
+    Bitrate(c_int),
+    /// In bits/s.
+    MaxBitrate(c_int),
+}
+
+/// Every function of an encoder is there, says `CWelsH264SVCEncoder`.
+const COMPLETE: &str = "openh264's table of functions is complete";
+
+impl Context {
+    /// Starts an encoder with openh264's defaults as `configure` changed them.
+    pub(super) fn new(configure: impl FnOnce(&mut SEncParamExt)) -> Result<Self, LibraryError> {
+        let mut raw = ptr::null_mut();
+        // SAFETY: `raw` is writable for the call.
+        check(unsafe { APILoader::WelsCreateSVCEncoder(&mut raw) }, "creating the encoder")?;
+        if raw.is_null() {
+            return Err(call_error("creating the encoder", "there is none".into()));
+        }
+        // SAFETY: openh264 returned an encoder, which is a pointer to its table of functions.
+        let functions = unsafe { **raw };
+        // From here on, dropping it destroys the encoder.
+        let mut context = Self { raw, functions, info: Box::default() };
+
+        context.set_option(ENCODER_OPTION_TRACE_LEVEL, &mut { WELS_LOG_QUIET })?;
+        let mut parameters = SEncParamExt::default();
+        let get_default_parameters = functions.GetDefaultParams.expect(COMPLETE);
+        // SAFETY: the encoder exists, and `parameters` is writable for the call.
+        check(unsafe { get_default_parameters(raw, &mut parameters) }, "reading the default configuration")?;
+        configure(&mut parameters);
+        let initialize = functions.InitializeExt.expect(COMPLETE);
+        // SAFETY: the encoder exists, and copies the parameters.
+        check(unsafe { initialize(raw, &parameters) }, "initialising")?;
+        Ok(context)
+    }
+
+    /// Changes a setting between two frames.
+    pub(super) fn set(&mut self, setting: Setting) -> Result<(), LibraryError> {
+        let mut bitrate = |bits_per_second, option| {
+            let mut info = SBitrateInfo { iLayer: SPATIAL_LAYER_0, iBitrate: bits_per_second };
+            self.set_option(option, &mut info)
+        };
+        let result = match setting {
+            Setting::Bitrate(bits_per_second) => bitrate(bits_per_second, ENCODER_OPTION_BITRATE),
+            Setting::MaxBitrate(bits_per_second) => bitrate(bits_per_second, ENCODER_OPTION_MAX_BITRATE),
+            Setting::FrameRate(mut rate) => self.set_option(ENCODER_OPTION_FRAME_RATE, &mut rate),
+        };
+        result.map_err(|error| call_error(error.operation, format!("{} to {setting:?}", error.detail)))
+    }
+
+    /// The next frame is to be a key frame.
+    pub(super) fn force_key_frame(&mut self) {
+        let force = self.functions.ForceIntraFrame.expect(COMPLETE);
+        // SAFETY: the encoder exists. The result only ever says whether it is initialised.
+        unsafe { force(self.raw, true) };
+    }
+
+    /// Encodes one picture, and appends the frame to `output` in Annex B form. `None` if openh264 dropped it.
+    pub(super) fn encode(
+        &mut self,
+        picture: &Picture,
+        start: Duration,
+        output: &mut Vec<u8>,
+    ) -> Result<Option<CodedFrame>, LibraryError> {
+        let resolution = picture.resolution();
+        // `Resolution::MAX_SIDE` fits.
+        let (width, height) = (resolution.width() as c_int, resolution.height() as c_int);
+        let planes = picture.planes();
+        let data = [planes.y, planes.u, planes.v].map(|plane| plane.as_ptr().cast_mut());
+        let source = SSourcePicture {
+            iColorFormat: videoFormatI420,
+            iStride: [width, width / 2, width / 2, 0],
+            pData: [data[0], data[1], data[2], ptr::null_mut()],
+            iPicWidth: width,
+            iPicHeight: height,
+            uiTimeStamp: i64::try_from(start.as_millis()).expect("an encoder runs for less than 292 million years"),
+            bPsnrY: false,
+            bPsnrU: false,
+            bPsnrV: false,
+        };
+        let encode = self.functions.EncodeFrame.expect(COMPLETE);
+        // SAFETY: the encoder is initialised. `source` points at the picture's planes, of the sizes that it says, which
+        // outlive the call; openh264 only reads them. `info` is writable for the call.
+        check(unsafe { encode(self.raw, &source, &mut *self.info) }, "encoding")?;
+        let key_frame = match self.info.eFrameType {
+            kind if kind == videoFrameTypeIDR => true,
+            kind if [videoFrameTypeI, videoFrameTypeP, videoFrameTypeIPMixed].contains(&kind) => false,
+            kind if kind == videoFrameTypeSkip => return Ok(None),
+            _ => return Err(call_error("encoding", "openh264 made no frame of it".into())),
+        };
+        let layers = usize::try_from(self.info.iLayerNum).unwrap_or(0);
+        let layers = &self.info.sLayerInfo[..layers.min(self.info.sLayerInfo.len())];
+        for layer in layers {
+            // SAFETY: openh264 has just made this layer, and nothing was called since.
+            output.extend_from_slice(unsafe { bytes(layer) });
+        }
+        // The parameter sets are a layer of their own in front.
+        let temporal_layer = layers.last().map_or(0, |layer| layer.uiTemporalId);
+        Ok(Some(CodedFrame { key_frame, temporal_layer }))
+    }
+
+    fn set_option<T: OptionValue>(&mut self, option: ENCODER_OPTION, value: &mut T) -> Result<(), LibraryError> {
+        let set = self.functions.SetOption.expect(COMPLETE);
+        // SAFETY: the encoder exists. All callers pass a value of the type that openh264 reads for the option (`SetOption`
+        // in `codec/encoder/plus/src/welsEncoderExt.cpp`); it keeps no pointer to it.
+        let result = unsafe { set(self.raw, option, ptr::from_mut(value).cast::<c_void>()) };
+        check(result, "setting an option")
+    }
+}
+
+/// Types that options of openh264 have.
+trait OptionValue {}
+impl OptionValue for c_int {}
+impl OptionValue for f32 {}
+impl OptionValue for SBitrateInfo {}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        // SAFETY: the encoder exists and is not used again. It may be uninitialised, which both functions allow.
+        unsafe {
+            self.functions.Uninitialize.expect(COMPLETE)(self.raw);
+            APILoader::WelsDestroySVCEncoder(self.raw);
+        }
+    }
+}
+
+/// The bytes of a layer's NAL units, which follow on one another.
+///
+/// # Safety
+///
+/// `layer` is as openh264 left it, and no call has been made to the encoder since.
+unsafe fn bytes(layer: &SLayerBSInfo) -> &[u8] {
+    let count = usize::try_from(layer.iNalCount).unwrap_or(0);
+    if count == 0 || layer.pBsBuf.is_null() {
+        return &[];
+    }
+    // SAFETY: openh264 has written `count` lengths there.
+    let lengths = unsafe { slice::from_raw_parts(layer.pNalLengthInByte, count) };
+    let len = lengths.iter().map(|&length| usize::try_from(length).unwrap_or(0)).sum();
+    // SAFETY: openh264 has written that many bytes there, one NAL unit after another.
+    unsafe { slice::from_raw_parts(layer.pBsBuf, len) }
+}
+
+fn check(result: c_int, operation: &'static str) -> Result<(), LibraryError> {
+    if result == 0 { Ok(()) } else { Err(call_error(operation, format!("openh264 answered {result}"))) }
+}
+
+fn call_error(operation: &'static str, detail: String) -> LibraryError {
+    LibraryError { operation, detail }
+}
