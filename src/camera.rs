@@ -4,9 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lenscast_capture::{Source, SourceHandle, SourceState, SourceStatus, StartSourceError};
+use lenscast_encoder::TemporalLayers;
 use lenscast_media::{Burst, StageHistograms};
 use lenscast_router::ProducerId;
-use lenscast_sender::{AddTrackError, BurstSink, Sender, Track, TrackConfig, TrackControl, TrackState};
+use lenscast_sender::{
+    AddTrackError, BurstSink, DEFAULT_MIN, DegradationPreference, Sender, Track, TrackConfig, TrackControl, TrackShare,
+    TrackState,
+};
 use lenscast_transport::{BurstSender, TransportServer, Upstream};
 use thiserror::Error;
 
@@ -56,12 +60,24 @@ impl Camera {
         transport: &TransportServer,
     ) -> Result<Self, StartCameraError> {
         let name = config.name.clone();
-        let control = TrackControl::new(config.settings.bitrate);
+        let control = TrackControl::new();
         let stages = Arc::new(StageHistograms::new());
         let bursts =
             transport.add_producer(producer, Arc::new(TrackUpstream(Arc::clone(&control))), Arc::clone(&stages));
         let bursts = bursts.await;
-        let track_config = TrackConfig { backend: config.settings.backend, framerate: config.settings.framerate };
+        let track_config = TrackConfig {
+            backend: config.settings.backend,
+            framerate: config.settings.framerate,
+            layers: 1,
+            temporal_layers: TemporalLayers::One,
+            degradation: DegradationPreference::default(),
+            share: TrackShare {
+                weight: 1.0,
+                min: DEFAULT_MIN.min(config.settings.bitrate),
+                max: config.settings.bitrate,
+                enforced: false,
+            },
+        };
         let track = match sender.add_track(track_config, control, Box::new(WorkersSink(bursts))) {
             Ok(track) => track,
             Err(error) => {
@@ -155,11 +171,11 @@ struct TrackUpstream(Arc<TrackControl>);
 
 impl Upstream for TrackUpstream {
     fn subscribe(&self) -> Box<dyn Send> {
-        Box::new(self.0.subscribe())
+        Box::new(self.0.subscribe(0))
     }
 
     fn request_key_frame(&self) {
-        self.0.request_key_frame();
+        self.0.request_key_frame(0);
     }
 }
 
@@ -167,7 +183,7 @@ impl Upstream for TrackUpstream {
 struct WorkersSink(BurstSender);
 
 impl BurstSink for WorkersSink {
-    fn deliver(&self, burst: &Arc<Burst>) -> bool {
+    fn deliver(&self, _layer: usize, burst: &Arc<Burst>) -> bool {
         self.0.send(burst) == 0
     }
 }

@@ -57,6 +57,7 @@ pub use frame_rate::FrameRate;
 pub use {
     burn_in::BurnIn,
     pattern::Pattern,
+    scaler::Scaler,
     source::{Source, SourceConfig, SourceHandle, StartSourceError},
     status::{SourceCounters, SourceState, SourceStatus},
     y4m::{OpenY4mError, ReadY4mFrameError, Y4mHeader, Y4mReader},

@@ -5,7 +5,7 @@ use lenscast_media::{Picture, Resolution};
 
 /// Scales pictures to one size. A picture of another shape keeps its own and gets black bars.
 #[derive(Debug)]
-pub(crate) struct Scaler {
+pub struct Scaler {
     to: Resolution,
     resizer: Resizer,
     options: ResizeOptions,
@@ -21,19 +21,22 @@ struct Place {
 }
 
 impl Scaler {
-    pub(crate) fn new(to: Resolution) -> Self {
+    /// Scales to this size.
+    #[must_use]
+    pub fn new(to: Resolution) -> Self {
         // Averages all pixels that fall into one, so that scaling down does not flicker.
         let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear)).use_alpha(false);
         Self { to, resizer: Resizer::new(), options }
     }
 
     /// The size it scales to.
-    pub(crate) const fn resolution(&self) -> Resolution {
+    #[must_use]
+    pub const fn resolution(&self) -> Resolution {
         self.to
     }
 
     /// Draws `from` into `to`, which is of [`Scaler::resolution`].
-    pub(crate) fn scale(&mut self, from: &Picture, to: &mut Picture) {
+    pub fn scale(&mut self, from: &Picture, to: &mut Picture) {
         let (source, target) = (from.resolution(), self.to);
         let place = Place::of(source, target);
         let bars = (place.width, place.height) != (target.width(), target.height());

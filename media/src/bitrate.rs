@@ -8,6 +8,8 @@ pub struct Bitrate(u64);
 impl Bitrate {
     /// No bits at all: a track with this target does not encode.
     pub const ZERO: Self = Self(0);
+    /// More than anything carries: no limit.
+    pub const UNLIMITED: Self = Self(u64::MAX);
 
     /// From bits per second.
     #[must_use]

@@ -1,275 +1,315 @@
 use std::time::{Duration, Instant};
 
 use lenscast_capture::FrameBufferCounters;
-use lenscast_encoder::{BuildEncoderError, EncodeError, EncoderSettings, FrameTiming, TemporalLayers, VideoEncoder};
+use lenscast_congestion::MAX_LAYERS;
+use lenscast_encoder::{BuildEncoderError, EncoderSettings, FrameTiming, VideoEncoder};
 use lenscast_media::sync::Arc;
-use lenscast_media::{Bitrate, BurstMeta, BurstPool, Frame, Resolution, RtpTime, StageTimes};
+use lenscast_media::{Bitrate, Frame, Resolution, RtpTime};
 
-use crate::packetizer::Packetizer;
+use crate::allocations::Allocations;
+use crate::cpu_watch::CpuWatch;
+use crate::layer_task::{LayerFrame, LayerTask, Outcome};
+use crate::scaling::Scaling;
+use crate::stepping::Stepping;
 use crate::stream_clock::StreamClock;
-use crate::{BurstSink, Track, TrackState};
+use crate::track::EncoderSlot;
+use crate::{BurstSink, LimitationReason, Track, TrackState};
 
 /// Builds encoders; the tests build others than the real ones.
 pub(crate) type Build = dyn Fn(&EncoderSettings) -> Result<Box<dyn VideoEncoder>, BuildEncoderError> + Send + Sync;
 
-/// A track's thread: waits for frames, encodes, packetizes, hands on.
+/// A track's thread: waits for frames, encodes each wanted layer, packetizes, hands on.
 pub(crate) struct EncodeTask {
     track: Arc<Track>,
     sink: Box<dyn BurstSink>,
     build: Arc<Build>,
-    packetizer: Packetizer,
-    pool: BurstPool,
+    allocations: Arc<Allocations>,
+    cpu: Arc<CpuWatch>,
+    layers: Vec<LayerTask>,
     clock: StreamClock,
-    /// Index of the next packet in the track's stream. Continues across encoders.
-    next_packet: u64,
-    last_key_frame: Option<Instant>,
-    /// Of the frame at hand. Read once a frame, so that it cannot become zero halfway.
-    target: Bitrate,
-    failures: Failures,
+    stepping: Stepping,
+    /// Makes the largest layer's picture where the track has stepped down.
+    scaling: Scaling,
+    /// What the allocation has been told of.
+    announced: Announced,
+    limitation: Option<LimitationReason>,
 }
 
-/// Requests for key frames are met no oftener (libwebrtc, `VideoStreamEncoder`'s key frame request throttling, 300 ms):
-/// a viewer on a bad network must not fill everybody's link with key frames.
-const KEY_FRAME_INTERVAL: Duration = Duration::from_millis(300);
+/// What an allocation goes by, besides what people say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Announced {
+    wanted: [bool; MAX_LAYERS],
+    source: Option<Resolution>,
+}
 
-/// What one frame came to.
-enum Outcome {
-    Encoded {
-        key_frame: bool,
-    },
-    DroppedByEncoder,
-    /// There is no encoder for pictures of this size.
-    NoEncoder,
-    Failed(EncodeError),
+/// A frame, and what is to be made of it.
+struct Work {
+    frame: Frame,
+    taken: Instant,
+    /// By layer; zero for those that are not to be encoded.
+    targets: [Bitrate; MAX_LAYERS],
+    /// The size of the largest layer; `None` if the frame is not to be encoded at all.
+    size: Option<Resolution>,
+    timing: FrameTiming,
+    rtp_time: RtpTime,
+    /// Layers that are still to be encoded.
+    left: [bool; MAX_LAYERS],
+    outcomes: [Option<Outcome>; MAX_LAYERS],
+    /// What has gone wrong for long.
+    failure: Option<String>,
 }
 
 impl EncodeTask {
-    pub(crate) fn new(track: Arc<Track>, sink: Box<dyn BurstSink>, build: Arc<Build>) -> Self {
+    pub(crate) fn new(
+        track: Arc<Track>,
+        sink: Box<dyn BurstSink>,
+        build: Arc<Build>,
+        allocations: Arc<Allocations>,
+        cpu: Arc<CpuWatch>,
+    ) -> Self {
         Self {
-            packetizer: Packetizer::new(track.config().backend.codec()),
+            layers: (0..track.config().layers).map(|layer| LayerTask::new(&track, layer)).collect(),
+            stepping: Stepping::new(track.config()),
             track,
             sink,
             build,
-            pool: BurstPool::new(),
+            allocations,
+            cpu,
             clock: StreamClock::default(),
-            next_packet: 0,
-            last_key_frame: None,
-            target: Bitrate::ZERO,
-            failures: Failures::default(),
+            scaling: Scaling::default(),
+            announced: Announced::default(),
+            limitation: None,
         }
     }
 
     /// Runs until the track's buffer is closed.
     pub(crate) fn run(mut self) {
         while self.track.buffer().wait().is_ok() {
-            self.target = self.track.control().target();
-            if self.track.control().is_wanted() && self.target > Bitrate::ZERO {
-                self.encode_next();
-            } else {
-                self.pass_over();
-            }
+            self.announce();
+            self.handle_next();
         }
-        self.track.swap_encoder(None);
+        self.track.end_encoding();
         self.track.set_state(TrackState::Idle);
         // The frame that still lay in the buffer when it was closed is counted nowhere else.
         let FrameBufferCounters { put, evicted, taken } = self.track.buffer().counters();
         tracing::debug!(track = %self.track.id(), put, evicted, taken, "the encode task has ended");
     }
 
-    /// Nobody is watching, or there are no bits for it: the frame goes by, and the encoder is not kept either, since what it remembers would be stale.
-    fn pass_over(&mut self) {
-        if self.track.buffer().try_take().is_none() {
-            return;
-        }
-        let had_encoder = self.track.encoder().read().is_some();
-        if had_encoder {
-            self.track.swap_encoder(None);
-        }
-        self.failures = Failures::default();
-        self.track.update_stats(|stats| stats.frames_unwanted += 1);
-        self.track.set_state(TrackState::Idle);
-    }
-
-    fn encode_next(&mut self) {
-        let Some((frame, taken, outcome)) = self.take_and_encode() else { return };
-        let outcome = match outcome {
-            Outcome::NoEncoder => match self.provide_encoder(frame.picture.resolution(), taken) {
-                // No other thread takes frames or encodes (L3): the frame is as good now as it was before the build.
-                Ok(true) => self.encode(&frame, taken),
-                Ok(false) => return self.count_failure(),
-                Err(error) => return self.handle_failure(taken, &error.to_string()),
-            },
-            outcome => outcome,
-        };
-        match outcome {
-            Outcome::Encoded { key_frame } => {
-                if key_frame {
-                    self.last_key_frame = Some(taken);
-                }
-                self.failures = Failures::default();
-                self.track.set_state(TrackState::Active);
-            }
-            Outcome::DroppedByEncoder => {
-                self.track.update_stats(|stats| stats.frames_dropped_by_encoder += 1);
-            }
-            Outcome::NoEncoder => self.count_failure(),
-            Outcome::Failed(error) => {
-                self.track.swap_encoder(None);
-                self.handle_failure(taken, &error.to_string());
-            }
+    /// Tells the allocation what is wanted, if that has changed: what somebody begins to watch gets its share now.
+    fn announce(&mut self) {
+        let control = self.track.control();
+        let wanted = std::array::from_fn(|layer| control.is_wanted(layer));
+        let announced = Announced { wanted, source: control.source() };
+        if announced != self.announced {
+            self.announced = announced;
+            self.allocations.refresh();
         }
     }
 
-    /// Takes the next frame and encodes it under one hold of the encoder (L2).
-    fn take_and_encode(&mut self) -> Option<(Frame, Instant, Outcome)> {
+    fn handle_next(&mut self) {
+        let Some(mut work) = self.take_and_encode() else { return };
+        if work.size.is_none() {
+            return self.rest(&work);
+        }
+        self.provide_encoders(&mut work);
+        for layer in 0..self.layers.len() {
+            if let Some(Outcome::Failed(error)) = &work.outcomes[layer] {
+                let reason = error.to_string();
+                self.track.swap_encoder(layer, None);
+                self.handle_failure(layer, &mut work, reason);
+            }
+        }
+        let encoded = work.outcomes.iter().any(|outcome| matches!(outcome, Some(Outcome::Encoded { .. })));
+        if let Some(reason) = work.failure.take() {
+            self.track.set_state(TrackState::Failed { reason });
+        } else if encoded {
+            self.track.set_state(TrackState::Active);
+        }
+        self.finish(&work);
+    }
+
+    /// Takes the next frame, and encodes the layers that have an encoder for it, under one hold of the encoders (L2).
+    fn take_and_encode(&mut self) -> Option<Work> {
         let track = Arc::clone(&self.track);
-        let encoder = track.encoder().read();
+        let slot = track.encoder().read();
         let frame = track.buffer().try_take()?;
         let taken = Instant::now();
-        let outcome = match &*encoder {
-            Some(encoder) => self.encode_with(&mut **encoder.lock(), &frame, taken),
-            None => Outcome::NoEncoder,
+        let control = track.control();
+        let targets: [Bitrate; MAX_LAYERS] =
+            std::array::from_fn(|layer| if control.is_wanted(layer) { control.target(layer) } else { Bitrate::ZERO });
+        let nominal = Duration::from_secs_f64(1.0 / track.config().framerate);
+        let mut work = Work {
+            size: None,
+            taken,
+            targets,
+            timing: FrameTiming { timestamp: Duration::ZERO, duration: nominal },
+            rtp_time: RtpTime(0),
+            left: targets.map(|target| target > Bitrate::ZERO),
+            outcomes: [None, None, None],
+            failure: None,
+            frame,
         };
-        Some((frame, taken, outcome))
+        if targets == [Bitrate::ZERO; MAX_LAYERS] {
+            return Some(work);
+        }
+        let source = work.frame.picture.resolution();
+        let Some(size) = self.stepping.admit(control, source, work.frame.captured) else {
+            track.record(|stats| stats.stats_mut().frames_dropped_by_adaptation += 1);
+            return Some(work);
+        };
+        work.size = Some(size);
+        control.set_source(size);
+        (work.timing, work.rtp_time) = self.clock.advance(work.frame.captured, nominal);
+        self.encode(&slot, &mut work);
+        Some(work)
     }
 
-    fn encode(&mut self, frame: &Frame, taken: Instant) -> Outcome {
+    /// Builds what encoders are missing, holding no lock (L1), swaps them in, and encodes the frame with them. No other
+    /// thread takes frames or encodes (L3): it is as good now as it was before.
+    fn provide_encoders(&mut self, work: &mut Work) {
+        let Some(size) = work.size else { return };
+        if work.left == [false; MAX_LAYERS] {
+            return;
+        }
+        for layer in 0..self.layers.len() {
+            if !work.left[layer] {
+                continue;
+            }
+            if !self.layers[layer].failures.may_retry(work.taken) {
+                self.track.record(|stats| stats.stats_mut().frames_failed += 1);
+                work.left[layer] = false;
+                continue;
+            }
+            let settings = self.track.encoder_settings(layer, size, work.targets[layer]);
+            match (self.build)(&settings) {
+                Ok(encoder) => {
+                    self.track.swap_encoder(layer, Some(encoder));
+                    self.track.record(|stats| stats.stats_mut().encoders_built += 1);
+                    self.layers[layer].handle_new_encoder(&self.track);
+                }
+                Err(error) => {
+                    work.left[layer] = false;
+                    self.handle_failure(layer, work, error.to_string());
+                }
+            }
+        }
         let track = Arc::clone(&self.track);
-        match &*track.encoder().read() {
-            Some(encoder) => self.encode_with(&mut **encoder.lock(), frame, taken),
-            None => Outcome::NoEncoder,
+        self.encode(&track.encoder().read(), work);
+    }
+
+    /// Encodes the missing layers that have an encoder.
+    fn encode(&mut self, slot: &EncoderSlot, work: &mut Work) {
+        let Some(size) = work.size else { return };
+        let in_place = self.track.config().backend.changes_bitrate_in_place();
+        let mut picture = self.scaling.scale(&work.frame.picture, size);
+        // Each layer is made from the next larger one that is encoded.
+        for layer in (0..self.layers.len()).rev() {
+            if !work.left[layer] {
+                continue;
+            }
+            let target = work.targets[layer];
+            let wanted = self.track.encoder_settings(layer, size, target);
+            let task = &mut self.layers[layer];
+            picture = task.scaling.scale(&picture, wanted.resolution);
+            let Some(encoder) = slot.encoder(layer) else { continue };
+            let mut encoder = encoder.lock();
+            let has = encoder.settings();
+            if has.resolution != wanted.resolution || (!in_place && has.bitrate != target) {
+                continue;
+            }
+            work.left[layer] = false;
+            let frame = LayerFrame {
+                frame: &work.frame,
+                picture: std::sync::Arc::clone(&picture),
+                target,
+                taken: work.taken,
+                timing: work.timing,
+                rtp_time: work.rtp_time,
+            };
+            work.outcomes[layer] = Some(task.encode(&self.track, &mut **encoder, &frame, &*self.sink));
         }
     }
 
-    fn encode_with(&mut self, encoder: &mut dyn VideoEncoder, frame: &Frame, taken: Instant) -> Outcome {
-        if encoder.settings().resolution != frame.picture.resolution() {
-            return Outcome::NoEncoder;
-        }
-        if encoder.settings().bitrate != self.target
-            && let Err(error) = encoder.set_bitrate(self.target)
-        {
-            return Outcome::Failed(error);
-        }
-        let key_frame = self.key_frame_is_due(taken);
-        if key_frame {
-            self.track.control().take_key_frame_request();
-        }
-        let nominal = Duration::from_secs_f64(1.0 / self.track.config().framerate);
-        let (timing, rtp_time) = self.clock.advance(frame.captured, nominal);
-        self.encode_and_deliver(encoder, frame, taken, timing, rtp_time, key_frame)
-    }
-
-    fn encode_and_deliver(
-        &mut self,
-        encoder: &mut dyn VideoEncoder,
-        frame: &Frame,
-        taken: Instant,
-        timing: FrameTiming,
-        rtp_time: RtpTime,
-        key_frame: bool,
-    ) -> Outcome {
-        let encoded = match encoder.encode(&frame.picture, timing, key_frame) {
-            Ok(Some(encoded)) => encoded,
-            Ok(None) => return Outcome::DroppedByEncoder,
-            Err(error) => return Outcome::Failed(error),
-        };
-        let meta = BurstMeta {
-            codec: encoded.codec,
-            key_frame: encoded.key_frame,
-            resolution: encoded.resolution,
-            temporal_layer: encoded.temporal_layer,
-            first_packet: self.next_packet,
-            rtp_time,
-            times: StageTimes { captured: frame.captured, ready: frame.ready, taken, encoded: taken },
-        };
-        let burst = self.pool.fill(meta, |burst| {
-            self.packetizer.packetize(&encoded, burst);
-            burst.set_encoded_at(Instant::now());
+    /// Drops the encoders of layers that do not encode, and writes down what the frame took.
+    fn finish(&mut self, work: &Work) {
+        self.drop_unused(work);
+        let now = Instant::now();
+        let busy = now.saturating_duration_since(work.taken);
+        let outcome = work.outcomes.iter().rev().flatten().next();
+        self.stepping.handle_frame(&self.track, now, self.clock.interval(), busy, outcome);
+        self.limit(now, Some(self.limitation()));
+        let queued = work.taken.saturating_duration_since(work.frame.ready);
+        self.track.record(|stats| {
+            let stats = stats.stats_mut();
+            stats.total_encode_time += busy;
+            stats.total_queue_time += queued;
         });
-        self.next_packet = burst.packets().end;
-        let delivered = burst.is_empty() || self.sink.deliver(&burst);
-        let spent = burst.meta().times.encoded.saturating_duration_since(taken);
-        self.track.update_stats(|stats| {
-            stats.resolution = Some(encoded.resolution);
-            stats.frames_encoded += 1;
-            stats.key_frames_encoded += u64::from(encoded.key_frame);
-            stats.qp_sum += encoded.quantizer.map_or(0, u64::from);
-            stats.total_encode_time += spent;
-            stats.bytes_encoded += encoded.data.len() as u64;
-            stats.packets += burst.len() as u64;
-            stats.bursts_refused += u64::from(!delivered);
-        });
-        Outcome::Encoded { key_frame: encoded.key_frame }
-    }
-
-    fn key_frame_is_due(&self, now: Instant) -> bool {
-        let rested = |last: Instant| now.saturating_duration_since(last) >= KEY_FRAME_INTERVAL;
-        self.track.control().key_frame_requested() && self.last_key_frame.is_none_or(rested)
-    }
-
-    /// Builds an encoder for pictures of this size, holding no lock (L1), and swaps it in. False while a failure is too
-    /// recent to try again.
-    fn provide_encoder(&mut self, resolution: Resolution, now: Instant) -> Result<bool, BuildEncoderError> {
-        if !self.failures.may_retry(now) {
-            return Ok(false);
+        if self.cpu.is_due(now) {
+            self.cpu.check(now, &self.allocations.tracks());
         }
-        let config = self.track.config();
-        let settings = EncoderSettings {
-            backend: config.backend,
-            resolution,
-            framerate: config.framerate,
-            bitrate: self.target,
-            temporal_layers: TemporalLayers::One,
-        };
-        let encoder = (self.build)(&settings)?;
-        self.track.swap_encoder(Some(encoder));
-        self.track.update_stats(|stats| stats.encoders_built += 1);
-        // Its first frame is a key frame whether or not somebody asked.
-        self.track.control().take_key_frame_request();
-        Ok(true)
     }
 
-    fn count_failure(&self) {
-        self.track.update_stats(|stats| stats.frames_failed += 1);
-    }
-
-    fn handle_failure(&mut self, now: Instant, reason: &str) {
-        self.count_failure();
-        self.failures.add(now);
-        if self.failures.are_persistent() {
-            self.track.set_state(TrackState::Failed { reason: reason.to_owned() });
+    /// The frame was not encoded.
+    fn rest(&mut self, work: &Work) {
+        if work.targets != [Bitrate::ZERO; MAX_LAYERS] {
+            // Only the frame rate that the track has stepped down to kept it back.
+            return;
+        }
+        self.drop_unused(work);
+        self.track.record(|stats| stats.stats_mut().frames_unwanted += 1);
+        let control = self.track.control();
+        if control.is_any_wanted() {
+            let reason = if control.is_limited() { LimitationReason::Bandwidth } else { LimitationReason::None };
+            self.limit(Instant::now(), Some(reason));
+            self.track.set_state(TrackState::Paused);
         } else {
-            tracing::warn!(track = %self.track.id(), reason, "encoding failed; the encoder is restarted");
-        }
-    }
-}
-
-/// Consecutive failures, and when to try again: at once after the first, then after waits that double.
-#[derive(Debug, Default)]
-struct Failures {
-    consecutive: u32,
-    retry_at: Option<Instant>,
-}
-
-/// A track is called failed from this many consecutive failures on, less than a second after the first.
-const PERSISTENT: u32 = 4;
-const FIRST_WAIT: Duration = Duration::from_millis(100);
-const LONGEST_WAIT: Duration = Duration::from_secs(5);
-
-impl Failures {
-    fn add(&mut self, now: Instant) {
-        self.consecutive = self.consecutive.saturating_add(1);
-        if let Some(doublings) = self.consecutive.checked_sub(2) {
-            let wait = FIRST_WAIT.saturating_mul(1 << doublings.min(10)).min(LONGEST_WAIT);
-            self.retry_at = Some(now + wait);
+            self.stepping.rest(control);
+            self.limit(Instant::now(), None);
+            self.track.set_state(TrackState::Idle);
         }
     }
 
-    fn may_retry(&self, now: Instant) -> bool {
-        self.retry_at.is_none_or(|at| now >= at)
+    fn drop_unused(&mut self, work: &Work) {
+        let has_encoder = self.track.layers_with_encoder();
+        for layer in 0..self.layers.len() {
+            if work.targets[layer] == Bitrate::ZERO {
+                self.layers[layer].rest();
+                if has_encoder[layer] {
+                    self.track.drop_unused_encoder(layer);
+                }
+            }
+        }
     }
 
-    const fn are_persistent(&self) -> bool {
-        self.consecutive >= PERSISTENT
+    /// Counts a frame that a layer lost.
+    fn handle_failure(&mut self, layer: usize, work: &mut Work, reason: String) {
+        self.track.record(|stats| stats.stats_mut().frames_failed += 1);
+        let failures = &mut self.layers[layer].failures;
+        failures.add(work.taken);
+        if failures.are_persistent() {
+            work.failure = Some(reason);
+        } else {
+            tracing::warn!(track = %self.track.id(), layer, reason, "encoding failed; the encoder is restarted");
+        }
+    }
+
+    fn limitation(&self) -> LimitationReason {
+        let control = self.track.control();
+        if self.layers.iter().any(|layer| layer.failures.are_persistent()) {
+            LimitationReason::Other
+        } else if control.cpu_steps() > 0 {
+            LimitationReason::Cpu
+        } else if control.is_limited() || self.stepping.has_quality_steps() {
+            LimitationReason::Bandwidth
+        } else {
+            LimitationReason::None
+        }
+    }
+
+    fn limit(&mut self, now: Instant, reason: Option<LimitationReason>) {
+        if self.limitation != reason {
+            self.limitation = reason;
+            self.track.record(|stats| stats.set_limitation(now, reason));
+        }
     }
 }

@@ -29,18 +29,35 @@
 #![forbid(unsafe_code)]
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+mod adaptation;
+mod allocations;
 mod control;
+mod cpu_watch;
 mod encode_task;
+mod failures;
+mod frame_limiter;
+mod health;
+mod layer_task;
 mod packetizer;
+mod rate_tracker;
+mod scaling;
 mod sender;
+mod share;
+mod simulcast;
 mod sink;
 mod stats;
+mod stepping;
 mod stream_clock;
 mod track;
 
+pub use adaptation::{DegradationPreference, ParseDegradationPreferenceError};
+pub use allocations::{AllocationReport, AllocationRequest, AllottedTrack, SetAllocationError};
 pub use control::{Demand, TrackControl};
+pub use health::Health;
+pub use lenscast_congestion::{MAX_LAYERS, ShareState};
 pub use packetizer::{MAX_PAYLOAD, Packetizer};
-pub use sender::{AddTrackError, Closed, Sender};
+pub use sender::{AddTrackError, Closed, SendFrameError, Sender};
+pub use share::{DEFAULT_MIN, ShareChange, ShareError, TrackShare, WEIGHTS};
 pub use sink::BurstSink;
-pub use stats::{TrackState, TrackStats};
+pub use stats::{LayerStats, LimitationReason, QualityLimitation, TrackState, TrackStats};
 pub use track::{Track, TrackConfig};

@@ -1,19 +1,29 @@
 use std::collections::BTreeMap;
 use std::io;
+use std::time::Instant;
 
-use lenscast_media::TrackId;
-use lenscast_media::sync::{Arc, Mutex, RwLock};
+use lenscast_capture::Put;
+use lenscast_congestion::MAX_LAYERS;
+use lenscast_media::sync::{Arc, Mutex, RwLock, thread};
+use lenscast_media::{Bitrate, Frame, TrackId};
 use thiserror::Error;
 
+use crate::allocations::Allocations;
+use crate::cpu_watch::CpuWatch;
 use crate::encode_task::{Build, EncodeTask};
-use crate::{BurstSink, Track, TrackConfig, TrackControl, TrackState};
+use crate::{
+    AllocationReport, AllocationRequest, BurstSink, Health, SetAllocationError, ShareChange, ShareError, Track,
+    TrackConfig, TrackControl, TrackState,
+};
 
-/// All tracks of this process, each with its encode task.
+/// All tracks of this process, each with its encode task, and what is allotted to them.
 pub struct Sender {
     /// Held from taking tracks out of the table until their tasks have ended (L5). Before `tracks` in the lock order.
     ending: Mutex<()>,
     /// `None` once closed.
     tracks: RwLock<Option<Table>>,
+    allocations: Arc<Allocations>,
+    cpu: Arc<CpuWatch>,
     build: Arc<Build>,
 }
 
@@ -25,7 +35,7 @@ struct Table {
 
 struct Running {
     track: Arc<Track>,
-    task: std::thread::JoinHandle<()>,
+    task: thread::JoinHandle<()>,
 }
 
 /// The sender has been closed.
@@ -44,20 +54,45 @@ pub enum AddTrackError {
     #[error("framerate is {0}, must be {min} to {max} frames/s",
         min = lenscast_encoder::FRAMERATES.start(), max = lenscast_encoder::FRAMERATES.end())]
     Framerate(f64),
+    /// No such number of spatial layers.
+    #[error("layers is {0}, must be 1 to {MAX_LAYERS}")]
+    Layers(usize),
+    /// Its claim on the bandwidth cannot be.
+    #[error(transparent)]
+    Share(#[from] ShareError),
     /// The system has no room for another thread.
     #[error("cannot start an encode task: {0}")]
     Thread(io::Error),
 }
 
+/// Why a frame was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum SendFrameError {
+    /// The sender has been closed.
+    #[error(transparent)]
+    Closed(#[from] Closed),
+    /// There is no such track, or its task has ended.
+    #[error("there is no {0}")]
+    UnknownTrack(TrackId),
+}
+
 impl Sender {
-    /// No tracks yet.
+    /// No tracks yet, and no limit to what they may take.
     #[must_use]
     pub fn new() -> Self {
         Self::with_encoders(Arc::new(lenscast_encoder::build))
     }
 
+    /// The same with encoders of the caller's making: for tests and models.
     pub(crate) fn with_encoders(build: Arc<Build>) -> Self {
-        Self { ending: Mutex::new(()), tracks: RwLock::new(Some(Table::default())), build }
+        Self {
+            ending: Mutex::new(()),
+            tracks: RwLock::new(Some(Table::default())),
+            allocations: Arc::new(Allocations::new()),
+            cpu: Arc::new(CpuWatch::new(Instant::now())),
+            build,
+        }
     }
 
     /// Every running track, in the order they were added.
@@ -71,11 +106,37 @@ impl Sender {
         Ok(table.running.values().map(|running| Arc::clone(&running.track)).collect())
     }
 
-    /// Starts a track: its encode task waits for the first frame in [`Track::buffer`]. What it makes goes to `sink`.
+    /// What each track is allotted, and why.
     ///
     /// # Errors
     ///
-    /// If the sender is closed, or the system gives no thread. Nothing is left behind then.
+    /// [`Closed`] after [`Sender::close`].
+    pub fn allocation(&self) -> Result<AllocationReport, Closed> {
+        self.allocations.report()
+    }
+
+    /// Differs from an earlier answer if any track's target or claim has changed since.
+    #[must_use]
+    pub fn allocation_changes(&self) -> u64 {
+        self.allocations.changes()
+    }
+
+    /// How each track fares: one stalled camera does not hide behind another.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`] after [`Sender::close`].
+    pub fn health(&self) -> Result<Vec<(TrackId, Health)>, Closed> {
+        let now = Instant::now();
+        Ok(self.tracks()?.iter().map(|track| (track.id(), track.health(now))).collect())
+    }
+
+    /// Starts a track: its encode task waits for the first frame in [`Track::buffer`]. What it makes goes to `sink`. From now
+    /// on it has its share.
+    ///
+    /// # Errors
+    ///
+    /// If the sender is closed, the configuration cannot be, or the system gives no thread. Nothing is left behind then.
     pub fn add_track(
         &self,
         config: TrackConfig,
@@ -85,13 +146,18 @@ impl Sender {
         if !lenscast_encoder::FRAMERATES.contains(&config.framerate) {
             return Err(AddTrackError::Framerate(config.framerate));
         }
+        if !(1..=MAX_LAYERS).contains(&config.layers) {
+            return Err(AddTrackError::Layers(config.layers));
+        }
+        config.share.validate()?;
         let mut tracks = self.tracks.write();
         let table = tracks.as_mut().ok_or(Closed)?;
         let id = TrackId(table.next_id);
         let track = Arc::new(Track::new(id, config, control));
-        let task = EncodeTask::new(Arc::clone(&track), sink, Arc::clone(&self.build));
+        let (build, allocations, cpu) = (Arc::clone(&self.build), Arc::clone(&self.allocations), Arc::clone(&self.cpu));
+        let task = EncodeTask::new(Arc::clone(&track), sink, build, allocations, cpu);
         let alarm = PanicAlarm(Arc::clone(&track));
-        let task = std::thread::Builder::new()
+        let task = thread::Builder::new()
             .name(format!("encode-{}", id.0))
             .spawn(move || {
                 let _alarm = alarm;
@@ -100,10 +166,11 @@ impl Sender {
             .map_err(AddTrackError::Thread)?;
         table.next_id += 1;
         table.running.insert(id, Running { track: Arc::clone(&track), task });
+        self.allocations.add(Arc::clone(&track))?;
         Ok(track)
     }
 
-    /// Ends a track and waits for the frame it is at. False if there is no such track.
+    /// Ends a track and waits for the frame it is at. Its share goes to the others. False if there is no such track.
     ///
     /// # Errors
     ///
@@ -113,15 +180,76 @@ impl Sender {
         let removed = self.tracks.write().as_mut().ok_or(Closed)?.running.remove(&id);
         let found = removed.is_some();
         if let Some(running) = removed {
+            self.allocations.remove(id);
             running.stop();
         }
         Ok(found)
+    }
+
+    /// Hands a frame to a track's encode task. Never blocks: the newest wins, and [`Put::Evicted`] tells that one lost.
+    ///
+    /// # Errors
+    ///
+    /// If the sender is closed, or there is no such track.
+    pub fn send_frame(&self, id: TrackId, frame: Frame) -> Result<Put, SendFrameError> {
+        let track = self.track(id)?.ok_or(SendFrameError::UnknownTrack(id))?;
+        track.buffer().put(frame).map_err(|_| SendFrameError::UnknownTrack(id))
+    }
+
+    /// Makes the next frame of each of a track's layers a key frame. False if there is no such track.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`] after [`Sender::close`].
+    pub fn force_key_frame(&self, id: TrackId) -> Result<bool, Closed> {
+        let track = self.track(id)?;
+        if let Some(track) = &track {
+            (0..track.config().layers).for_each(|layer| track.control().request_key_frame(layer));
+        }
+        Ok(track.is_some())
+    }
+
+    /// Splits the bandwidth by these weights, the sooner the better: within a frame. `None` makes all shares equal; tracks that
+    /// are not named keep their weight. Returns the allocation's new version.
+    ///
+    /// A track at weight 0 sends nothing. If one gets something that had nothing, its encoder is built by the caller's thread,
+    /// which holds no lock meanwhile, and is in place when this returns.
+    ///
+    /// # Errors
+    ///
+    /// [`SetAllocationError`]; nothing has changed then.
+    pub fn set_bitrate_allocation(&self, weights: Option<&[(TrackId, f64)]>) -> Result<u64, SetAllocationError> {
+        let change = |weight| ShareChange { weight: Some(weight), ..ShareChange::default() };
+        let shares = match weights {
+            Some(weights) => weights.iter().map(|(track, weight)| (*track, change(*weight))).collect(),
+            None => self.tracks()?.iter().map(|track| (track.id(), change(1.0))).collect(),
+        };
+        self.allocate(&AllocationRequest { shares, ..AllocationRequest::default() })
+    }
+
+    /// Changes weights, minima, maxima and the limit together, all or nothing. See [`Sender::set_bitrate_allocation`].
+    ///
+    /// # Errors
+    ///
+    /// [`SetAllocationError`]; nothing has changed then.
+    pub fn allocate(&self, request: &AllocationRequest) -> Result<u64, SetAllocationError> {
+        self.allocations.apply(request, &*self.build)
+    }
+
+    /// What the network carries is now estimated at this. Waits for no encode, and makes no memory.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`] after [`Sender::close`].
+    pub fn update_bitrate(&self, estimate: Bitrate) -> Result<(), Closed> {
+        self.allocations.update_estimate(estimate)
     }
 
     /// Ends all tracks and waits for the frames they are at (L5), those of tracks too that others are removing. Idempotent.
     pub fn close(&self) {
         let _ending = self.ending.lock();
         let Some(table) = self.tracks.write().take() else { return };
+        self.allocations.close();
         // All are told before any is waited for.
         for running in table.running.values() {
             running.track.buffer().close();
@@ -129,6 +257,12 @@ impl Sender {
         for running in table.running.into_values() {
             running.stop();
         }
+    }
+
+    fn track(&self, id: TrackId) -> Result<Option<Arc<Track>>, Closed> {
+        let tracks = self.tracks.read();
+        let table = tracks.as_ref().ok_or(Closed)?;
+        Ok(table.running.get(&id).map(|running| Arc::clone(&running.track)))
     }
 }
 

@@ -99,7 +99,7 @@ pub(super) fn state_of(camera: &Camera) -> Value {
     match camera.source_status().state {
         SourceState::Live { .. } => match camera.track().stats().state {
             TrackState::Failed { reason } => json!({ "state": "failed", "reason": reason }),
-            TrackState::Idle | TrackState::Active => json!({ "state": "live" }),
+            TrackState::Idle | TrackState::Active | TrackState::Paused => json!({ "state": "live" }),
         },
         SourceState::Degraded { reason, since } => {
             json!({ "state": "degraded", "reason": reason, "sinceSeconds": since.elapsed().as_secs_f64() })
@@ -122,7 +122,7 @@ fn describe(app: &App, camera: &Camera, stats: &TransportStats) -> Value {
         "encoder": {
             "backend": config.settings.backend.to_string(),
             "mimeType": format!("video/{}", config.settings.backend.codec()),
-            "targetBitrate": camera.track().control().target().as_bps(),
+            "targetBitrate": camera.track().stats().target_bitrate.as_bps(),
         },
         "stats": camera_stats(camera),
         // Since the start, and in the last ten to twenty seconds.

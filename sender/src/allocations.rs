@@ -1,0 +1,470 @@
+//! Who gets how much: the state behind every allocation, and the way from a request to the encoders.
+//!
+//! **Invariants.**
+//!
+//! - The state's lock is held to compute and to publish, never while an encoder is built, exchanged or used (L1). An update of
+//!   the bitrate therefore waits for no encode, and makes no memory.
+//! - A request is all or nothing (L4): every encoder that it needs has been built before anything changes.
+//! - Targets are published with the number of their allocation: of two that race, the later one's stand.
+//!
+//! What it does not do: the arithmetic, which is `lenscast_congestion`'s, or encode.
+
+use std::ops::DerefMut;
+
+use lenscast_congestion::{Allocation, Allocator, Budget, Demand, Layers, MAX_LAYERS, Overhead, ShareState};
+use lenscast_encoder::{BuildEncoderError, EncoderSettings, VideoEncoder};
+use lenscast_media::sync::Mutex;
+use lenscast_media::sync::{Arc, atomic::AtomicU64, atomic::Ordering};
+use lenscast_media::{Bitrate, Resolution, TrackId};
+use thiserror::Error;
+
+use crate::encode_task::Build;
+use crate::simulcast;
+use crate::{Closed, MAX_PAYLOAD, ShareChange, ShareError, Track, TrackShare};
+
+/// A change that somebody asks for.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct AllocationRequest {
+    /// If set, nothing changes unless [`AllocationReport::version`] is still this.
+    pub expected_version: Option<u64>,
+    /// What all tracks together may take, if it is to change. [`Bitrate::UNLIMITED`] lifts it.
+    pub limit: Option<Bitrate>,
+    /// The tracks that are to change. Others stay as they are.
+    pub shares: Vec<(TrackId, ShareChange)>,
+}
+
+/// What is allotted to whom.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AllocationReport {
+    /// Counts what people changed, and tracks that came and went.
+    pub version: u64,
+    /// What all tracks together may take; [`Bitrate::UNLIMITED`] if anything.
+    pub limit: Bitrate,
+    /// What the network carries, as far as is known; [`Bitrate::UNLIMITED`] if nothing is.
+    pub estimate: Bitrate,
+    /// Set aside for headers and retransmissions.
+    pub overhead: Bitrate,
+    /// Set aside for audio.
+    pub audio: Bitrate,
+    /// Each track, in ascending order.
+    pub tracks: Vec<AllottedTrack>,
+}
+
+/// What is allotted to one track.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AllottedTrack {
+    /// The track.
+    pub track: TrackId,
+    /// Its claim.
+    pub share: TrackShare,
+    /// What it gets.
+    pub target: Bitrate,
+    /// Why.
+    pub state: ShareState,
+    /// The budget, not its own maximum, is what bounds it.
+    pub limited: bool,
+}
+
+/// Why nothing was changed.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum SetAllocationError {
+    /// The sender has been closed.
+    #[error(transparent)]
+    Closed(#[from] Closed),
+    /// Somebody else was faster.
+    #[error("the allocation has changed since version {expected}: it is at version {current}")]
+    Conflict {
+        /// The version that the request goes by.
+        expected: u64,
+        /// The version there is.
+        current: u64,
+    },
+    /// There is no such track.
+    #[error("there is no {0}")]
+    UnknownTrack(TrackId),
+    /// Named more than once.
+    #[error("{0} is named twice")]
+    DuplicateTrack(TrackId),
+    /// The claim of a track cannot be.
+    #[error("{track}: {error}")]
+    Share {
+        /// The track.
+        track: TrackId,
+        /// What is wrong.
+        error: ShareError,
+    },
+    /// All weights would be zero.
+    #[error("the weights' sum is 0, must be positive")]
+    NothingPositive,
+    /// An encoder that the change needs cannot be built.
+    #[error("{track}: {error}")]
+    Encoder {
+        /// The track.
+        track: TrackId,
+        /// Why.
+        error: BuildEncoderError,
+    },
+}
+
+/// The allocation of all tracks.
+pub(crate) struct Allocations {
+    /// Before nothing else: whoever holds it takes no other lock.
+    state: Mutex<State>,
+    /// See [`Allocations::changes`].
+    changes: AtomicU64,
+}
+
+struct State {
+    closed: bool,
+    version: u64,
+    /// The number of the last allocation, see [`crate::TrackControl`]. Wraps around.
+    sequence: u32,
+    limit: Bitrate,
+    estimate: Bitrate,
+    /// In ascending order of their tracks.
+    entries: Vec<Entry>,
+    /// Here only so that its memory is used again.
+    demands: Vec<Demand>,
+    allocation: Allocation,
+    allocator: Allocator,
+}
+
+struct Entry {
+    track: Arc<Track>,
+    share: TrackShare,
+    published: [Bitrate; MAX_LAYERS],
+    limited: bool,
+}
+
+/// An encoder that was built for an allocation that is not in effect yet.
+struct Prepared {
+    track: Arc<Track>,
+    layer: usize,
+    encoder: Box<dyn VideoEncoder>,
+}
+
+/// A [`Prepared`] encoder whose allocation is in effect.
+struct Swap {
+    prepared: Prepared,
+    target: Bitrate,
+}
+
+/// An encoder that an allocation needs.
+struct Missing {
+    track: Arc<Track>,
+    layer: usize,
+    settings: EncoderSettings,
+}
+
+const GUESSED_SOURCE: Resolution = match Resolution::new(1280, 720) {
+    Some(size) => size,
+    None => unreachable!(),
+};
+
+/// Rounds of building what others' changes made necessary meanwhile. What is missing after them, the encode tasks build.
+const MAX_ROUNDS: usize = 8;
+
+/// IPv6 and UDP headers, and what a payload leaves free of its datagram (RTP header, extensions, SRTP tag): the most that
+/// a packet takes on the wire beside its payload.
+const PACKET_BYTES: u32 = 40 + 8 + (1_200 - MAX_PAYLOAD as u32);
+
+/// What is set aside for packets that are sent again. Loss beyond it shows in the estimate.
+const RETRANSMISSION: f64 = 0.02;
+
+const OVERHEAD: Overhead = Overhead {
+    packet_bytes: PACKET_BYTES,
+    payload_bytes: MAX_PAYLOAD as u32,
+    retransmission: RETRANSMISSION,
+    fec: 0.0,
+    audio: false,
+};
+
+impl Allocations {
+    pub(crate) fn new() -> Self {
+        let state = State {
+            closed: false,
+            version: 1,
+            sequence: 0,
+            limit: Bitrate::UNLIMITED,
+            estimate: Bitrate::UNLIMITED,
+            entries: Vec::new(),
+            demands: Vec::new(),
+            allocation: Allocation::default(),
+            allocator: Allocator::new(),
+        };
+        Self { state: Mutex::new(state), changes: AtomicU64::new(0) }
+    }
+
+    pub(crate) fn report(&self) -> Result<AllocationReport, Closed> {
+        let state = self.open()?;
+        let tracks = state.entries.iter().zip(state.allocation.shares());
+        Ok(AllocationReport {
+            version: state.version,
+            limit: state.limit,
+            estimate: state.estimate,
+            overhead: state.allocation.overhead(),
+            audio: state.allocation.audio(),
+            tracks: tracks
+                .map(|(entry, share)| AllottedTrack {
+                    track: share.track,
+                    share: entry.share,
+                    target: share.target,
+                    state: share.state,
+                    limited: share.limited,
+                })
+                .collect(),
+        })
+    }
+
+    /// Differs from an earlier answer if any target or claim has changed since.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn add(&self, track: Arc<Track>) -> Result<(), Closed> {
+        let mut state = self.open()?;
+        let share = track.config().share;
+        state.entries.push(Entry { track, share, published: [Bitrate::ZERO; MAX_LAYERS], limited: false });
+        state.version += 1;
+        self.recompute(&mut state);
+        self.count_change();
+        Ok(())
+    }
+
+    /// Its share goes to the others.
+    pub(crate) fn remove(&self, id: TrackId) {
+        let removed = {
+            let mut state = self.state.lock();
+            let place = state.entries.iter().position(|entry| entry.track.id() == id);
+            let removed = place.map(|place| state.entries.remove(place));
+            state.version += u64::from(removed.is_some());
+            self.recompute(&mut state);
+            removed
+        };
+        self.count_change();
+        // A track may be the last owner of its encoders.
+        drop(removed);
+    }
+
+    pub(crate) fn close(&self) {
+        let entries = {
+            let mut state = self.state.lock();
+            state.closed = true;
+            state.demands.clear();
+            std::mem::take(&mut state.entries)
+        };
+        drop(entries);
+    }
+
+    /// What the network carries has changed.
+    pub(crate) fn update_estimate(&self, estimate: Bitrate) -> Result<(), Closed> {
+        let mut state = self.open()?;
+        state.estimate = estimate;
+        self.recompute(&mut state);
+        Ok(())
+    }
+
+    /// What is wanted, or how large it is, has changed.
+    pub(crate) fn refresh(&self) {
+        let mut state = self.state.lock();
+        if !state.closed {
+            self.recompute(&mut state);
+        }
+    }
+
+    /// Every track, in ascending order.
+    pub(crate) fn tracks(&self) -> Vec<Arc<Track>> {
+        self.state.lock().entries.iter().map(|entry| Arc::clone(&entry.track)).collect()
+    }
+
+    /// Makes a change, all or nothing (L4), and returns the new version.
+    pub(crate) fn apply(&self, request: &AllocationRequest, build: &Build) -> Result<u64, SetAllocationError> {
+        let mut prepared: Vec<Prepared> = Vec::new();
+        let mut rounds = 0;
+        let (version, sequence, mut swaps) = loop {
+            let missing = {
+                let mut state = self.open()?;
+                let shares = state.checked(request)?;
+                let missing = if rounds < MAX_ROUNDS { state.missing(request, &shares, &prepared) } else { Vec::new() };
+                if missing.is_empty() {
+                    state.commit(request, &shares);
+                    let swaps = self.publish(&mut state, &mut prepared);
+                    break (state.version, state.sequence, swaps);
+                }
+                missing
+            };
+            rounds += 1;
+            for Missing { track, layer, settings } in missing {
+                let built = build(&settings);
+                let encoder = built.map_err(|error| SetAllocationError::Encoder { track: track.id(), error })?;
+                prepared.push(Prepared { track, layer, encoder });
+            }
+        };
+        self.count_change();
+        swaps.sort_by_key(|swap| (swap.prepared.track.id(), swap.prepared.layer));
+        for Swap { prepared: Prepared { track, layer, encoder }, target } in swaps {
+            track.install_encoder(layer, sequence, target, encoder);
+        }
+        Ok(version)
+    }
+
+    fn open(&self) -> Result<impl DerefMut<Target = State> + '_, Closed> {
+        let state = self.state.lock();
+        if state.closed { Err(Closed) } else { Ok(state) }
+    }
+
+    fn recompute(&self, state: &mut State) {
+        state.compute();
+        // Nothing is prepared, so nothing is to be exchanged.
+        let _ = self.publish(state, &mut Vec::new());
+    }
+
+    /// Tells the tracks what they got, and returns the encoders that are to be exchanged once nothing is locked any more:
+    /// their targets are set with them.
+    #[must_use]
+    fn publish(&self, state: &mut State, prepared: &mut Vec<Prepared>) -> Vec<Swap> {
+        let mut swaps = Vec::new();
+        let mut changed = false;
+        state.sequence = state.sequence.wrapping_add(1);
+        for (entry, share) in state.entries.iter_mut().zip(state.allocation.shares()) {
+            if entry.limited != share.limited {
+                entry.limited = share.limited;
+                entry.track.control().set_limited(share.limited);
+            }
+            if entry.published == share.layers {
+                continue;
+            }
+            changed = true;
+            for (layer, (published, &target)) in entry.published.iter_mut().zip(&share.layers).enumerate() {
+                if *published == target {
+                    continue;
+                }
+                *published = target;
+                let mine = |prepared: &Prepared| prepared.track.id() == entry.track.id() && prepared.layer == layer;
+                match prepared.iter().position(mine) {
+                    Some(place) if target > Bitrate::ZERO => {
+                        swaps.push(Swap { prepared: prepared.swap_remove(place), target });
+                    }
+                    _ => {
+                        entry.track.control().publish(layer, state.sequence, target);
+                    }
+                }
+            }
+        }
+        if changed {
+            self.count_change();
+        }
+        swaps
+    }
+
+    fn count_change(&self) {
+        self.changes.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
+impl State {
+    fn budget(&self, limit: Bitrate) -> Budget {
+        Budget { total: limit.min(self.estimate), overhead: OVERHEAD }
+    }
+
+    /// Divides anew what there is.
+    fn compute(&mut self) {
+        self.demands.clear();
+        self.demands.extend(self.entries.iter().map(|entry| entry.demand(&entry.share)));
+        let budget = self.budget(self.limit);
+        self.allocator.update(&budget, &self.demands, &mut self.allocation);
+    }
+
+    /// The shares of all tracks as the request wants them.
+    fn checked(&self, request: &AllocationRequest) -> Result<Vec<TrackShare>, SetAllocationError> {
+        if let Some(expected) = request.expected_version
+            && expected != self.version
+        {
+            return Err(SetAllocationError::Conflict { expected, current: self.version });
+        }
+        let mut shares: Vec<TrackShare> = self.entries.iter().map(|entry| entry.share).collect();
+        for (place, (track, change)) in request.shares.iter().enumerate() {
+            if request.shares[..place].iter().any(|(other, _)| other == track) {
+                return Err(SetAllocationError::DuplicateTrack(*track));
+            }
+            let index = self.entries.iter().position(|entry| entry.track.id() == *track);
+            let index = index.ok_or(SetAllocationError::UnknownTrack(*track))?;
+            shares[index] = shares[index].changed(change);
+            shares[index].validate().map_err(|error| SetAllocationError::Share { track: *track, error })?;
+        }
+        let weighs = request.shares.iter().any(|(_, change)| change.weight.is_some());
+        if weighs && shares.iter().all(|share| share.weight == 0.0) {
+            return Err(SetAllocationError::NothingPositive);
+        }
+        Ok(shares)
+    }
+
+    /// The encoders that the request needs and that are not prepared: of layers that get something and had nothing, and of
+    /// those whose library cannot change its rate in place.
+    fn missing(&mut self, request: &AllocationRequest, shares: &[TrackShare], prepared: &[Prepared]) -> Vec<Missing> {
+        let demands: Vec<Demand> = self.entries.iter().zip(shares).map(|(entry, share)| entry.demand(share)).collect();
+        let mut allocation = self.allocation.clone();
+        allocation.release_held();
+        let budget = self.budget(request.limit.unwrap_or(self.limit));
+        self.allocator.update(&budget, &demands, &mut allocation);
+        let mut missing = Vec::new();
+        for (entry, share) in self.entries.iter().zip(allocation.shares()) {
+            let track = &entry.track;
+            let Some(source) = track.control().source() else { continue };
+            let in_place = track.config().backend.changes_bitrate_in_place();
+            for layer in 0..track.config().layers {
+                let (old, new) = (entry.published[layer], share.layers[layer]);
+                if new == Bitrate::ZERO || old == new || (old > Bitrate::ZERO && in_place) {
+                    continue;
+                }
+                let settings = track.encoder_settings(layer, source, new);
+                let is_prepared = prepared.iter().any(|prepared| {
+                    prepared.track.id() == track.id()
+                        && prepared.layer == layer
+                        && prepared.encoder.settings().resolution == settings.resolution
+                });
+                if !is_prepared {
+                    missing.push(Missing { track: Arc::clone(track), layer, settings });
+                }
+            }
+        }
+        missing
+    }
+
+    fn commit(&mut self, request: &AllocationRequest, shares: &[TrackShare]) {
+        for (entry, share) in self.entries.iter_mut().zip(shares) {
+            entry.share = *share;
+        }
+        self.limit = request.limit.unwrap_or(self.limit);
+        self.version += 1;
+        // What a person asks for is followed exactly, small changes too.
+        self.allocation.release_held();
+        self.compute();
+    }
+}
+
+impl Entry {
+    fn demand(&self, share: &TrackShare) -> Demand {
+        let (config, control) = (self.track.config(), self.track.control());
+        let (active, layers) = if config.layers == 1 {
+            (control.is_wanted(0), Layers::one())
+        } else {
+            let wanted: [bool; MAX_LAYERS] = std::array::from_fn(|layer| control.is_wanted(layer));
+            let wanted = &wanted[..config.layers];
+            // Until the first picture has come, a guess: with it, this is computed anew.
+            let source = control.source().unwrap_or(GUESSED_SOURCE);
+            (wanted.contains(&true), simulcast::layers(config.backend.codec(), source, wanted))
+        };
+        Demand {
+            track: self.track.id(),
+            weight: share.weight,
+            min: share.min,
+            max: share.max,
+            active,
+            enforced: share.enforced,
+            framerate: config.framerate,
+            layers,
+        }
+    }
+}

@@ -1,0 +1,100 @@
+use std::time::{Duration, Instant};
+
+use lenscast_media::Resolution;
+
+use crate::adaptation::{Adapt, FrameOutcome, Ladder, QualityScaler, UsageMeter};
+use crate::cpu_watch::Usage;
+use crate::frame_limiter::FrameRateLimiter;
+use crate::layer_task::Outcome;
+use crate::{DegradationPreference, Track, TrackConfig, TrackControl};
+
+/// How far a track has stepped down in size and frame rate, and why.
+pub(crate) struct Stepping {
+    preference: DegradationPreference,
+    framerate: f64,
+    /// Of the source's size.
+    ladder: Option<(Resolution, Ladder)>,
+    /// `None` with simulcast, where the layers take over what it would do, and where nothing is to give way.
+    quality: Option<QualityScaler>,
+    /// Steps down for a quantizer at its bound.
+    quality_steps: u8,
+    limiter: FrameRateLimiter,
+    usage: UsageMeter,
+}
+
+impl Stepping {
+    pub(crate) fn new(config: &TrackConfig) -> Self {
+        let watches_quality = config.layers == 1 && config.degradation != DegradationPreference::Disabled;
+        Self {
+            preference: config.degradation,
+            framerate: config.framerate,
+            ladder: None,
+            quality: watches_quality.then(|| QualityScaler::new(config.backend.codec())),
+            quality_steps: 0,
+            limiter: FrameRateLimiter::default(),
+            usage: UsageMeter::new(),
+        }
+    }
+
+    pub(crate) const fn has_quality_steps(&self) -> bool {
+        self.quality_steps > 0
+    }
+
+    /// The size in which a picture of `source`'s is to be encoded; `None` if the frame is one too many.
+    pub(crate) fn admit(
+        &mut self,
+        control: &TrackControl,
+        source: Resolution,
+        captured: Instant,
+    ) -> Option<Resolution> {
+        if self.ladder.as_ref().is_none_or(|(size, _)| *size != source) {
+            self.ladder = Some((source, Ladder::new(self.preference, source, self.framerate)));
+            self.quality_steps = 0;
+        }
+        let (_, ladder) = self.ladder.as_ref().expect("set above");
+        let steps = self.quality_steps.saturating_add(control.cpu_steps()).min(ladder.steps());
+        let restriction = ladder.at(steps);
+        self.limiter.set_max(restriction.max_framerate);
+        self.limiter.admit(captured).then_some(restriction.resolution)
+    }
+
+    /// A frame was handled, which took `busy`, and came to `outcome` in the largest layer.
+    pub(crate) fn handle_frame(
+        &mut self,
+        track: &Track,
+        now: Instant,
+        interval: Option<Duration>,
+        busy: Duration,
+        outcome: Option<&Outcome>,
+    ) {
+        self.usage.handle_frame(now, interval, busy);
+        let ladder = self.ladder.as_ref().map_or(0, |(_, ladder)| ladder.steps());
+        let taken = self.quality_steps.saturating_add(track.control().cpu_steps());
+        track.control().set_cpu_usage(Usage { busy: self.usage.usage(), can_step_down: taken < ladder });
+        let Some(quality) = &mut self.quality else { return };
+        let outcome = match outcome {
+            Some(Outcome::Encoded { quantizer }) => FrameOutcome::Encoded { quantizer: *quantizer },
+            Some(Outcome::DroppedByEncoder) => FrameOutcome::Dropped,
+            Some(Outcome::Failed(_)) | None => return,
+        };
+        let steps = match quality.handle_frame(now, outcome) {
+            Some(Adapt::Down) if taken < ladder => self.quality_steps + 1,
+            Some(Adapt::Up) => self.quality_steps.saturating_sub(1),
+            _ => return,
+        };
+        if steps != self.quality_steps {
+            self.quality_steps = steps;
+            quality.reset(now);
+            tracing::info!(track = %track.id(), steps, "the quantizer changes how it is encoded");
+        }
+    }
+
+    /// Nobody wants the track: what was learned is stale.
+    pub(crate) fn rest(&mut self, control: &TrackControl) {
+        if self.quality_steps > 0 || control.cpu_steps() > 0 {
+            self.quality_steps = 0;
+            control.set_cpu_steps(0);
+        }
+        control.set_cpu_usage(Usage { busy: 0.0, can_step_down: false });
+    }
+}
