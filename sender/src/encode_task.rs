@@ -13,10 +13,10 @@ use crate::scaling::Scaling;
 use crate::stepping::Stepping;
 use crate::stream_clock::StreamClock;
 use crate::track::EncoderSlot;
-use crate::{BurstSink, LimitationReason, Track, TrackState};
+use crate::{BurstSink, LimitationReason, Track, TrackState, clock};
 
-/// Builds encoders; the tests build others than the real ones.
-pub(crate) type Build = dyn Fn(&EncoderSettings) -> Result<Box<dyn VideoEncoder>, BuildEncoderError> + Send + Sync;
+/// Builds encoders: [`lenscast_encoder::build`], or what stands in for it.
+pub type Build = dyn Fn(&EncoderSettings) -> Result<Box<dyn VideoEncoder>, BuildEncoderError> + Send + Sync;
 
 /// A track's thread: waits for frames, encodes each wanted layer, packetizes, hands on.
 pub(crate) struct EncodeTask {
@@ -133,7 +133,7 @@ impl EncodeTask {
         let track = Arc::clone(&self.track);
         let slot = track.encoder().read();
         let frame = track.buffer().try_take()?;
-        let taken = Instant::now();
+        let taken = clock::now();
         let control = track.control();
         let targets: [Bitrate; MAX_LAYERS] =
             std::array::from_fn(|layer| if control.is_wanted(layer) { control.target(layer) } else { Bitrate::ZERO });
@@ -233,7 +233,7 @@ impl EncodeTask {
     /// Drops the encoders of layers that do not encode, and writes down what the frame took.
     fn finish(&mut self, work: &Work) {
         self.drop_unused(work);
-        let now = Instant::now();
+        let now = clock::now();
         let busy = now.saturating_duration_since(work.taken);
         let outcome = work.outcomes.iter().rev().flatten().next();
         self.stepping.handle_frame(&self.track, now, self.clock.interval(), busy, outcome);
@@ -260,11 +260,11 @@ impl EncodeTask {
         let control = self.track.control();
         if control.is_any_wanted() {
             let reason = if control.is_limited() { LimitationReason::Bandwidth } else { LimitationReason::None };
-            self.limit(Instant::now(), Some(reason));
+            self.limit(clock::now(), Some(reason));
             self.track.set_state(TrackState::Paused);
         } else {
             self.stepping.rest(control);
-            self.limit(Instant::now(), None);
+            self.limit(clock::now(), None);
             self.track.set_state(TrackState::Idle);
         }
     }

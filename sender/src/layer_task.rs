@@ -8,7 +8,7 @@ use crate::failures::Failures;
 use crate::packetizer::Packetizer;
 use crate::scaling::Scaling;
 use crate::stats::EncodedStats;
-use crate::{BurstSink, Track};
+use crate::{BurstSink, Track, clock};
 
 /// What an encode task keeps for one spatial layer.
 pub(crate) struct LayerTask {
@@ -96,7 +96,7 @@ impl LayerTask {
         let mut now = frame.taken;
         let burst = self.pool.fill(meta, |burst| {
             self.packetizer.packetize(&encoded, burst);
-            now = Instant::now();
+            now = clock::now();
             burst.set_encoded_at(now);
         });
         self.next_packet = burst.packets().end;

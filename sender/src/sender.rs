@@ -13,7 +13,7 @@ use crate::cpu_watch::CpuWatch;
 use crate::encode_task::{Build, EncodeTask};
 use crate::{
     AllocationReport, AllocationRequest, BurstSink, Health, SetAllocationError, ShareChange, ShareError, Track,
-    TrackConfig, TrackControl, TrackState,
+    TrackConfig, TrackControl, TrackState, clock,
 };
 
 /// All tracks of this process, each with its encode task, and what is allotted to them.
@@ -84,13 +84,15 @@ impl Sender {
         Self::with_encoders(Arc::new(lenscast_encoder::build))
     }
 
-    /// The same with encoders of the caller's making: for tests and models.
-    pub(crate) fn with_encoders(build: Arc<Build>) -> Self {
+    /// The same with encoders of the caller's making. `build` is called without any lock held, by encode tasks and by whoever
+    /// allocates.
+    #[must_use]
+    pub fn with_encoders(build: Arc<Build>) -> Self {
         Self {
             ending: Mutex::new(()),
             tracks: RwLock::new(Some(Table::default())),
             allocations: Arc::new(Allocations::new()),
-            cpu: Arc::new(CpuWatch::new(Instant::now())),
+            cpu: Arc::new(CpuWatch::new(clock::now())),
             build,
         }
     }
@@ -127,7 +129,7 @@ impl Sender {
     ///
     /// [`Closed`] after [`Sender::close`].
     pub fn health(&self) -> Result<Vec<(TrackId, Health)>, Closed> {
-        let now = Instant::now();
+        let now = clock::now();
         Ok(self.tracks()?.iter().map(|track| (track.id(), track.health(now))).collect())
     }
 
@@ -305,11 +307,13 @@ mod tests {
     use std::sync::mpsc;
     use std::time::{Duration, Instant};
 
-    use lenscast_encoder::{Backend, BuildEncoderError, EncodeError, EncoderSettings, FrameTiming, VideoEncoder};
+    use lenscast_encoder::{
+        Backend, BuildEncoderError, EncodeError, EncoderSettings, FrameTiming, TemporalLayers, VideoEncoder,
+    };
     use lenscast_media::{Bitrate, Burst, EncodedFrame, Frame, Picture, Resolution};
 
     use super::*;
-    use crate::{Demand, TrackStats};
+    use crate::{DEFAULT_MIN, DegradationPreference, Demand, TrackShare, TrackStats};
 
     /// An encoder whose frames say what they were made of, and that fails when it is told to.
     struct Scripted {
@@ -358,7 +362,7 @@ mod tests {
     struct Channel(mpsc::Sender<std::sync::Arc<Burst>>);
 
     impl BurstSink for Channel {
-        fn deliver(&self, burst: &std::sync::Arc<Burst>) -> bool {
+        fn deliver(&self, _: usize, burst: &std::sync::Arc<Burst>) -> bool {
             self.0.send(std::sync::Arc::clone(burst)).is_ok()
         }
     }
@@ -366,7 +370,7 @@ mod tests {
     struct Panicking;
 
     impl BurstSink for Panicking {
-        fn deliver(&self, _: &std::sync::Arc<Burst>) -> bool {
+        fn deliver(&self, _: usize, _: &std::sync::Arc<Burst>) -> bool {
             panic!("as the test wants it");
         }
     }
@@ -378,7 +382,7 @@ mod tests {
     }
 
     impl BurstSink for Blocking {
-        fn deliver(&self, _: &std::sync::Arc<Burst>) -> bool {
+        fn deliver(&self, _: usize, _: &std::sync::Arc<Burst>) -> bool {
             self.entered.send(()).unwrap();
             self.released.lock().recv_timeout(BOUND).is_ok()
         }
@@ -395,7 +399,14 @@ mod tests {
         start: Instant,
     }
 
-    const CONFIG: TrackConfig = TrackConfig { backend: Backend::Vp8, framerate: 30.0 };
+    const CONFIG: TrackConfig = TrackConfig {
+        backend: Backend::Vp8,
+        framerate: 30.0,
+        layers: 1,
+        temporal_layers: TemporalLayers::One,
+        degradation: DegradationPreference::Disabled,
+        share: TrackShare { weight: 1.0, min: DEFAULT_MIN, max: Bitrate::from_kbps(500), enforced: false },
+    };
     /// Far longer than anything takes; reached only by a failure.
     const BOUND: Duration = Duration::from_secs(20);
 
@@ -410,7 +421,7 @@ mod tests {
             };
             let sender = Sender::with_encoders(Arc::new(build));
             let (sink, bursts) = mpsc::channel();
-            let control = TrackControl::new(Bitrate::from_kbps(500));
+            let control = TrackControl::new();
             let track = sender.add_track(CONFIG, control, Box::new(Channel(sink))).unwrap();
             Self { sender, track, bursts, fail, built, frames: 0, start: Instant::now() }
         }
@@ -446,8 +457,13 @@ mod tests {
             self.bursts.recv_timeout(BOUND).expect("a burst")
         }
 
+        fn set(&self, change: ShareChange) -> Result<u64, SetAllocationError> {
+            let shares = vec![(self.track.id(), change)];
+            self.sender.allocate(&AllocationRequest { shares, ..AllocationRequest::default() })
+        }
+
         fn demand(&self) -> Demand {
-            self.track.control().subscribe()
+            self.track.control().subscribe(0)
         }
     }
 
@@ -461,7 +477,7 @@ mod tests {
         drop(demand);
         let stats = scene.frame();
         assert_eq!((stats.frames_encoded, stats.frames_unwanted, stats.state), (1, 2, TrackState::Idle));
-        assert!(scene.track.encoder().read().is_none());
+        assert!(scene.track.layers_with_encoder() == [false; 3]);
         let _demand = scene.demand();
         scene.frame();
         assert!(scene.burst().meta().key_frame && scene.burst().meta().key_frame, "each start is a key frame");
@@ -487,7 +503,7 @@ mod tests {
         let mut scene = Scene::new();
         let _demand = scene.demand();
         scene.frame();
-        scene.track.control().set_target(Bitrate::from_kbps(900));
+        scene.set(ShareChange { max: Some(Bitrate::from_kbps(900)), ..ShareChange::default() }).unwrap();
         assert_eq!(scene.frame().target_bitrate, Bitrate::from_kbps(900));
         let target = |burst: &Burst| u64::from_be_bytes(burst.payload(0)[6..].try_into().unwrap());
         assert_eq!((target(&scene.burst()), target(&scene.burst())), (500_000, 900_000));
@@ -499,12 +515,14 @@ mod tests {
         let mut scene = Scene::new();
         let _demand = scene.demand();
         scene.frame();
-        scene.track.control().set_target(Bitrate::ZERO);
+        let limit = Some(Bitrate::ZERO);
+        scene.sender.allocate(&AllocationRequest { limit, ..AllocationRequest::default() }).unwrap();
         let stats = scene.frame();
         assert_eq!((stats.frames_encoded, stats.frames_unwanted, stats.frames_failed), (1, 1, 0));
-        assert_eq!(stats.state, TrackState::Idle);
-        assert!(scene.track.encoder().read().is_none());
-        scene.track.control().set_target(Bitrate::from_kbps(500));
+        assert_eq!(stats.state, TrackState::Paused);
+        assert!(scene.track.layers_with_encoder() == [false; 3]);
+        let limit = Some(Bitrate::UNLIMITED);
+        scene.sender.allocate(&AllocationRequest { limit, ..AllocationRequest::default() }).unwrap();
         assert_eq!(scene.frame().key_frames_encoded, 2);
     }
 
@@ -515,8 +533,8 @@ mod tests {
         // Before the first key frame is taken, so that a slow machine only makes what is measured longer.
         let began = Instant::now();
         scene.frame();
-        scene.track.control().request_key_frame();
-        scene.track.control().request_key_frame();
+        scene.track.control().request_key_frame(0);
+        scene.track.control().request_key_frame(0);
         let deadline = began + BOUND;
         while scene.frame().key_frames_encoded < 2 {
             assert!(Instant::now() < deadline);
@@ -558,7 +576,7 @@ mod tests {
     fn a_removed_track_stops_and_the_others_go_on() {
         let mut scene = Scene::new();
         let (sink, bursts) = mpsc::channel();
-        let control = TrackControl::new(Bitrate::from_kbps(500));
+        let control = TrackControl::new();
         let other = scene.sender.add_track(CONFIG, control, Box::new(Channel(sink))).unwrap();
         assert_eq!(scene.sender.tracks().unwrap().len(), 2);
         assert_eq!(scene.sender.remove_track(other.id()), Ok(true));
@@ -572,8 +590,8 @@ mod tests {
     #[test]
     fn a_task_that_panics_is_seen_at_once_and_takes_no_more_frames() {
         let scene = Scene::new();
-        let control = TrackControl::new(Bitrate::from_kbps(500));
-        let _demand = control.subscribe();
+        let control = TrackControl::new();
+        let _demand = control.subscribe(0);
         let track = scene.sender.add_track(CONFIG, control, Box::new(Panicking)).unwrap();
         track.buffer().put(frame_like(&scene)).unwrap();
         let deadline = Instant::now() + BOUND;
@@ -597,7 +615,7 @@ mod tests {
         assert!(scene.track.buffer().put(frame_like(&scene)).is_err());
         assert_eq!(scene.sender.remove_track(scene.track.id()), Err(Closed));
         assert_eq!(scene.sender.tracks().unwrap_err(), Closed);
-        let control = TrackControl::new(Bitrate::from_kbps(500));
+        let control = TrackControl::new();
         let (sink, _bursts) = mpsc::channel();
         let added = scene.sender.add_track(CONFIG, control, Box::new(Channel(sink)));
         assert!(matches!(added, Err(AddTrackError::Closed(Closed))));
@@ -610,8 +628,8 @@ mod tests {
         let (entered_tell, entered) = mpsc::channel();
         let (release, released) = mpsc::channel();
         let sink = Blocking { entered: entered_tell, released: Mutex::new(released) };
-        let control = TrackControl::new(Bitrate::from_kbps(500));
-        let _demand = control.subscribe();
+        let control = TrackControl::new();
+        let _demand = control.subscribe(0);
         let track = scene.sender.add_track(CONFIG, control, Box::new(sink)).unwrap();
         track.buffer().put(frame_like(&scene)).unwrap();
         entered.recv_timeout(BOUND).unwrap();
@@ -647,7 +665,7 @@ mod tests {
         for framerate in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e9] {
             let (sink, _bursts) = mpsc::channel();
             let config = TrackConfig { framerate, ..CONFIG };
-            let control = TrackControl::new(Bitrate::from_kbps(500));
+            let control = TrackControl::new();
             let error = scene.sender.add_track(config, control, Box::new(Channel(sink))).unwrap_err();
             assert!(error.to_string().contains("must be 1 to 240"), "{error}");
         }

@@ -9,7 +9,7 @@ use lenscast_media::{Bitrate, Frame, Resolution, TrackId};
 
 use crate::simulcast::layer_size;
 use crate::stats::StatsRecorder;
-use crate::{DegradationPreference, TrackControl, TrackShare, TrackState, TrackStats};
+use crate::{DegradationPreference, TrackControl, TrackShare, TrackState, TrackStats, clock};
 
 /// How a track is encoded.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -89,7 +89,7 @@ impl Track {
     #[must_use]
     pub fn stats(&self) -> TrackStats {
         let targets = std::array::from_fn(|layer| self.control.target(layer));
-        self.stats.lock().read(Instant::now(), targets)
+        self.stats.lock().read(clock::now(), targets)
     }
 
     pub(crate) const fn encoder(&self) -> &RwLock<EncoderSlot> {
