@@ -26,7 +26,7 @@ pub struct Overhead {
     pub audio: bool,
 }
 
-/// Bits per second above which every rate counts as this: 100 Gb/s. It keeps all sums exact in `f64` up to 90,000 tracks.
+/// Bits per second above which every rate counts as this: 100 Gb/s. It keeps all sums exact in `f64` of up to 80,000 tracks.
 pub(crate) const LIMIT: u64 = 100_000_000_000;
 
 /// What audio gets: one part in 20, within these bits per second.
