@@ -37,7 +37,7 @@ pub struct Allocator {
     bounds: Vec<Bounds>,
     /// Indices of demands, the greatest weight first.
     by_weight: Vec<u32>,
-    /// The demands in the order of shares, if they came in another.
+    /// The demands in the order of shares, if they came in another or their tracks are others than before.
     sorted: Vec<Demand>,
     /// The shares before, if their tracks were others.
     before: Vec<Share>,
@@ -54,27 +54,20 @@ impl Allocator {
     ///
     /// It is fastest with demands in ascending order of tracks, and with the same tracks as before.
     pub fn update(&mut self, budget: &Budget, demands: &[Demand], allocation: &mut Allocation) {
+        if are_in_step(demands, &allocation.shares) {
+            return self.divide(budget, demands, allocation);
+        }
         let mut sorted = std::mem::take(&mut self.sorted);
-        let demands = if demands.windows(2).all(|pair| pair[0].track < pair[1].track) {
-            demands
-        } else {
-            sorted.clear();
-            sorted.extend_from_slice(demands);
-            sorted.sort_unstable_by(total_order);
-            &sorted
-        };
-        self.align(demands, &mut allocation.shares);
-        self.divide(budget, demands, allocation);
+        sorted.clear();
+        sorted.extend_from_slice(demands);
+        sorted.sort_unstable_by(total_order);
+        self.align(&sorted, &mut allocation.shares);
+        self.divide(budget, &sorted, allocation);
         self.sorted = sorted;
     }
 
-    /// Makes `shares` the previous ones of `demands`, one for one.
+    /// Makes `shares` the previous ones of `demands`, which are sorted, one for one.
     fn align(&mut self, demands: &[Demand], shares: &mut Vec<Share>) {
-        let same = shares.len() == demands.len()
-            && shares.iter().zip(demands).all(|(share, demand)| share.track == demand.track);
-        if same {
-            return;
-        }
         std::mem::swap(&mut self.before, shares);
         shares.clear();
         let mut before = self.before.iter().peekable();
@@ -160,6 +153,17 @@ impl Allocator {
             self.by_weight.sort_unstable_by(heavier_first);
         }
     }
+}
+
+/// `shares` are those of `demands`, one for one, and no track has two.
+fn are_in_step(demands: &[Demand], shares: &[Share]) -> bool {
+    let mut above = 0;
+    demands.len() == shares.len()
+        && demands.iter().zip(shares).all(|(demand, share)| {
+            let ascends = u64::from(demand.track.0) >= above;
+            above = u64::from(demand.track.0) + 1;
+            ascends & (demand.track == share.track)
+        })
 }
 
 /// What a paused track's minimum must leave free for the track to run again, in bits per second.
