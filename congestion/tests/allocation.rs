@@ -264,6 +264,24 @@ fn headers_retransmission_and_fec_are_set_aside() {
 }
 
 #[test]
+fn numbers_that_are_none_set_nothing_aside() {
+    for none in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -1.0, 0.0] {
+        let overhead = Overhead { packet_bytes: 60, payload_bytes: 0, retransmission: none, fec: none, audio: false };
+        let demands = [Demand { framerate: none, ..demand(1, 1.0, 100, 9_000) }];
+        let allocation = allocate(&Budget { total: kbps(1_000), overhead }, &demands, &Allocation::default());
+        assert_eq!((allocation.total(), allocation.overhead()), (kbps(1_000), Bitrate::ZERO), "with {none}");
+    }
+}
+
+#[test]
+fn a_thousandth_of_a_frame_counts() {
+    let overhead = Overhead { packet_bytes: 1_000, payload_bytes: 0, retransmission: 0.0, fec: 0.0, audio: false };
+    let demands = [Demand { framerate: 29.97, ..demand(1, 1.0, 100, 9_000) }];
+    let allocation = allocate(&Budget { total: kbps(1_000), overhead }, &demands, &Allocation::default());
+    assert_eq!(allocation.overhead().as_bps(), 239_760);
+}
+
+#[test]
 fn layers_fill_to_their_targets_from_the_bottom_and_the_rest_goes_to_the_top() {
     let at = |total| layers(&fresh(total, &[simulcast(1)]));
     assert_eq!(at(100), [100, 0, 0]);
@@ -276,6 +294,13 @@ fn layers_fill_to_their_targets_from_the_bottom_and_the_rest_goes_to_the_top() {
     assert_eq!(at(3_300), [150, 650, 2_500]);
     assert_eq!(at(3_390), [190, 700, 2_500]);
     assert_eq!(at(9_000), [200, 700, 2_500]);
+}
+
+#[test]
+fn no_layer_runs_above_one_that_does_not_fit() {
+    let demands = [with_layer(simulcast(1), 2, |layer| layer.min = kbps(50))];
+    assert_eq!(layers(&fresh(299, &demands)), [200, 0, 0]);
+    assert_eq!(layers(&fresh(700, &demands)), [150, 500, 50]);
 }
 
 #[test]
@@ -351,6 +376,15 @@ fn demands_of_the_same_track_are_each_their_own() {
     let swapped = [demands[1], demands[0]];
     assert_eq!(allocate(&budget(4_100), &swapped, &first), allocate(&budget(4_100), &demands, &first));
     assert_eq!(targets(&allocate(&budget(4_100), &demands, &first)), [1_000, 3_000]);
+}
+
+#[test]
+fn demands_of_the_same_track_may_differ_in_layers_only() {
+    let demands = [simulcast(1), with_layer(simulcast(1), 1, |layer| layer.max = kbps(600))];
+    let swapped = [demands[1], demands[0]];
+    for total in [700, 2_000, 9_000] {
+        assert_eq!(fresh(total, &swapped), fresh(total, &demands));
+    }
 }
 
 #[test]
