@@ -32,9 +32,6 @@ pub struct Demand {
 /// Weights outside these count as these: sums and quotients of them stay finite.
 const WEIGHTS: std::ops::RangeInclusive<f64> = 1e-12..=1e12;
 
-/// Frame rates above this count as this.
-const MAX_FRAMERATE: f64 = 1e6;
-
 /// A demand with every number made usable. Bitrates are whole numbers up to [`LIMIT`], which `f64` holds exactly.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Bounds {
@@ -89,8 +86,8 @@ impl Demand {
     #[inline]
     pub(crate) fn millihertz(&self) -> u64 {
         if is_positive(self.framerate) {
-            let framerate = if self.framerate < MAX_FRAMERATE { self.framerate } else { MAX_FRAMERATE };
-            (framerate * 1_000.0) as i64 as u64
+            // The conversion saturates.
+            (self.framerate * 1_000.0) as i64 as u64
         } else {
             0
         }

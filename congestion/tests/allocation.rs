@@ -276,9 +276,16 @@ fn numbers_that_are_none_set_nothing_aside() {
 #[test]
 fn a_thousandth_of_a_frame_counts() {
     let overhead = Overhead { packet_bytes: 1_000, payload_bytes: 0, retransmission: 0.0, fec: 0.0, audio: false };
-    let demands = [Demand { framerate: 29.97, ..demand(1, 1.0, 100, 9_000) }];
+    // 8,000 bits a frame; a part of a bit is set aside as a bit.
+    for (framerate, aside) in [(29.97, 239_760), (0.001, 8), (0.0009, 0), (1e300, 1_000_000)] {
+        let demands = [Demand { framerate, ..demand(1, 1.0, 100, 9_000) }];
+        let allocation = allocate(&Budget { total: kbps(1_000), overhead }, &demands, &Allocation::default());
+        assert_eq!(allocation.overhead().as_bps(), aside, "at {framerate}");
+    }
+    let overhead = Overhead { packet_bytes: 1, ..overhead };
+    let demands = [Demand { framerate: 0.001, ..demand(1, 1.0, 100, 9_000) }];
     let allocation = allocate(&Budget { total: kbps(1_000), overhead }, &demands, &Allocation::default());
-    assert_eq!(allocation.overhead().as_bps(), 239_760);
+    assert_eq!(allocation.overhead().as_bps(), 1);
 }
 
 #[test]
