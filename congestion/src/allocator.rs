@@ -1,19 +1,6 @@
-//! The division of a budget among tracks.
+//! The division of a budget among tracks: the policy is [`allocate`]'s, [`Allocator`] keeps memory for it.
 //!
-//! 1. What audio, headers, retransmission and FEC need is set aside ([`Overhead`](crate::Overhead)).
-//! 2. Enforced minima are given, whatever the budget says. Then minima are given by weight, the greatest first, of equal
-//!    weights the lower track first. A track whose minimum does not fit into what is left pauses, and the next is tried. A
-//!    paused track runs again only where its minimum fits with a margin ([`resume_margin`]).
-//! 3. The rest goes by weight: of all tracks that run, the targets are `weight × level`, each kept within its bounds, at
-//!    the one level that uses the budget up ([`level`]). What a track cannot use thereby goes to the others, and where no
-//!    bound binds, targets are proportional to weights. What rounding leaves, fewer bits than tracks, is not used.
-//! 4. A rise under 5 % is held back, a fall acts at once. What a held track does not take is not used.
-//! 5. Each target is split among its track's layers ([`Layers`](crate::Layers)). What lies between the maxima of the layers
-//!    that are on and what the next needs is not used, even where that is less than the track's minimum.
-//!
-//! With nothing held or paused before, the sum of targets never falls as the budget grows, if no track's minimum lies in
-//! such a gap between layers. A single track's target can fall: where a heavier one's minimum begins to fit, lighter ones
-//! give way to it. (Where the set of running tracks changes, all run at their minima, and these use up the budget.)
+//! Every rate is a whole number that `f64` holds exactly, so that the sums of targets and minima have no rounding in them.
 
 use std::cmp::Ordering;
 
@@ -23,6 +10,26 @@ use crate::demand::Bounds;
 use crate::{Allocation, Budget, Demand, LayerDemand, MAX_LAYERS, Share, ShareState};
 
 /// Divides `budget` among `demands`. `previous` tells who was paused, which layers were off, and what rise is small.
+///
+/// 1. What audio, headers, retransmission and FEC need is set aside: see [`Overhead`](crate::Overhead).
+/// 2. Enforced minima are given, whatever the budget says: nothing else can make the sum exceed it. Then minima are given by
+///    weight, the greatest first, of equal weights the lower track first. A track whose minimum does not fit into what is
+///    left pauses, and the next is tried. A paused track runs again only where more than its minimum is left: 10 % of it or
+///    20 kb/s or a sixteenth of the whole budget more, whichever is the most.
+/// 3. The rest goes by weight: of all tracks that run, the targets are `weight × level`, each kept within its bounds, at
+///    the one level that uses the budget up. What a track cannot use thereby goes to the others, and where no bound binds,
+///    targets are proportional to weights. What rounding leaves, a bit for each track at most, is not used.
+/// 4. A rise under 5 % of a track's target is held back, even one to its maximum, but for its minimum's sake; a fall acts
+///    at once. What a held track does not take is not used.
+/// 5. Each target is split among its track's layers as libwebrtc's `simulcast_rate_allocator.cc` does. What lies between the
+///    maxima of the layers that are on and what the next one needs is not used, even where that is less than the track's
+///    minimum.
+///
+/// With nothing held or paused before, the sum of targets never falls as the budget grows, if no track's minimum lies in
+/// such a gap between layers: where another set of tracks begins to run, all run at their minima, and these use the budget
+/// up. A single track's target can fall: where a heavier one's minimum begins to fit, lighter ones give way to it.
+///
+/// With a budget that trembles by ±3 % tracks do not pause and resume in turn.
 #[must_use]
 pub fn allocate(budget: &Budget, demands: &[Demand], previous: &Allocation) -> Allocation {
     let mut allocation = previous.clone();
@@ -30,14 +37,14 @@ pub fn allocate(budget: &Budget, demands: &[Demand], previous: &Allocation) -> A
     allocation
 }
 
-/// [`allocate`] that keeps its memory: with as many demands as before it allocates none.
+/// [`allocate`] that keeps its memory: it allocates none for as many demands as there were before.
 #[derive(Debug, Clone, Default)]
 pub struct Allocator {
     /// One for each demand, in the order of shares.
     bounds: Vec<Bounds>,
     /// Indices of demands, the greatest weight first.
     by_weight: Vec<u32>,
-    /// The demands in the order of shares, if they came in another.
+    /// The demands in the order of shares, if they came in another or their tracks are others than before.
     sorted: Vec<Demand>,
     /// The shares before, if their tracks were others.
     before: Vec<Share>,
@@ -54,27 +61,20 @@ impl Allocator {
     ///
     /// It is fastest with demands in ascending order of tracks, and with the same tracks as before.
     pub fn update(&mut self, budget: &Budget, demands: &[Demand], allocation: &mut Allocation) {
+        if are_in_step(demands, &allocation.shares) {
+            return self.divide(budget, demands, allocation);
+        }
         let mut sorted = std::mem::take(&mut self.sorted);
-        let demands = if demands.windows(2).all(|pair| pair[0].track < pair[1].track) {
-            demands
-        } else {
-            sorted.clear();
-            sorted.extend_from_slice(demands);
-            sorted.sort_unstable_by(total_order);
-            &sorted
-        };
-        self.align(demands, &mut allocation.shares);
-        self.divide(budget, demands, allocation);
+        sorted.clear();
+        sorted.extend_from_slice(demands);
+        sorted.sort_unstable_by(total_order);
+        self.align(&sorted, &mut allocation.shares);
+        self.divide(budget, &sorted, allocation);
         self.sorted = sorted;
     }
 
-    /// Makes `shares` the previous ones of `demands`, one for one.
+    /// Makes `shares` the previous ones of `demands`, which are sorted, one for one.
     fn align(&mut self, demands: &[Demand], shares: &mut Vec<Share>) {
-        let same = shares.len() == demands.len()
-            && shares.iter().zip(demands).all(|(share, demand)| share.track == demand.track);
-        if same {
-            return;
-        }
         std::mem::swap(&mut self.before, shares);
         shares.clear();
         let mut before = self.before.iter().peekable();
@@ -118,16 +118,12 @@ impl Allocator {
         allocation.released = false;
     }
 
-    /// Decides who runs: those who do not get no bounds. A share says beforehand who was paused, and afterwards who is.
+    /// Decides who runs. Who does not gets no bounds any more, and its share says that it is paused.
     #[inline(never)]
     fn choose(&mut self, media: f64, whole: f64, demands: &[Demand], shares: &mut [Share]) {
         self.order_by_weight();
-        let running = |index: usize, bounds: &Bounds| demands[index].enforced && !bounds.gets_nothing();
-        let mut left = media;
-        for (index, bounds) in self.bounds.iter().enumerate().filter(|(index, bounds)| running(*index, bounds)) {
-            left -= bounds.min;
-            shares[index].state = ShareState::Allocated;
-        }
+        let enforced = self.bounds.iter().zip(demands).filter(|(_, demand)| demand.enforced);
+        let mut left = media - enforced.map(|(bounds, _)| bounds.min).sum::<f64>();
         for &index in &self.by_weight {
             let index = index as usize;
             let (bounds, share) = (&mut self.bounds[index], &mut shares[index]);
@@ -137,7 +133,6 @@ impl Allocator {
             let margin = if share.state == ShareState::Paused { resume_margin(bounds.min, whole) } else { 0.0 };
             if bounds.min + margin <= left {
                 left -= bounds.min;
-                share.state = ShareState::Allocated;
             } else {
                 *bounds = Bounds::NOTHING;
                 *share = Share { state: ShareState::Paused, limited: true, ..Share::fresh(share.track) };
@@ -160,6 +155,17 @@ impl Allocator {
             self.by_weight.sort_unstable_by(heavier_first);
         }
     }
+}
+
+/// `shares` are those of `demands`, one for one, and no track has two.
+fn are_in_step(demands: &[Demand], shares: &[Share]) -> bool {
+    let mut above = 0;
+    demands.len() == shares.len()
+        && demands.iter().zip(shares).all(|(demand, share)| {
+            let ascends = u64::from(demand.track.0) >= above;
+            above = u64::from(demand.track.0) + 1;
+            ascends & (demand.track == share.track)
+        })
 }
 
 /// What a paused track's minimum must leave free for the track to run again, in bits per second.
@@ -204,15 +210,16 @@ fn level(media: f64, sums: &Sums, all: &[Bounds]) -> f64 {
     if all.iter().all(|bounds| bounds.contain(level)) {
         return level;
     }
-    // The true level is between these.
+    // The true level is between these. They only come nearer, whatever rounding does: so there are at most as many turns as
+    // tracks.
     let (mut from, mut to) = (0.0, f64::INFINITY);
     let mut free = all.len();
     loop {
         let given: f64 = all.iter().map(|bounds| bounds.at(level)).sum();
         if given > media {
-            to = level;
+            to = level.min(to);
         } else {
-            from = level;
+            from = level.max(from);
         }
         let (mut weight, mut left, mut still_free) = (0.0, media, 0);
         for bounds in all {
@@ -225,6 +232,7 @@ fn level(media: f64, sums: &Sums, all: &[Bounds]) -> f64 {
                 still_free += 1;
             }
         }
+        // No weight is left by rounding only.
         if still_free == free || weight == 0.0 {
             return level;
         }
@@ -233,13 +241,18 @@ fn level(media: f64, sums: &Sums, all: &[Bounds]) -> f64 {
     }
 }
 
+/// Added to a target before its fraction of a bit is cut off: one that rounding put a trifle below a whole bit gets that bit.
+/// It is more than the error of a camera's rate, and 80,000 tracks' errors of either kind are less than a bit together: whole
+/// targets cannot sum to more than the budget, which is whole.
+const TREMBLE: f64 = 1e-6;
+
 /// Writes a track's share, which was that before.
 #[inline]
 fn give(share: &mut Share, demand: &Demand, bounds: &Bounds, target: f64, released: bool) {
     if bounds.gets_nothing() {
         return;
     }
-    let (bits, min, before) = (target as i64 as u64, bounds.min as i64 as u64, share.target.as_bps());
+    let (bits, min, before) = ((target + TREMBLE) as i64 as u64, bounds.min as i64 as u64, share.target.as_bps());
     // Field by field: an array put together first is read back at once, wider than it was written, which stalls.
     if demand.layers.are_one() {
         // A track's bounds are within those of its only layer.

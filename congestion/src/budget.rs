@@ -1,5 +1,7 @@
 use lenscast_media::Bitrate;
 
+use crate::demand::is_positive;
+
 /// What there is to divide.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Budget {
@@ -26,7 +28,7 @@ pub struct Overhead {
     pub audio: bool,
 }
 
-/// Bits per second above which every rate counts as this: 100 Gb/s. It keeps all sums exact in `f64` up to 90,000 tracks.
+/// Bits per second above which every rate counts as this: 100 Gb/s. It keeps all sums exact in `f64` of up to 80,000 tracks.
 pub(crate) const LIMIT: u64 = 100_000_000_000;
 
 /// What audio gets: one part in 20, within these bits per second.
@@ -66,7 +68,7 @@ impl Budget {
 impl Overhead {
     /// Bits on the wire for one bit of media in full packets; one at least, possibly infinite, never NaN.
     fn factor(&self) -> f64 {
-        let fraction = |value: f64| if value > 0.0 && value < f64::INFINITY { value } else { 0.0 };
+        let fraction = |value: f64| if is_positive(value) { value } else { 0.0 };
         let headers = f64::from(self.packet_bytes) / f64::from(self.payload_bytes);
         1.0 + fraction(headers) + fraction(self.retransmission) + fraction(self.fec)
     }

@@ -32,9 +32,6 @@ pub struct Demand {
 /// Weights outside these count as these: sums and quotients of them stay finite.
 const WEIGHTS: std::ops::RangeInclusive<f64> = 1e-12..=1e12;
 
-/// Frame rates above this count as this.
-const MAX_FRAMERATE: f64 = 1e6;
-
 /// A demand with every number made usable. Bitrates are whole numbers up to [`LIMIT`], which `f64` holds exactly.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Bounds {
@@ -49,11 +46,9 @@ impl Bounds {
 
     #[inline]
     pub(crate) fn of(demand: &Demand) -> Self {
-        // False for NaN as well.
-        let weighs = demand.weight > 0.0 && demand.weight < f64::INFINITY;
         let usable = demand.layers.usable().min(LIMIT);
         let max = demand.max.as_bps().max(demand.min.as_bps()).min(usable);
-        if !weighs || !demand.active || max == 0 {
+        if !demand.active | !is_positive(demand.weight) | (max == 0) {
             return Self::NOTHING;
         }
         let min = demand.min.as_bps().clamp(1, max);
@@ -90,11 +85,18 @@ impl Demand {
     /// Frames per 1,000 seconds.
     #[inline]
     pub(crate) fn millihertz(&self) -> u64 {
-        // NaN, negatives and infinity fail one of the comparisons.
-        if self.framerate > 0.0 && self.framerate < f64::INFINITY {
-            (self.framerate.min(MAX_FRAMERATE) * 1_000.0) as i64 as u64
+        if is_positive(self.framerate) {
+            // The conversion saturates.
+            (self.framerate * 1_000.0) as i64 as u64
         } else {
             0
         }
     }
+}
+
+/// Positive and finite. The bits of such numbers lie between those of zero and of infinity, which is one comparison; with two
+/// of numbers the compiler takes the number's class apart, for a tenth of an allocation's time.
+#[inline]
+pub(crate) fn is_positive(number: f64) -> bool {
+    number.to_bits().wrapping_sub(1) < f64::INFINITY.to_bits() - 1
 }

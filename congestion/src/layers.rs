@@ -111,9 +111,9 @@ impl LayerDemand {
         if self.active { self.max.as_bps() } else { 0 }
     }
 
-    /// Bits per second from which on the layer is on. One that is off needs 1.2 times its minimum, but no more than its
-    /// target, as in libwebrtc's `simulcast_rate_allocator.cc` (`video_hysteresis_factor` of
-    /// `rtc_base/experiments/rate_control_settings.cc`).
+    /// Bits per second from which on the layer is on. One that was off needs 1.2 times its minimum, but no more than its
+    /// target, as in libwebrtc's `simulcast_rate_allocator.cc` (the factor is `GetSimulcastHysteresisFactor` of
+    /// `rtc_base/experiments/rate_control_settings.cc`, for cameras).
     fn enabled_from(&self, was_off: bool) -> u64 {
         let min = self.min.as_bps();
         if was_off { min.saturating_add(min / 5).min(self.target.as_bps().max(min)) } else { min }

@@ -1,0 +1,323 @@
+//! What holds for every allocation, whatever the demands.
+
+use lenscast_congestion::{
+    Allocation, Allocator, Budget, Demand, LayerDemand, Layers, MAX_LAYERS, Overhead, Share, ShareState, allocate,
+};
+use lenscast_media::{Bitrate, TrackId};
+use proptest::prelude::*;
+
+/// Rates as cameras have them, and the ends of what can be said.
+fn any_rate() -> impl Strategy<Value = Bitrate> {
+    prop_oneof![
+        8 => (0_u64..5_000_000).prop_map(Bitrate::from_bps),
+        1 => any::<u64>().prop_map(Bitrate::from_bps),
+        1 => prop::sample::select(vec![0, 1, 99_999_999_999, 100_000_000_000, u64::MAX - 1, u64::MAX]).prop_map(Bitrate::from_bps),
+    ]
+}
+
+fn any_number() -> impl Strategy<Value = f64> {
+    prop_oneof![4 => 0.01_f64..50.0, 1 => prop::num::f64::ANY, 1 => Just(1.0), 1 => Just(0.0)]
+}
+
+fn any_layers() -> impl Strategy<Value = Layers> {
+    let layer = (any_rate(), any_rate(), any_rate(), prop::bool::weighted(0.8))
+        .prop_map(|(min, target, max, active)| LayerDemand { min, target, max, active });
+    let several = prop::collection::vec(layer, 1..=MAX_LAYERS);
+    prop_oneof![Just(Layers::one()), several.prop_map(|layers| Layers::new(&layers).expect("one to three layers"))]
+}
+
+prop_compose! {
+    fn any_demand()(
+        track in 0_u32..12,
+        weight in any_number(),
+        (min, max) in (any_rate(), any_rate()),
+        active in prop::bool::weighted(0.9),
+        enforced in prop::bool::weighted(0.1),
+        framerate in any_number(),
+        layers in any_layers(),
+    ) -> Demand {
+        Demand { track: TrackId(track), weight, min, max, active, enforced, framerate, layers }
+    }
+}
+
+prop_compose! {
+    fn any_budget()(
+        total in any_rate(),
+        packet_bytes in prop_oneof![4 => 0_u32..100, 1 => any::<u32>()],
+        payload_bytes in prop_oneof![4 => 500_u32..1_500, 1 => any::<u32>(), 1 => Just(0)],
+        retransmission in prop_oneof![4 => 0.0..0.3, 1 => prop::num::f64::ANY],
+        fec in prop_oneof![4 => 0.0..0.3, 1 => prop::num::f64::ANY],
+        audio in any::<bool>(),
+    ) -> Budget {
+        Budget { total, overhead: Overhead { packet_bytes, payload_bytes, retransmission, fec, audio } }
+    }
+}
+
+/// Budgets, each with the demands of that moment.
+fn any_history() -> impl Strategy<Value = Vec<(Budget, Vec<Demand>)>> {
+    let demands = || prop::collection::vec(any_demand(), 0..10);
+    let same = (demands(), prop::collection::vec(any_budget(), 1..6))
+        .prop_map(|(demands, budgets)| budgets.into_iter().map(|budget| (budget, demands.clone())).collect());
+    prop_oneof![prop::collection::vec((any_budget(), demands()), 1..6), same]
+}
+
+/// Demands without enforced minima and with minima that their lowest layer can use, as cameras have them.
+fn camera_demands() -> impl Strategy<Value = Vec<Demand>> {
+    let layers = prop_oneof![
+        2 => Just(None),
+        1 => prop::collection::vec((1_u64..800, 1_u64..1_500, 1_u64..1_500), 1..=MAX_LAYERS).prop_map(Some),
+    ];
+    let demand = (prop_oneof![0.1_f64..10.0, Just(1.0)], 1_u64..600, 0_u64..3_000, layers);
+    prop::collection::vec(demand, 1..12).prop_map(|demands| {
+        let demands = demands.into_iter().enumerate().map(|(index, (weight, min, span, layers))| {
+            let kbps = Bitrate::from_kbps;
+            let layer = |&(min, target, span): &(u64, u64, u64)| LayerDemand {
+                min: kbps(min),
+                target: kbps(min + target),
+                max: kbps(min + target + span),
+                active: true,
+            };
+            let layers = layers.map(|layers| layers.iter().map(layer).collect::<Vec<_>>());
+            let min = layers.as_ref().map_or(min, |layers| layers[0].max.as_kbps().min(min));
+            Demand {
+                track: TrackId(index as u32),
+                weight,
+                min: kbps(min),
+                max: kbps(min + span),
+                active: true,
+                enforced: false,
+                framerate: 30.0,
+                layers: layers.map_or(Layers::one(), |layers| Layers::new(&layers).expect("one to three layers")),
+            }
+        });
+        demands.collect()
+    })
+}
+
+fn camera_overhead() -> impl Strategy<Value = Overhead> {
+    (0_u32..100, 0.0..0.3, any::<bool>()).prop_map(|(packet_bytes, retransmission, audio)| Overhead {
+        packet_bytes,
+        payload_bytes: 1_150,
+        retransmission,
+        fec: 0.0,
+        audio,
+    })
+}
+
+/// What `demand` can use, by its bounds and those of its layers.
+fn usable(demand: &Demand) -> u64 {
+    let layers = demand.layers.as_slice().iter().filter(|layer| layer.active);
+    let layers = layers.fold(0_u64, |sum, layer| sum.saturating_add(layer.max.as_bps()));
+    demand.max.max(demand.min).as_bps().min(layers)
+}
+
+/// The demand of each share; the tests that use it have one demand a track.
+fn demand_of<'a>(share: &Share, demands: &'a [Demand]) -> &'a Demand {
+    demands.iter().find(|demand| demand.track == share.track).expect("a share has a demand")
+}
+
+fn one_a_track(mut demands: Vec<Demand>) -> Vec<Demand> {
+    for (index, demand) in demands.iter_mut().enumerate() {
+        demand.track = TrackId(index as u32);
+    }
+    demands
+}
+
+proptest! {
+    #[test]
+    fn never_gives_more_than_there_is(history in any_history()) {
+        let mut allocation = Allocation::default();
+        for (budget, demands) in history {
+            allocation = allocate(&budget, &demands, &allocation);
+            let aside = allocation.audio().as_bps() + allocation.overhead().as_bps();
+            prop_assert!(aside <= budget.total.as_bps());
+            let enforced: u64 =
+                demands.iter().filter(|demand| demand.enforced).map(|demand| usable(demand).min(demand.min.as_bps().clamp(1, 100_000_000_000))).sum();
+            let free = (budget.total.as_bps() - aside).max(enforced);
+            prop_assert!(allocation.total().as_bps() <= free, "{} of {free}", allocation.total().as_bps());
+        }
+    }
+
+    #[test]
+    fn every_share_keeps_its_bounds_and_its_layers_sum_to_it(history in any_history()) {
+        let mut allocation = Allocation::default();
+        for (budget, demands) in history {
+            let demands = one_a_track(demands);
+            allocation = allocate(&budget, &demands, &allocation);
+            prop_assert_eq!(allocation.shares().len(), demands.len());
+            prop_assert!(allocation.shares().is_sorted_by(|a, b| a.track < b.track));
+            for share in allocation.shares() {
+                let demand = demand_of(share, &demands);
+                let target = share.target.as_bps();
+                let asks = demand.active && demand.weight > 0.0 && demand.weight.is_finite() && usable(demand) > 0;
+                prop_assert_eq!(share.state == ShareState::Inactive, !asks);
+                prop_assert_eq!(share.state == ShareState::Allocated, target > 0);
+                prop_assert!(target <= usable(demand));
+                let lowest = demand.layers.as_slice().iter().find(|layer| layer.active && layer.max > Bitrate::ZERO);
+                if share.state == ShareState::Allocated {
+                    let lowest = lowest.expect("a track that runs has a layer").max.as_bps();
+                    prop_assert!(target >= demand.min.as_bps().min(lowest).min(100_000_000_000).min(usable(demand)));
+                }
+                prop_assert_eq!(share.layers.iter().map(|rate| rate.as_bps()).sum::<u64>(), target);
+                for (index, rate) in share.layers.iter().enumerate() {
+                    let max = demand.layers.as_slice().get(index).filter(|layer| layer.active).map_or(0, |layer| layer.max.as_bps());
+                    prop_assert!(rate.as_bps() <= max);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_greater_budget_never_gives_less_in_all(
+        demands in camera_demands(), overhead in camera_overhead(), totals in prop::collection::vec(0_u64..20_000_000, 2..20),
+    ) {
+        let mut totals = totals;
+        totals.extend(totals.clone().iter().map(|total| total + 1));
+        totals.sort_unstable();
+        let given = |total: &u64| {
+            let budget = Budget { total: Bitrate::from_bps(*total), overhead };
+            allocate(&budget, &demands, &Allocation::default()).total()
+        };
+        for pair in totals.windows(2) {
+            prop_assert!(given(&pair[0]) <= given(&pair[1]), "{} gives more than {}", pair[0], pair[1]);
+        }
+    }
+
+    /// At the budgets where one more track begins to run, too, which arbitrary ones miss.
+    #[test]
+    fn a_greater_budget_never_gives_less_where_tracks_change(demands in camera_demands(), chosen in any::<u16>()) {
+        let overhead = Overhead { packet_bytes: 0, payload_bytes: 0, retransmission: 0.0, fec: 0.0, audio: false };
+        let minima = demands.iter().enumerate().filter(|(index, _)| chosen & (1 << index) != 0);
+        let edge: u64 = minima.map(|(_, demand)| demand.min.as_bps()).sum();
+        let given = |total| allocate(&Budget { total: Bitrate::from_bps(total), overhead }, &demands, &Allocation::default());
+        for total in edge.saturating_sub(3)..edge + 3 {
+            prop_assert!(given(total).total() <= given(total + 1).total());
+        }
+    }
+
+    /// All but rounding of the budget is used, or nobody can use more. With one layer a track nothing lies between layers.
+    #[test]
+    fn uses_the_budget_up(demands in camera_demands(), overhead in camera_overhead(), total in 0_u64..20_000_000) {
+        let demands: Vec<Demand> = demands.into_iter().map(|demand| Demand { layers: Layers::one(), ..demand }).collect();
+        let budget = Budget { total: Bitrate::from_bps(total), overhead };
+        let allocation = allocate(&budget, &demands, &Allocation::default());
+        let left = total - allocation.audio().as_bps() - allocation.overhead().as_bps() - allocation.total().as_bps();
+        for share in allocation.shares() {
+            let demand = demand_of(share, &demands);
+            match share.state {
+                ShareState::Allocated => {
+                    let at_max = share.target == demand.max;
+                    prop_assert!(at_max || left < demands.len() as u64, "{left} left");
+                    prop_assert_eq!(share.limited, !at_max);
+                }
+                // The others' minima leave less than its own.
+                ShareState::Paused => {
+                    let minima: u64 = allocation.shares().iter().filter(|other| other.state == ShareState::Allocated)
+                        .map(|other| demand_of(other, &demands).min.as_bps()).sum();
+                    prop_assert!(minima + demand.min.as_bps() > left + allocation.total().as_bps());
+                }
+                ShareState::Inactive => prop_assert!(false, "every demand asks"),
+            }
+        }
+    }
+
+    #[test]
+    fn targets_are_proportional_to_weights_between_bounds(demands in camera_demands(), total in 0_u64..20_000_000) {
+        let demands: Vec<Demand> = demands.into_iter().map(|demand| Demand { layers: Layers::one(), ..demand }).collect();
+        let overhead = Overhead { packet_bytes: 0, payload_bytes: 0, retransmission: 0.0, fec: 0.0, audio: false };
+        let budget = Budget { total: Bitrate::from_bps(total), overhead };
+        let allocation = allocate(&budget, &demands, &Allocation::default());
+        let running = || allocation.shares().iter().filter(|share| share.state == ShareState::Allocated);
+        // Each track's target allows the levels from one rounding to the next; bounds open the side that they bind.
+        let level = |share: &Share, bits: u64| bits as f64 / demand_of(share, &demands).weight;
+        let least = |share: &Share| {
+            if share.target == demand_of(share, &demands).min { 0.0 } else { level(share, share.target.as_bps()) }
+        };
+        let most = |share: &Share| {
+            if share.target == demand_of(share, &demands).max { f64::INFINITY } else { level(share, share.target.as_bps() + 1) }
+        };
+        for one in running() {
+            for other in running() {
+                prop_assert!(least(one) <= most(other) * (1.0 + 1e-9), "no level gives both {one:?} and {other:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_order_of_demands_makes_no_difference(
+        (demands, shuffled) in prop::collection::vec(any_demand(), 0..10).prop_flat_map(|demands| (Just(demands.clone()), Just(demands).prop_shuffle())),
+        budgets in prop::collection::vec(any_budget(), 1..5),
+    ) {
+        let (mut one, mut other) = (Allocation::default(), Allocation::default());
+        for budget in budgets {
+            one = allocate(&budget, &demands, &one);
+            other = allocate(&budget, &shuffled, &other);
+            prop_assert_eq!(&one, &other);
+        }
+    }
+
+    /// What an allocator keeps makes no difference.
+    #[test]
+    fn an_update_gives_what_allocate_gives(history in any_history(), release in any::<bool>()) {
+        let mut allocator = Allocator::new();
+        let mut updated = Allocation::default();
+        for (budget, demands) in history {
+            if release {
+                updated.release_held();
+            }
+            let allocated = allocate(&budget, &demands, &updated);
+            allocator.update(&budget, &demands, &mut updated);
+            prop_assert_eq!(&allocated, &updated);
+        }
+    }
+
+    /// The budget trembles by up to ±3 % in a pattern that repeats. Each round can settle one more track at least; then
+    /// nobody pauses or resumes any more.
+    #[test]
+    fn nobody_flaps_where_the_budget_trembles(
+        demands in camera_demands(), overhead in camera_overhead(), level in 1_u64..10_000_000,
+        noise in prop::collection::vec(-0.03..=0.03, 0..12),
+    ) {
+        let noise: Vec<f64> = noise.into_iter().chain([-0.03, 0.03]).collect();
+        let mut allocation = Allocation::default();
+        let mut round = || {
+            let mut changes = 0;
+            for part in &noise {
+                let total = Bitrate::from_bps((level as f64 * (1.0 + part)) as u64);
+                let next = allocate(&Budget { total, overhead }, &demands, &allocation);
+                let states = |of: &Allocation| of.shares().iter().map(|share| share.state).collect::<Vec<_>>();
+                changes += usize::from(states(&next) != states(&allocation));
+                allocation = next;
+            }
+            changes
+        };
+        for _ in 0..=demands.len() {
+            round();
+        }
+        prop_assert_eq!(round(), 0);
+    }
+
+    /// A steady budget settles at once: the second allocation is the first.
+    #[test]
+    fn the_same_again_gives_the_same(demands in prop::collection::vec(any_demand(), 0..10), budget in any_budget()) {
+        let first = allocate(&budget, &demands, &Allocation::default());
+        let second = allocate(&budget, &demands, &first);
+        prop_assert_eq!(&allocate(&budget, &demands, &second), &second);
+        prop_assert_eq!(first.shares(), second.shares());
+    }
+
+    /// A target rises by 5 % or more, or to its minimum, or not at all.
+    #[test]
+    fn no_target_rises_a_little(demands in camera_demands(), totals in prop::collection::vec(500_000_u64..5_000_000, 2..20)) {
+        let overhead = Overhead { packet_bytes: 0, payload_bytes: 0, retransmission: 0.0, fec: 0.0, audio: false };
+        let mut allocation = Allocation::default();
+        for total in totals {
+            let next = allocate(&Budget { total: Bitrate::from_bps(total), overhead }, &demands, &allocation);
+            for (before, now) in allocation.shares().iter().zip(next.shares()) {
+                let (before, now) = (before.target.as_bps(), now.target.as_bps());
+                prop_assert!(now <= before || before == 0 || now * 20 >= before * 21);
+            }
+            allocation = next;
+        }
+    }
+}
