@@ -29,15 +29,23 @@
 #![forbid(unsafe_code)]
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+// Not used by the encode tasks yet.
+#[allow(dead_code, unused_imports)]
+mod adaptation;
 mod control;
 mod encode_task;
+#[allow(dead_code)]
+mod frame_limiter;
 mod packetizer;
+#[allow(dead_code)]
+mod rate_tracker;
 mod sender;
 mod sink;
 mod stats;
 mod stream_clock;
 mod track;
 
+pub use adaptation::{DegradationPreference, ParseDegradationPreferenceError, Restriction};
 pub use control::{Demand, TrackControl};
 pub use packetizer::{MAX_PAYLOAD, Packetizer};
 pub use sender::{AddTrackError, Closed, Sender};
