@@ -12,8 +12,8 @@ use super::Adapt;
 /// - **Down**: as soon as a track that can step down has been overused for two seconds, all of those that are and that have
 ///   taken the fewest steps take one, in the same check. If others that could use less have taken fewer still, these go
 ///   instead. **Invariant**: so among tracks that can step and that use more than [`LOW`], levels differ by at most one.
-/// - **Up**: only while every track is below [`LOW`], one track a check, the most degraded first. One, because each that
-///   goes up takes from the others, and what it took shows before the next goes.
+/// - **Up**: only while every track is below [`LOW`], one track a check, the most degraded first (of those with room for
+///   it). One, because each that goes up takes from the others, and what it took shows before the next goes.
 ///
 /// A track may be overused because its thread is at its limit while cores idle; that cannot be told from loads. Tracks
 /// below [`LOW`] are never asked to give up anything for others.
@@ -125,5 +125,272 @@ impl Load {
 
     fn can_share(&self) -> bool {
         self.can_step_down && self.usage > LOW
+    }
+}
+
+#[cfg(all(test, not(lenscast_loom)))]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::UsageMeter;
+    use super::*;
+
+    const SETTLED: f64 = 600.0;
+    const HOUR: f64 = 3_600.0;
+
+    /// A camera's need of a core at each step: what a ladder of 1280x720 costs.
+    #[derive(Clone)]
+    struct Camera {
+        costs: Vec<f64>,
+        step: u8,
+        enabled: bool,
+        meter: UsageMeter,
+    }
+
+    /// Cameras that share cores, in virtual time.
+    struct Machine {
+        cores: f64,
+        /// Cores that others take.
+        taken: f64,
+        cameras: Vec<Camera>,
+        governor: CpuGovernor,
+        start: Instant,
+        time: f64,
+        /// When, who, what.
+        steps: Vec<(f64, u32, Adapt)>,
+    }
+
+    const INTERVAL: Duration = Duration::from_millis(100);
+
+    impl Machine {
+        fn new(cores: f64, costs: &[f64]) -> Self {
+            let camera = |cost: &f64| Camera {
+                costs: [1.0, 0.5625, 0.25, 0.14, 0.0625].iter().map(|of| of * cost).collect(),
+                step: 0,
+                enabled: true,
+                meter: UsageMeter::new(),
+            };
+            Self {
+                cores,
+                taken: 0.0,
+                cameras: costs.iter().map(camera).collect(),
+                governor: CpuGovernor::new(),
+                start: Instant::now(),
+                time: 0.0,
+                steps: Vec::new(),
+            }
+        }
+
+        /// How much longer everything takes than alone: fair shares of a queue while there is enough (M/G/1 processor
+        /// sharing, but for several cores); with too little, every thread always waits for a core with all others.
+        fn contention(&self) -> f64 {
+            let demand: f64 = self.cameras.iter().map(Camera::cost).sum::<f64>() + self.taken;
+            let load = demand / self.cores;
+            let crowd = ((self.cameras.len() as f64 + self.taken) / self.cores).max(1.0);
+            if load >= 1.0 { crowd } else { (1.0 / (1.0 - load.powf(self.cores))).min(crowd) }
+        }
+
+        fn run(&mut self, seconds: f64) {
+            let end = self.time + seconds;
+            while self.time < end {
+                self.time += INTERVAL.as_secs_f64();
+                let (contention, now) = (self.contention(), self.start + Duration::from_secs_f64(self.time));
+                for (index, camera) in self.cameras.iter_mut().enumerate() {
+                    // Loads tremble by a twentieth.
+                    let noise = 1.0 + 0.05 * (self.time * 1.7 + index as f64).sin();
+                    camera.meter.handle_frame(now, INTERVAL.mul_f64(camera.cost() * contention * noise), 0);
+                }
+                if (self.time * 10.0).round() % 10.0 == 0.0 {
+                    self.check(now);
+                }
+            }
+        }
+
+        fn check(&mut self, now: Instant) {
+            let mut out = Vec::new();
+            self.governor.check(now, &self.loads(), &mut out);
+            for (track, adapt) in out {
+                let camera = &mut self.cameras[track.0 as usize];
+                match adapt {
+                    Adapt::Down => {
+                        assert!(camera.can_step_down(), "{track} cannot step down");
+                        camera.step += 1;
+                    }
+                    Adapt::Up => camera.step = camera.step.checked_sub(1).expect("is degraded"),
+                }
+                camera.meter.reset();
+                self.steps.push((self.time, track.0, adapt));
+            }
+        }
+
+        fn loads(&self) -> Vec<Load> {
+            let load = |(index, camera): (usize, &Camera)| Load {
+                track: TrackId(index as u32),
+                usage: camera.meter.usage(),
+                steps: camera.step,
+                can_step_down: camera.can_step_down(),
+            };
+            self.cameras.iter().enumerate().map(load).collect()
+        }
+
+        fn levels(&self) -> Vec<u8> {
+            self.cameras.iter().map(|camera| camera.step).collect()
+        }
+
+        fn steps_after(&self, time: f64) -> usize {
+            self.steps.iter().filter(|(at, ..)| *at > time).count()
+        }
+
+        fn is_overused(&self) -> bool {
+            self.loads().iter().any(Load::is_overused)
+        }
+    }
+
+    impl Camera {
+        fn cost(&self) -> f64 {
+            self.costs[usize::from(self.step)]
+        }
+
+        fn can_step_down(&self) -> bool {
+            self.enabled && usize::from(self.step) + 1 < self.costs.len()
+        }
+    }
+
+    fn spread(levels: &[u8]) -> u8 {
+        levels.iter().max().unwrap() - levels.iter().min().unwrap()
+    }
+
+    #[test]
+    fn fourteen_cameras_on_two_cores_settle_evenly_and_stay_there_for_an_hour() {
+        for cost in [0.16, 0.3, 0.7, 1.5] {
+            let mut machine = Machine::new(2.0, &[cost; 14]);
+            machine.run(20.0);
+            assert!(!machine.is_overused(), "not cleared in 20 s: {:?} of {cost}", machine.levels());
+            assert!(spread(&machine.levels()) <= 1, "{:?}", machine.levels());
+            machine.run(SETTLED - 20.0);
+            let levels = machine.levels();
+            assert!(levels.iter().any(|level| *level > 0));
+            assert!(spread(&levels) <= 1, "{levels:?}");
+            machine.run(HOUR);
+            assert_eq!(machine.steps_after(SETTLED), 0, "{:?}", machine.steps);
+        }
+    }
+
+    #[test]
+    fn all_come_back_when_the_load_has_gone() {
+        let mut machine = Machine::new(2.0, &[0.1; 14]);
+        machine.taken = 6.0;
+        machine.run(60.0);
+        assert!(machine.levels().iter().all(|level| *level > 0), "{:?}", machine.levels());
+        machine.taken = 0.0;
+        machine.run(SETTLED);
+        assert_eq!(machine.levels(), [0; 14]);
+        let during = machine.steps.len();
+        machine.run(HOUR);
+        assert_eq!(machine.steps.len(), during);
+    }
+
+    #[test]
+    fn who_must_not_step_never_does() {
+        let mut machine = Machine::new(2.0, &[0.3; 14]);
+        for camera in &mut machine.cameras[..4] {
+            camera.enabled = false;
+        }
+        machine.run(SETTLED);
+        assert_eq!(machine.levels()[..4], [0; 4]);
+        assert!(machine.levels()[4..].iter().all(|level| *level > 0));
+        assert!(spread(&machine.levels()[4..]) <= 1, "{:?}", machine.levels());
+    }
+
+    #[test]
+    fn one_that_comes_late_goes_down_to_the_others_first() {
+        let mut machine = Machine::new(2.0, &[0.3; 14]);
+        machine.run(60.0);
+        let late = Machine::new(2.0, &[1.2]).cameras.remove(0);
+        machine.cameras.push(late);
+        machine.run(10.0);
+        let (at, ..) = machine.steps.iter().find(|(_, track, _)| *track == 14).expect("it is overused");
+        let before = machine.steps.iter().filter(|(time, ..)| *time > 60.0 && time < at).count();
+        assert_eq!(before, 0, "{:?}", machine.steps);
+    }
+
+    #[test]
+    fn a_moment_of_overuse_is_none() {
+        let (mut governor, now) = (CpuGovernor::new(), Instant::now());
+        let load = |usage| Load { track: TrackId(0), usage, steps: 0, can_step_down: true };
+        let mut out = Vec::new();
+        for second in 0..60 {
+            let usage = if second % 3 == 2 { 0.5 } else { 1.5 };
+            governor.check(now + Duration::from_secs(second), &[load(usage)], &mut out);
+        }
+        assert_eq!(out, []);
+        for second in 60..63 {
+            governor.check(now + Duration::from_secs(second), &[load(1.5)], &mut out);
+        }
+        assert_eq!(out, [(TrackId(0), Adapt::Down)], "within two seconds");
+    }
+
+    /// A load that no level suits (too much, and next to nothing a step below).
+    #[test]
+    fn a_step_up_that_fails_is_tried_ever_less_often() {
+        let (mut governor, now) = (CpuGovernor::new(), Instant::now());
+        let (mut steps, mut ups) = (0u8, Vec::new());
+        for second in 0..3_600 {
+            let usage = if steps == 0 { 1.2 } else { 0.1 };
+            let mut out = Vec::new();
+            let load = Load { track: TrackId(0), usage, steps, can_step_down: steps < 4 };
+            governor.check(now + Duration::from_secs(second), &[load], &mut out);
+            match out.first() {
+                Some((_, Adapt::Down)) => steps += 1,
+                Some((_, Adapt::Up)) => {
+                    steps -= 1;
+                    ups.push(second);
+                }
+                None => {}
+            }
+        }
+        let waits: Vec<u64> = ups.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert!(waits.is_sorted(), "{waits:?}");
+        assert!(waits[0] >= 80 && *waits.last().unwrap() >= 240 && ups.len() <= 18, "{ups:?}");
+    }
+
+    #[test]
+    fn no_tracks_and_no_numbers_are_no_reason() {
+        let (mut governor, now, mut out) = (CpuGovernor::new(), Instant::now(), Vec::new());
+        for second in 0..200 {
+            let load = Load { track: TrackId(0), usage: f64::NAN, steps: 1, can_step_down: true };
+            governor.check(now + Duration::from_secs(second), &[load], &mut out);
+            governor.check(now, &[], &mut out);
+        }
+        assert_eq!(out, []);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn any_machine_settles(
+            cores in 1..=8u8,
+            costs in prop::collection::vec(0.02..0.8f64, 1..20),
+            taken in 0.0..0.5f64,
+        ) {
+            let mut machine = Machine::new(f64::from(cores), &costs);
+            machine.taken = taken * machine.cores;
+            let mut widest = 0;
+            for _ in 0..60 {
+                machine.run(SETTLED / 60.0);
+                let using: Vec<u8> = machine
+                    .loads()
+                    .iter()
+                    .filter(|load| load.can_step_down && load.usage > LOW)
+                    .map(|load| load.steps)
+                    .collect();
+                widest = widest.max(if using.is_empty() { 0 } else { spread(&using) });
+            }
+            prop_assert!(widest <= 1, "{:?}", machine.steps);
+            machine.run(HOUR);
+            let late: Vec<_> = machine.steps.iter().filter(|(at, ..)| *at > SETTLED).collect();
+            prop_assert!(late.is_empty(), "{late:?}");
+        }
     }
 }

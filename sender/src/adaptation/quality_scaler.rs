@@ -278,7 +278,7 @@ mod tests {
                 .filter_map(|i| {
                     let encoded = FrameOutcome::Encoded { quantizer: None };
                     let outcome = if i % 10 < dropped_of_ten { FrameOutcome::Dropped } else { encoded };
-                    scaler.handle_frame(start + Duration::from_millis(u64::from(i) * 34), outcome)
+                    scaler.handle_frame(start + Duration::from_millis(i * 34), outcome)
                 })
                 .collect();
             assert_eq!(verdicts.first().copied(), verdict, "{dropped_of_ten} of ten");
