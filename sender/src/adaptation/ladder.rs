@@ -24,7 +24,7 @@ pub(crate) struct Ladder {
 
 /// No step in size is taken whose 3/5 are below this (libwebrtc `kDefaultMinPixelsPerFrame`,
 /// `api/video_codecs/video_encoder.h`; first `kMinPixelsPerFrame`). The size that it then gets may be up to a quarter
-/// smaller.
+/// smaller, and of a very narrow source a little more, since sides are even.
 const MIN_PIXELS: f64 = 320.0 * 180.0;
 /// Pixels asked for at a step (libwebrtc `GetLowerResolutionThan`, `call/adaptation/video_stream_adapter.cc`).
 const PIXELS_DOWN: f64 = 3.0 / 5.0;
@@ -142,5 +142,86 @@ impl Place {
         let long = (short * longer / shorter / 2.0).round() * 2.0;
         let (short, long) = (short as u32, long as u32);
         if width >= height { Resolution::new(long, short) } else { Resolution::new(short, long) }
+    }
+}
+
+#[cfg(all(test, not(lenscast_loom)))]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn ladder(preference: DegradationPreference, width: u32, height: u32, framerate: f64) -> Vec<String> {
+        let ladder = Ladder::new(preference, Resolution::new(width, height).unwrap(), framerate);
+        let text = |at: Restriction| match at.max_framerate {
+            Some(max) => format!("{}@{max}", at.resolution),
+            None => at.resolution.to_string(),
+        };
+        (0..=ladder.steps()).map(|step| text(ladder.at(step))).collect()
+    }
+
+    #[test]
+    fn maintain_framerate_gives_up_pixels() {
+        let preference = DegradationPreference::MaintainFramerate;
+        let hd = ["1280x720", "960x540", "640x360", "480x270", "320x180"];
+        assert_eq!(ladder(preference, 1280, 720, 30.0), hd);
+        assert_eq!(ladder(preference, 640, 480, 30.0), ["640x480", "480x360", "320x240"]);
+        assert_eq!(ladder(preference, 720, 1280, 30.0).last().unwrap(), "180x320");
+    }
+
+    #[test]
+    fn maintain_resolution_gives_up_frames() {
+        let preference = DegradationPreference::MaintainResolution;
+        let steps = ["1280x720", "1280x720@20", "1280x720@13", "1280x720@8", "1280x720@5"];
+        assert_eq!(ladder(preference, 1280, 720, 30.0), steps);
+    }
+
+    #[test]
+    fn balanced_lowers_the_frame_rate_to_what_the_size_needs_before_the_size() {
+        let preference = DegradationPreference::Balanced;
+        let steps =
+            ["1280x720", "960x540", "640x360", "640x360@15", "480x270@15", "480x270@10", "320x180@10", "320x180@7"];
+        assert_eq!(ladder(preference, 1280, 720, 30.0), steps);
+        assert_eq!(ladder(preference, 640, 480, 60.0)[1..3], ["640x480@30", "640x480@15"]);
+    }
+
+    #[test]
+    fn a_source_at_the_floor_and_a_disabled_one_have_no_steps() {
+        assert_eq!(ladder(DegradationPreference::MaintainFramerate, 320, 180, 30.0), ["320x180"]);
+        assert_eq!(ladder(DegradationPreference::MaintainResolution, 320, 180, 5.2), ["320x180"]);
+        assert_eq!(ladder(DegradationPreference::Balanced, 320, 180, 7.0), ["320x180"]);
+        assert_eq!(ladder(DegradationPreference::Disabled, 4096, 4096, 240.0), ["4096x4096"]);
+        let ladder = Ladder::new(DegradationPreference::default(), Resolution::new(1280, 720).unwrap(), 30.0);
+        assert_eq!(ladder.at(u8::MAX), ladder.at(ladder.steps()), "beyond the last step is the last step");
+    }
+
+    proptest! {
+        #[test]
+        fn every_step_is_cheaper_and_looks_like_the_source(
+            preference in prop::sample::select(&DegradationPreference::ALL[..]),
+            width in 8..=2_048u32,
+            height in 8..=2_048u32,
+            framerate in prop_oneof![0.5..300.0f64, any::<f64>()],
+        ) {
+            let source = Resolution::new(width * 2, height * 2).unwrap();
+            let ladder = Ladder::new(preference, source, framerate);
+            prop_assert!(ladder.steps() <= 16, "{ladder:?}");
+            prop_assert_eq!(ladder.at(0), Restriction { resolution: source, max_framerate: None });
+            let nominal = if framerate.is_finite() && framerate > 0.0 { framerate.min(MAX_FRAMERATE) } else { 30.0 };
+            let cost = |at: Restriction| at.resolution.pixels() as f64 * at.max_framerate.unwrap_or(nominal);
+            for step in 1..=ladder.steps() {
+                let (before, at) = (ladder.at(step - 1), ladder.at(step));
+                prop_assert!(cost(at) <= cost(before) * LEAST_SAVING, "{before:?} to {at:?}");
+                // What the governor counts on before it lets a track up.
+                prop_assert!(cost(at) >= cost(before) / 2.6, "{before:?} to {at:?}");
+                let aspect = |of: Resolution| f64::from(of.width()) / f64::from(of.height());
+                let change = aspect(at.resolution) / aspect(source);
+                prop_assert!((change - 1.0).abs() < 0.02, "{} from {source}", at.resolution);
+                if at.resolution != source {
+                    prop_assert!(at.resolution.pixels() as f64 >= MIN_PIXELS * 0.65, "{at:?}");
+                }
+                prop_assert!(at.max_framerate.is_none_or(|max| max >= MIN_FRAMERATE));
+            }
+        }
     }
 }
