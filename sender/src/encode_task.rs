@@ -236,7 +236,7 @@ impl EncodeTask {
         let now = clock::now();
         let busy = now.saturating_duration_since(work.taken);
         let outcome = work.outcomes.iter().rev().flatten().next();
-        self.stepping.handle_frame(&self.track, now, self.clock.interval(), busy, outcome);
+        self.stepping.handle_frame(&self.track, now, &work.frame, busy, outcome);
         self.limit(now, Some(self.limitation()));
         let queued = work.taken.saturating_duration_since(work.frame.ready);
         self.track.record(|stats| {
@@ -253,6 +253,7 @@ impl EncodeTask {
     fn rest(&mut self, work: &Work) {
         if work.targets != [Bitrate::ZERO; MAX_LAYERS] {
             // Only the frame rate that the track has stepped down to kept it back.
+            self.stepping.handle_frame(&self.track, work.taken, &work.frame, Duration::ZERO, None);
             return;
         }
         self.drop_unused(work);

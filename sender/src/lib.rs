@@ -34,17 +34,19 @@
 #![forbid(unsafe_code)]
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
-// Not used by the encode tasks yet.
-#[allow(dead_code, unused_imports)]
 mod adaptation;
+mod allocations;
+mod clock;
 mod control;
 mod cpu_watch;
 mod encode_task;
-#[allow(dead_code)]
+mod failures;
 mod frame_limiter;
+mod health;
+mod layer_task;
 mod packetizer;
-#[allow(dead_code)]
 mod rate_tracker;
+mod scaling;
 mod sender;
 mod share;
 mod simulcast;
@@ -54,7 +56,8 @@ mod stepping;
 mod stream_clock;
 mod track;
 
-pub use adaptation::{DegradationPreference, ParseDegradationPreferenceError, Restriction};
+pub use adaptation::{DegradationPreference, ParseDegradationPreferenceError};
+pub use allocations::{AllocationReport, AllocationRequest, AllottedTrack, SetAllocationError};
 pub use control::{Demand, TrackControl};
 pub use encode_task::Build;
 pub use health::Health;

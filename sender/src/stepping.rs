@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use lenscast_media::Resolution;
+use lenscast_media::{Frame, Resolution};
 
 use crate::adaptation::{Adapt, FrameOutcome, Ladder, QualityScaler, UsageMeter};
 use crate::cpu_watch::Usage;
@@ -20,6 +20,8 @@ pub(crate) struct Stepping {
     quality_steps: u8,
     limiter: FrameRateLimiter,
     usage: UsageMeter,
+    /// Number of the last frame.
+    last_number: Option<u64>,
 }
 
 impl Stepping {
@@ -33,6 +35,7 @@ impl Stepping {
             quality_steps: 0,
             limiter: FrameRateLimiter::default(),
             usage: UsageMeter::new(),
+            last_number: None,
         }
     }
 
@@ -58,16 +61,18 @@ impl Stepping {
         self.limiter.admit(captured).then_some(restriction.resolution)
     }
 
-    /// A frame was handled, which took `busy`, and came to `outcome` in the largest layer.
+    /// A frame was handled, which took `busy`, and came to `outcome` in the largest layer; `None` if it was let go.
     pub(crate) fn handle_frame(
         &mut self,
         track: &Track,
         now: Instant,
-        interval: Option<Duration>,
+        frame: &Frame,
         busy: Duration,
         outcome: Option<&Outcome>,
     ) {
-        self.usage.handle_frame(now, interval, busy);
+        let skipped = self.last_number.map_or(0, |last| frame.number.saturating_sub(last).saturating_sub(1));
+        self.last_number = Some(frame.number);
+        self.usage.handle_frame(frame.captured, busy, skipped);
         let ladder = self.ladder.as_ref().map_or(0, |(_, ladder)| ladder.steps());
         let taken = self.quality_steps.saturating_add(track.control().cpu_steps());
         track.control().set_cpu_usage(Usage { busy: self.usage.usage(), can_step_down: taken < ladder });
@@ -95,6 +100,8 @@ impl Stepping {
             self.quality_steps = 0;
             control.set_cpu_steps(0);
         }
+        self.usage.reset();
+        self.last_number = None;
         control.set_cpu_usage(Usage { busy: 0.0, can_step_down: false });
     }
 }

@@ -20,11 +20,6 @@ const MIN_INTERVAL: Duration = Duration::from_micros(4_167);
 const MAX_INTERVAL: Duration = Duration::from_secs(1);
 
 impl StreamClock {
-    /// The time between the last two frames, within bounds, once there were two.
-    pub(crate) const fn interval(&self) -> Option<Duration> {
-        self.interval
-    }
-
     /// When the frame captured at `captured` is on both timelines. `nominal` is the time between frames to expect while
     /// nothing better is known.
     pub(crate) fn advance(&mut self, captured: Instant, nominal: Duration) -> (FrameTiming, RtpTime) {
