@@ -3,8 +3,8 @@ use std::time::{Duration, Instant};
 use lenscast_media::sync::atomic::{AtomicU64, Ordering};
 use lenscast_media::sync::{Arc, Mutex};
 
-use crate::Track;
 use crate::adaptation::{Adapt, CpuGovernor, Load};
+use crate::{Health, Track};
 
 /// What a track takes of the CPU.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -25,7 +25,7 @@ pub(crate) struct CpuWatch {
 }
 
 /// How often the governor is asked. It decides in its own, longer, periods.
-const PERIOD: Duration = Duration::from_millis(500);
+const PERIOD: Duration = Duration::from_secs(1);
 
 impl CpuWatch {
     pub(crate) fn new(started: Instant) -> Self {
@@ -43,8 +43,9 @@ impl CpuWatch {
 
     /// Lets the governor decide over these tracks, which are in ascending order.
     pub(crate) fn check(&self, now: Instant, tracks: &[Arc<Track>]) {
-        let wanted = tracks.iter().filter(|track| track.control().is_any_wanted());
-        let loads: Vec<Load> = wanted.map(|track| load(track)).collect();
+        // Of the others nothing is known: a camera that stalls must not stand in the way of those that do not.
+        let encoding = tracks.iter().filter(|track| track.health(now) == Health::Encoding);
+        let loads: Vec<Load> = encoding.map(|track| load(track)).collect();
         let mut steps = Vec::new();
         self.governor.lock().check(now, &loads, &mut steps);
         for (id, step) in steps {

@@ -152,8 +152,7 @@ impl EncodeTask {
         if targets == [Bitrate::ZERO; MAX_LAYERS] {
             return Some(work);
         }
-        let source = work.frame.picture.resolution();
-        let Some(size) = self.stepping.admit(control, source, work.frame.captured) else {
+        let Some(size) = self.stepping.admit(control, taken, &work.frame) else {
             track.record(|stats| stats.stats_mut().frames_dropped_by_adaptation += 1);
             return Some(work);
         };
@@ -259,12 +258,12 @@ impl EncodeTask {
         self.drop_unused(work);
         self.track.record(|stats| stats.stats_mut().frames_unwanted += 1);
         let control = self.track.control();
+        self.stepping.rest(control);
         if control.is_any_wanted() {
             let reason = if control.is_limited() { LimitationReason::Bandwidth } else { LimitationReason::None };
             self.limit(clock::now(), Some(reason));
             self.track.set_state(TrackState::Paused);
         } else {
-            self.stepping.rest(control);
             self.limit(clock::now(), None);
             self.track.set_state(TrackState::Idle);
         }
@@ -272,9 +271,9 @@ impl EncodeTask {
 
     fn drop_unused(&mut self, work: &Work) {
         let has_encoder = self.track.layers_with_encoder();
-        for layer in 0..self.layers.len() {
+        for (layer, task) in self.layers.iter_mut().enumerate() {
             if work.targets[layer] == Bitrate::ZERO {
-                self.layers[layer].rest();
+                task.rest();
                 if has_encoder[layer] {
                     self.track.drop_unused_encoder(layer);
                 }

@@ -1,6 +1,5 @@
 use std::collections::BTreeMap;
 use std::io;
-use std::time::Instant;
 
 use lenscast_capture::Put;
 use lenscast_congestion::MAX_LAYERS;

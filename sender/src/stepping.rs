@@ -22,6 +22,8 @@ pub(crate) struct Stepping {
     usage: UsageMeter,
     /// Number of the last frame.
     last_number: Option<u64>,
+    /// Steps for the CPU that the last frame was encoded with.
+    last_cpu_steps: u8,
 }
 
 impl Stepping {
@@ -36,6 +38,7 @@ impl Stepping {
             limiter: FrameRateLimiter::default(),
             usage: UsageMeter::new(),
             last_number: None,
+            last_cpu_steps: 0,
         }
     }
 
@@ -43,22 +46,23 @@ impl Stepping {
         self.quality_steps > 0
     }
 
-    /// The size in which a picture of `source`'s is to be encoded; `None` if the frame is one too many.
-    pub(crate) fn admit(
-        &mut self,
-        control: &TrackControl,
-        source: Resolution,
-        captured: Instant,
-    ) -> Option<Resolution> {
+    /// The size in which a frame is to be encoded; `None` if it is one too many.
+    pub(crate) fn admit(&mut self, control: &TrackControl, now: Instant, frame: &Frame) -> Option<Resolution> {
+        let source = frame.picture.resolution();
         if self.ladder.as_ref().is_none_or(|(size, _)| *size != source) {
             self.ladder = Some((source, Ladder::new(self.preference, source, self.framerate)));
             self.quality_steps = 0;
         }
+        let cpu_steps = control.cpu_steps();
+        if cpu_steps != self.last_cpu_steps {
+            self.last_cpu_steps = cpu_steps;
+            self.measure_anew(now);
+        }
         let (_, ladder) = self.ladder.as_ref().expect("set above");
-        let steps = self.quality_steps.saturating_add(control.cpu_steps()).min(ladder.steps());
+        let steps = self.quality_steps.saturating_add(cpu_steps).min(ladder.steps());
         let restriction = ladder.at(steps);
         self.limiter.set_max(restriction.max_framerate);
-        self.limiter.admit(captured).then_some(restriction.resolution)
+        self.limiter.admit(frame.captured).then_some(restriction.resolution)
     }
 
     /// A frame was handled, which took `busy`, and came to `outcome` in the largest layer; `None` if it was let go.
@@ -89,19 +93,27 @@ impl Stepping {
         };
         if steps != self.quality_steps {
             self.quality_steps = steps;
-            quality.reset(now);
+            self.measure_anew(now);
             tracing::info!(track = %track.id(), steps, "the quantizer changes how it is encoded");
         }
     }
 
-    /// Nobody wants the track: what was learned is stale.
+    /// Nothing is encoded: what was learned is stale. What the track has given up it takes back once nobody wants it.
     pub(crate) fn rest(&mut self, control: &TrackControl) {
-        if self.quality_steps > 0 || control.cpu_steps() > 0 {
+        if !control.is_any_wanted() {
             self.quality_steps = 0;
             control.set_cpu_steps(0);
         }
         self.usage.reset();
         self.last_number = None;
         control.set_cpu_usage(Usage { busy: 0.0, can_step_down: false });
+    }
+
+    /// A frame costs something else from now on, and another quantizer.
+    fn measure_anew(&mut self, now: Instant) {
+        self.usage.reset();
+        if let Some(quality) = &mut self.quality {
+            quality.reset(now);
+        }
     }
 }

@@ -1,5 +1,4 @@
 use std::fmt;
-use std::time::Instant;
 
 use lenscast_capture::FrameBuffer;
 use lenscast_congestion::MAX_LAYERS;

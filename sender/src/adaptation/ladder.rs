@@ -4,11 +4,11 @@ use super::DegradationPreference;
 
 /// What a track may encode at most.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Restriction {
+pub(crate) struct Restriction {
     /// The size to scale pictures down to.
-    pub resolution: Resolution,
+    pub(crate) resolution: Resolution,
     /// Frames/s; `None` is the source's own rate.
-    pub max_framerate: Option<f64>,
+    pub(crate) max_framerate: Option<f64>,
 }
 
 /// The steps down from a source, each strictly cheaper (pixels × frames/s) than the one before.

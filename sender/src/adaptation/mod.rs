@@ -21,7 +21,6 @@ use std::str::FromStr;
 
 pub(crate) use cpu_governor::{CpuGovernor, Load};
 pub(crate) use ladder::Ladder;
-pub use ladder::Restriction;
 pub(crate) use quality_scaler::{FrameOutcome, QualityScaler};
 pub(crate) use usage_meter::UsageMeter;
 
