@@ -27,22 +27,20 @@ impl Track {
     #[must_use]
     pub fn health(&self, now: Instant) -> Health {
         let control = self.control();
-        let expected =
-            (0..self.config().layers).any(|layer| control.is_wanted(layer) && control.target(layer) > Bitrate::ZERO);
+        let wanted = control.is_any_wanted();
+        let allotted = (0..self.config().layers).any(|layer| control.target(layer) > Bitrate::ZERO);
         let mut health = Health::Idle;
         self.record(|stats| {
+            // Without a frame, a track that somebody begins to watch does not even ask for its share.
+            let expected = wanted && (allotted || *stats.state() != TrackState::Paused);
             let since = stats.expect_frames(now, expected);
+            let recent = |at: Instant| now.saturating_duration_since(at) < STALLED;
             health = match (stats.state(), since) {
                 (TrackState::Failed { reason }, _) => Health::Failed(reason.clone()),
                 (_, None) => Health::Idle,
-                (_, Some((since, encoded))) => {
-                    let silent = now.saturating_duration_since(since);
-                    match (silent >= STALLED, encoded) {
-                        (true, _) => Health::Stalled(silent),
-                        (false, true) => Health::Encoding,
-                        (false, false) => Health::Starting,
-                    }
-                }
+                (_, Some(_)) if stats.last_frame().is_some_and(recent) => Health::Encoding,
+                (_, Some(since)) if recent(since) => Health::Starting,
+                (_, Some(since)) => Health::Stalled(now.saturating_duration_since(since)),
             };
         });
         health

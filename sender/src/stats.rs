@@ -211,17 +211,18 @@ impl StatsRecorder {
         &self.stats.state
     }
 
-    /// Notes whether frames are to come. If so: since when none has, and whether that was a frame.
-    pub(crate) fn expect_frames(&mut self, now: Instant, expected: bool) -> Option<(Instant, bool)> {
+    /// Notes whether frames are to come. If so: since when none has.
+    pub(crate) fn expect_frames(&mut self, now: Instant, expected: bool) -> Option<Instant> {
         if !expected {
             self.expected_since = None;
             return None;
         }
         let since = *self.expected_since.get_or_insert(now);
-        match self.last_frame {
-            Some(last) if last >= since => Some((last, true)),
-            _ => Some((since, false)),
-        }
+        Some(self.last_frame.map_or(since, |last| last.max(since)))
+    }
+
+    pub(crate) const fn last_frame(&self) -> Option<Instant> {
+        self.last_frame
     }
 
     pub(crate) fn set_state(&mut self, state: TrackState) -> TrackState {
