@@ -36,7 +36,8 @@ fn packetize(criterion: &mut Criterion) {
                 rtp_time: RtpTime(0),
                 times: StageTimes { captured: now, ready: now, taken: now, encoded: now },
             };
-            let (mut packetizer, mut pool) = (Packetizer::new(codec), BurstPool::new());
+            let (mut packetizer, mut pool) =
+                (Packetizer::new(codec, lenscast_encoder::TemporalLayers::One), BurstPool::new());
             group.throughput(Throughput::Bytes(size as u64));
             group.bench_function(format!("{}-{size}", codec.encoding_name().to_lowercase()), |bencher| {
                 // Each burst is dropped before the next is asked for, so that the pool gives the same one again.

@@ -17,7 +17,7 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
             rtp_time: RtpTime(0),
             times,
         });
-        lenscast_sender::Packetizer::new(codec).packetize(&frame, &mut burst);
+        lenscast_sender::Packetizer::new(codec, lenscast_encoder::TemporalLayers::One).packetize(&frame, &mut burst);
         assert!((0..burst.len()).all(|packet| (1..=lenscast_sender::MAX_PAYLOAD).contains(&burst.payload(packet).len())));
     }
 });

@@ -49,7 +49,7 @@ impl LayerTask {
     pub(crate) fn new(track: &Track, layer: usize) -> Self {
         Self {
             layer,
-            packetizer: Packetizer::new(track.config().backend.codec()),
+            packetizer: Packetizer::new(track.config().backend.codec(), track.config().temporal_layers),
             pool: BurstPool::new(),
             scaling: Scaling::default(),
             next_packet: 0,

@@ -126,6 +126,7 @@ fn find_start_code(data: &[u8]) -> Option<usize> {
 #[cfg(all(test, not(lenscast_loom)))]
 mod tests {
     use bytes::Bytes;
+    use lenscast_encoder::TemporalLayers;
     use lenscast_media::Codec;
     use proptest::prelude::*;
     use rtc_rtp::codec::h264::H264Packet;
@@ -159,7 +160,8 @@ mod tests {
     fn a_key_frame_is_its_parameter_sets_together_and_then_its_slice_in_equal_pieces() {
         let units = [unit(7, 12), unit(8, 4), unit(5, 20_000)];
         let data = annex_b(&units, true);
-        let burst = packetized(&mut Packetizer::new(Codec::H264), &frame(Codec::H264, &data, true));
+        let burst =
+            packetized(&mut Packetizer::new(Codec::H264, TemporalLayers::One), &frame(Codec::H264, &data, true));
         let payloads: Vec<_> = payloads(&burst).collect();
         assert_eq!(payloads[0][0], 0x60 | STAP_A);
         assert!(payloads[1..].iter().all(|payload| payload[0] == 0x60 | FU_A && payload[1] & TYPE == 5));
@@ -172,18 +174,21 @@ mod tests {
     fn a_small_frame_is_one_packet() {
         let units = [unit(9, 2), unit(7, 12), unit(8, 4), unit(5, 500)];
         let data = annex_b(&units, false);
-        let burst = packetized(&mut Packetizer::new(Codec::H264), &frame(Codec::H264, &data, true));
+        let burst =
+            packetized(&mut Packetizer::new(Codec::H264, TemporalLayers::One), &frame(Codec::H264, &data, true));
         assert_eq!(burst.len(), 1);
         assert_eq!(reassembled(&burst), units[1..], "without the delimiter");
         let slice = annex_b(&[unit(1, 300)], true);
-        let burst = packetized(&mut Packetizer::new(Codec::H264), &frame(Codec::H264, &slice, false));
+        let burst =
+            packetized(&mut Packetizer::new(Codec::H264, TemporalLayers::One), &frame(Codec::H264, &slice, false));
         assert_eq!(burst.payload(0), unit(1, 300));
     }
 
     #[test]
     fn nothing_but_zeros_and_noise_makes_no_packet() {
         for data in [&[][..], &[0, 0], &[0, 0, 0, 0, 0, 0], &[5, 6, 7], &[0, 0, 1], &[0, 0, 1, 0, 0, 0, 1, 0]] {
-            let burst = packetized(&mut Packetizer::new(Codec::H264), &frame(Codec::H264, data, false));
+            let burst =
+                packetized(&mut Packetizer::new(Codec::H264, TemporalLayers::One), &frame(Codec::H264, data, false));
             assert!(burst.is_empty(), "{data:?}");
         }
     }
@@ -196,7 +201,7 @@ mod tests {
         ) {
             let units: Vec<Vec<u8>> = shapes.into_iter().map(|(kind, len)| unit(kind, len)).collect();
             let data = annex_b(&units, long);
-            let burst = packetized(&mut Packetizer::new(Codec::H264), &frame(Codec::H264, &data, true));
+            let burst = packetized(&mut Packetizer::new(Codec::H264, TemporalLayers::One), &frame(Codec::H264, &data, true));
             prop_assert!(payloads(&burst).all(|payload| payload.len() <= MAX_PAYLOAD));
             prop_assert_eq!(reassembled(&burst), units);
         }
@@ -209,7 +214,7 @@ mod tests {
 
         #[test]
         fn garbage_is_cut_without_panic(data in prop::collection::vec(prop_oneof![Just(0), Just(1), any::<u8>()], 0..5_000)) {
-            let burst = packetized(&mut Packetizer::new(Codec::H264), &frame(Codec::H264, &data, true));
+            let burst = packetized(&mut Packetizer::new(Codec::H264, TemporalLayers::One), &frame(Codec::H264, &data, true));
             prop_assert!(payloads(&burst).all(|payload| payload.len() <= MAX_PAYLOAD && !payload.is_empty()));
         }
     }

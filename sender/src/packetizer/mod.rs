@@ -9,6 +9,7 @@ mod h264;
 mod vp8;
 mod vp9;
 
+use lenscast_encoder::TemporalLayers;
 use lenscast_media::{Burst, Codec, EncodedFrame};
 
 pub(crate) use fragments::fragments;
@@ -32,12 +33,12 @@ pub enum Packetizer {
 }
 
 impl Packetizer {
-    /// For a track in this codec.
+    /// For a track in this codec with so many temporal layers.
     #[must_use]
-    pub fn new(codec: Codec) -> Self {
+    pub fn new(codec: Codec, layers: TemporalLayers) -> Self {
         match codec {
             Codec::Vp8 => Self::Vp8(vp8::Vp8Packetizer::default()),
-            Codec::Vp9 => Self::Vp9(vp9::Vp9Packetizer::default()),
+            Codec::Vp9 => Self::Vp9(vp9::Vp9Packetizer::new(layers)),
             Codec::H264 => Self::H264(h264::H264Packetizer),
         }
     }
@@ -130,7 +131,7 @@ pub(crate) mod tests {
         ) {
             let data: Vec<u8> = (0..len).map(|byte| byte as u8 | 1).collect();
             for codec in [Codec::Vp8, Codec::Vp9] {
-                let burst = packetized(&mut Packetizer::new(codec), &frame(codec, &data, key_frame));
+                let burst = packetized(&mut Packetizer::new(codec, TemporalLayers::One), &frame(codec, &data, key_frame));
                 let payloads: Vec<_> = payloads(&burst).collect();
                 prop_assert_eq!(payloads.is_empty(), data.is_empty());
                 prop_assert!(payloads.iter().all(|payload| payload.len() <= MAX_PAYLOAD));

@@ -35,6 +35,7 @@ impl Vp8Packetizer {
 #[cfg(all(test, not(lenscast_loom)))]
 mod tests {
     use bytes::Bytes;
+    use lenscast_encoder::TemporalLayers;
     use lenscast_media::Codec;
     use proptest::prelude::*;
     use rtc_rtp::codec::vp8::Vp8Packet;
@@ -47,7 +48,7 @@ mod tests {
     proptest! {
         #[test]
         fn another_stack_puts_the_frames_together_again(lengths in prop::collection::vec(1_usize..8_000, 1..20)) {
-            let mut packetizer = Packetizer::new(Codec::Vp8);
+            let mut packetizer = Packetizer::new(Codec::Vp8, TemporalLayers::One);
             for (number, len) in lengths.into_iter().enumerate() {
                 let data: Vec<u8> = (0..len).map(|byte| (byte * 31 + number) as u8).collect();
                 let burst = packetized(&mut packetizer, &frame(Codec::Vp8, &data, number == 0));
@@ -75,7 +76,7 @@ mod tests {
 
     #[test]
     fn layers_are_written_and_only_the_base_moves_its_index() {
-        let mut packetizer = Packetizer::new(Codec::Vp8);
+        let mut packetizer = Packetizer::new(Codec::Vp8, TemporalLayers::One);
         let base = frame(Codec::Vp8, &[1], true);
         let upper = EncodedFrame { temporal_layer: 2, layer_sync: true, ..base };
         let _ = packetized(&mut packetizer, &base);
