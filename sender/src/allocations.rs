@@ -124,7 +124,7 @@ struct State {
     estimate: Bitrate,
     /// In ascending order of their tracks.
     entries: Vec<Entry>,
-    /// Here only so that its memory is used again.
+    /// One for each of `entries`, as of the last [`State::compute`].
     demands: Vec<Demand>,
     allocation: Allocation,
     allocator: Allocator,
@@ -261,7 +261,9 @@ impl Allocations {
     pub(crate) fn update_estimate(&self, estimate: Bitrate) -> Result<(), Closed> {
         let mut state = self.open()?;
         state.estimate = estimate;
-        self.recompute(&mut state);
+        state.divide();
+        // Nothing is prepared, so nothing is to be exchanged.
+        let _ = self.publish(&mut state, &mut Vec::new());
         Ok(())
     }
 
@@ -273,9 +275,9 @@ impl Allocations {
         }
     }
 
-    /// Every track, in ascending order.
-    pub(crate) fn tracks(&self) -> Vec<Arc<Track>> {
-        self.state.lock().entries.iter().map(|entry| Arc::clone(&entry.track)).collect()
+    /// Appends every track, in ascending order.
+    pub(crate) fn list_tracks(&self, to: &mut Vec<Arc<Track>>) {
+        to.extend(self.state.lock().entries.iter().map(|entry| Arc::clone(&entry.track)));
     }
 
     /// Makes a change, all or nothing (L4), and returns the new version.
@@ -346,9 +348,7 @@ impl Allocations {
                     Some(place) if target > Bitrate::ZERO => {
                         swaps.push(Swap { prepared: prepared.swap_remove(place), target });
                     }
-                    _ => {
-                        entry.track.control().publish(layer, state.sequence, target);
-                    }
+                    _ => entry.track.control().publish(layer, state.sequence, target),
                 }
             }
         }
@@ -368,10 +368,15 @@ impl State {
         Budget { total: limit.min(self.estimate), overhead: OVERHEAD }
     }
 
-    /// Divides anew what there is.
+    /// Asks anew who wants what, and divides what there is.
     fn compute(&mut self) {
         self.demands.clear();
         self.demands.extend(self.entries.iter().map(|entry| entry.demand(&entry.share)));
+        self.divide();
+    }
+
+    /// Divides what there is.
+    fn divide(&mut self) {
         let budget = self.budget(self.limit);
         self.allocator.update(&budget, &self.demands, &mut self.allocation);
     }

@@ -112,10 +112,14 @@ impl TrackControl {
         self.layers[layer].key_frame.store(false, Ordering::Release);
     }
 
+    /// Sets a layer's target. For the latest allocation, while it is being made: nobody else can have a later sequence.
+    pub(crate) fn publish(&self, layer: usize, sequence: u32, target: Bitrate) {
+        self.layers[layer].target.store(Published::new(sequence, target).to_word(), Ordering::Release);
+    }
+
     /// Sets a layer's target, unless an allocation later than `sequence` has set it already. False then.
-    pub(crate) fn publish(&self, layer: usize, sequence: u32, target: Bitrate) -> bool {
-        let bps = u32::try_from(target.as_bps()).unwrap_or(u32::MAX);
-        let word = Published { sequence, bps }.to_word();
+    pub(crate) fn publish_late(&self, layer: usize, sequence: u32, target: Bitrate) -> bool {
+        let word = Published::new(sequence, target).to_word();
         let slot = &self.layers[layer].target;
         let mut seen = slot.load(Ordering::Acquire);
         loop {
@@ -177,6 +181,10 @@ impl TrackControl {
 }
 
 impl Published {
+    fn new(sequence: u32, target: Bitrate) -> Self {
+        Self { sequence, bps: u32::try_from(target.as_bps()).unwrap_or(u32::MAX) }
+    }
+
     const fn from_word(word: u64) -> Self {
         Self { sequence: (word >> 32) as u32, bps: word as u32 }
     }
@@ -230,7 +238,7 @@ mod tests {
             (1, 500, true),
             (u32::MAX, 600, false),
         ] {
-            assert_eq!(control.publish(0, sequence, kbps(target)), accepted, "{sequence}");
+            assert_eq!(control.publish_late(0, sequence, kbps(target)), accepted, "{sequence}");
         }
         assert_eq!(control.target(0), kbps(500));
     }

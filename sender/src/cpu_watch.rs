@@ -1,5 +1,6 @@
 use std::time::{Duration, Instant};
 
+use lenscast_media::TrackId;
 use lenscast_media::sync::atomic::{AtomicU64, Ordering};
 use lenscast_media::sync::{Arc, Mutex};
 
@@ -20,8 +21,16 @@ pub(crate) struct CpuWatch {
     started: Instant,
     /// Milliseconds after `started` at which the next check is due.
     due_ms: AtomicU64,
-    /// A leaf: nothing is locked while it is held.
-    governor: Mutex<CpuGovernor>,
+    /// A leaf: nothing is called while it is held. Taken out for a check, so that its memory is used again.
+    check: Mutex<Option<Check>>,
+}
+
+/// The governor, and room for what a check needs.
+struct Check {
+    governor: CpuGovernor,
+    tracks: Vec<Arc<Track>>,
+    loads: Vec<Load>,
+    steps: Vec<(TrackId, Adapt)>,
 }
 
 /// How often the governor is asked. It decides in its own, longer, periods.
@@ -29,7 +38,8 @@ const PERIOD: Duration = Duration::from_secs(1);
 
 impl CpuWatch {
     pub(crate) fn new(started: Instant) -> Self {
-        Self { started, due_ms: AtomicU64::new(0), governor: Mutex::new(CpuGovernor::new()) }
+        let check = Check { governor: CpuGovernor::new(), tracks: Vec::new(), loads: Vec::new(), steps: Vec::new() };
+        Self { started, due_ms: AtomicU64::new(0), check: Mutex::new(Some(check)) }
     }
 
     /// True for one caller a period.
@@ -41,14 +51,16 @@ impl CpuWatch {
         now_ms >= due && self.due_ms.compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
-    /// Lets the governor decide over these tracks, which are in ascending order.
-    pub(crate) fn check(&self, now: Instant, tracks: &[Arc<Track>]) {
+    /// Lets the governor decide over the tracks that `list` gives, in ascending order.
+    pub(crate) fn check(&self, now: Instant, list: impl FnOnce(&mut Vec<Arc<Track>>)) {
+        // Another task may still be at a check that was due long ago.
+        let Some(mut check) = self.check.lock().take() else { return };
+        let Check { governor, tracks, loads, steps } = &mut check;
+        list(tracks);
         // Of the others nothing is known: a camera that stalls must not stand in the way of those that do not.
-        let encoding = tracks.iter().filter(|track| track.health(now) == Health::Encoding);
-        let loads: Vec<Load> = encoding.map(|track| load(track)).collect();
-        let mut steps = Vec::new();
-        self.governor.lock().check(now, &loads, &mut steps);
-        for (id, step) in steps {
+        loads.extend(tracks.iter().filter(|track| track.health(now) == Health::Encoding).map(|track| load(track)));
+        governor.check(now, loads, steps);
+        for (id, step) in steps.drain(..) {
             let Some(track) = tracks.iter().find(|track| track.id() == id) else { continue };
             let taken = track.control().cpu_steps();
             let taken = match step {
@@ -58,6 +70,9 @@ impl CpuWatch {
             track.control().set_cpu_steps(taken);
             tracing::info!(track = %id, steps = taken, ?step, "the CPU's load changes how it is encoded");
         }
+        loads.clear();
+        tracks.clear();
+        *self.check.lock() = Some(check);
     }
 }
 

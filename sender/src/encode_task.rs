@@ -244,7 +244,7 @@ impl EncodeTask {
             stats.total_queue_time += queued;
         });
         if self.cpu.is_due(now) {
-            self.cpu.check(now, &self.allocations.tracks());
+            self.cpu.check(now, |tracks| self.allocations.list_tracks(tracks));
         }
     }
 

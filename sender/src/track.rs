@@ -135,7 +135,7 @@ impl Track {
     pub(crate) fn install_encoder(&self, layer: usize, sequence: u32, target: Bitrate, encoder: Box<dyn VideoEncoder>) {
         let unneeded = {
             let mut slot = self.encoder.write();
-            self.control.publish(layer, sequence, target);
+            self.control.publish_late(layer, sequence, target);
             if self.control.target(layer) > Bitrate::ZERO {
                 slot.exchange(layer, Some(encoder))
             } else {
