@@ -6,21 +6,24 @@
 //! cargo bench --bench swap -- 60    a minute each way
 //! ```
 
+mod cameras;
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use lenscast_capture::Pattern;
 use lenscast_encoder::{
     Backend, BuildEncoderError, EncodeError, EncoderSettings, FrameTiming, TemporalLayers, VideoEncoder, build,
 };
-use lenscast_media::{Bitrate, Burst, EncodedFrame, Frame, Picture, Resolution};
+use lenscast_media::{Bitrate, Burst, EncodedFrame, Picture, Resolution};
 use lenscast_sender::{
     BurstSink, DEFAULT_MIN, DegradationPreference, Sender, Track, TrackConfig, TrackControl, TrackShare,
 };
+
+use cameras::{Camera, pictures};
 
 const CAMERAS: usize = 3;
 /// Of the Go sender's measurement, with which this one is compared.
@@ -118,45 +121,6 @@ impl BurstSink for Measure {
     }
 }
 
-/// Ends a camera's thread when it is dropped.
-struct Camera {
-    stop: Arc<AtomicBool>,
-    thread: Option<thread::JoinHandle<()>>,
-}
-
-impl Camera {
-    fn start(track: Arc<Track>, pictures: Arc<Vec<Arc<Picture>>>, offset: Duration) -> Self {
-        let stop = Arc::<AtomicBool>::default();
-        let stopped = Arc::clone(&stop);
-        let thread = thread::spawn(move || {
-            let start = Instant::now() + offset;
-            for number in 0_u32.. {
-                let at = start + FRAME_INTERVAL * number;
-                thread::sleep(at.saturating_duration_since(Instant::now()));
-                if stopped.load(Ordering::Relaxed) {
-                    return;
-                }
-                let picture = Arc::clone(&pictures[number as usize % pictures.len()]);
-                let now = Instant::now();
-                let frame = Frame { picture, number: u64::from(number), captured: now, ready: now };
-                if track.buffer().put(frame).is_err() {
-                    return;
-                }
-            }
-        });
-        Self { stop, thread: Some(thread) }
-    }
-}
-
-impl Drop for Camera {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
 fn main() {
     let seconds = std::env::args().skip(1).find_map(|argument| argument.parse().ok());
     // `cargo test --benches` only wants to know that it runs.
@@ -181,7 +145,7 @@ fn main() {
         degradation: DegradationPreference::Disabled,
         share: TrackShare { weight: 1.0, min: DEFAULT_MIN, max: SHARE, enforced: false },
     };
-    let pictures = Arc::new(pictures());
+    let pictures = pictures(Resolution::new(640, 360).expect("a legal size"), FRAME_INTERVAL);
     let sent: Vec<_> = (0..CAMERAS).map(|_| Arc::new(Sent::with_room())).collect();
     let tracks: Vec<_> = sent
         .iter()
@@ -194,7 +158,7 @@ fn main() {
     let cameras: Vec<_> = (0..CAMERAS as u32)
         .map(|number| {
             let offset = FRAME_INTERVAL * number / CAMERAS as u32;
-            Camera::start(Arc::clone(&tracks[number as usize]), Arc::clone(&pictures), offset)
+            Camera::start(&tracks[number as usize], &pictures, FRAME_INTERVAL, offset)
         })
         .collect();
     thread::sleep(Duration::from_secs(1).min(length));
@@ -246,21 +210,6 @@ fn main() {
     }
     drop(cameras);
     sender.close();
-}
-
-/// A second of the pattern, there and back.
-fn pictures() -> Vec<Arc<Picture>> {
-    let size = Resolution::new(640, 360).expect("a legal size");
-    let mut pattern = Pattern::new(size).expect("large enough");
-    let mut draw = |number: u64| {
-        let mut picture = Picture::black(size);
-        let elapsed = FRAME_INTERVAL * number as u32;
-        pattern.draw(&mut picture, number, elapsed, elapsed);
-        Arc::new(picture)
-    };
-    let forth: Vec<_> = (0..15).map(&mut draw).collect();
-    let back: Vec<_> = forth[1..14].iter().rev().cloned().collect();
-    forth.into_iter().chain(back).collect()
 }
 
 /// Where the counters stood.
