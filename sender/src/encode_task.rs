@@ -33,6 +33,8 @@ pub(crate) struct EncodeTask {
     /// What the allocation has been told of.
     announced: Announced,
     limitation: Option<LimitationReason>,
+    /// Of the last frame that was to be encoded: the source's size, and the largest layer's.
+    sizes: Option<(Resolution, Resolution)>,
 }
 
 /// What an allocation goes by, besides what people say.
@@ -79,6 +81,7 @@ impl EncodeTask {
             scaling: Scaling::default(),
             announced: Announced::default(),
             limitation: None,
+            sizes: None,
         }
     }
 
@@ -157,6 +160,13 @@ impl EncodeTask {
             return Some(work);
         };
         work.size = Some(size);
+        let sizes = (work.frame.picture.resolution(), size);
+        if let Some((source, last)) = self.sizes.replace(sizes)
+            && source == sizes.0
+            && last != size
+        {
+            track.record(|stats| stats.stats_mut().quality_limitation.resolution_changes += 1);
+        }
         control.set_source(size);
         (work.timing, work.rtp_time) = self.clock.advance(work.frame.captured, nominal);
         self.encode(&slot, &mut work);

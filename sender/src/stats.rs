@@ -173,6 +173,8 @@ impl StatsRecorder {
             Bitrate::from_bps(stats.layers.iter().map(|layer| bitrate(layer).as_bps()).sum())
         };
         (stats.target_bitrate, stats.bitrate) = (sum(|layer| layer.target_bitrate), sum(|layer| layer.bitrate));
+        let encoding = stats.layers.iter().rev().find(|layer| layer.target_bitrate > Bitrate::ZERO);
+        stats.resolution = encoding.or(stats.layers.last()).and_then(|layer| layer.resolution);
         stats.frames_per_second = stats.layers.iter().map(|layer| layer.frames_per_second).fold(0.0, f64::max);
         stats
     }
@@ -199,7 +201,6 @@ impl StatsRecorder {
         stats.bytes_encoded += bytes;
         own.bytes_encoded += bytes;
         own.resolution = Some(resolution);
-        stats.resolution = Some(resolution);
     }
 
     pub(crate) fn add_dropped_by_encoder(&mut self, layer: usize) {
@@ -285,10 +286,14 @@ mod tests {
             let frame = EncodedStats { bytes, key_frame: layer == 0, resolution, quantizer: Some(7) };
             recorder.add_frame(start, layer, &frame);
         }
+        let small = Resolution::new(32, 32).unwrap();
+        let frame = EncodedStats { bytes: 0, key_frame: false, resolution: small, quantizer: None };
+        recorder.add_frame(start, 0, &frame);
         recorder.add_dropped_by_encoder(1);
         let kbps = Bitrate::from_kbps;
         let stats = recorder.read(start, [kbps(100), kbps(500), Bitrate::ZERO]);
-        assert_eq!((stats.frames_encoded, stats.key_frames_encoded, stats.qp_sum), (3, 1, 21));
+        assert_eq!((stats.frames_encoded, stats.key_frames_encoded, stats.qp_sum), (4, 1, 21));
+        assert_eq!((stats.resolution, stats.layers[0].resolution), (Some(resolution), Some(small)));
         assert_eq!((stats.bytes_encoded, stats.frames_dropped_by_encoder), (3_100, 1));
         assert_eq!((stats.target_bitrate, stats.layers[1].target_bitrate), (kbps(600), kbps(500)));
         assert_eq!((stats.layers[1].frames_encoded, stats.layers[1].bytes_encoded), (2, 3_000));
