@@ -117,3 +117,107 @@ impl Stepping {
         }
     }
 }
+
+#[cfg(all(test, not(lenscast_loom)))]
+mod tests {
+    use std::sync::Arc;
+
+    use lenscast_encoder::{Backend, TemporalLayers};
+    use lenscast_media::{Bitrate, Picture, TrackId};
+
+    use super::*;
+    use crate::{DEFAULT_MIN, TrackShare};
+
+    /// A track and its stepping, in virtual time.
+    struct Scene {
+        track: Track,
+        stepping: Stepping,
+        picture: Arc<Picture>,
+        start: Instant,
+        frames: u64,
+    }
+
+    impl Scene {
+        fn new(degradation: DegradationPreference, layers: usize) -> Self {
+            let share = TrackShare { weight: 1.0, min: DEFAULT_MIN, max: Bitrate::from_kbps(500), enforced: false };
+            let config = TrackConfig {
+                backend: Backend::Vp8,
+                framerate: 30.0,
+                layers,
+                temporal_layers: TemporalLayers::One,
+                degradation,
+                share,
+            };
+            let picture = Arc::new(Picture::black(Resolution::new(1280, 720).unwrap()));
+            let track = Track::new(TrackId(0), config, TrackControl::new());
+            Self { track, stepping: Stepping::new(&config), picture, start: Instant::now(), frames: 0 }
+        }
+
+        /// Encodes frames for so long, each of which takes `busy` and comes to `quantizer`. The last size, and how many were
+        /// encoded a second.
+        fn run(&mut self, seconds: u64, busy: Duration, quantizer: u8) -> (u32, u64) {
+            let (mut width, mut admitted) = (0, 0);
+            for _ in 0..seconds * 30 {
+                let captured = self.start + Duration::from_secs(self.frames) / 30;
+                let frame =
+                    Frame { picture: Arc::clone(&self.picture), number: self.frames, captured, ready: captured };
+                self.frames += 1;
+                let admit = self.stepping.admit(self.track.control(), captured, &frame);
+                let outcome = Outcome::Encoded { quantizer: Some(quantizer) };
+                let (busy, outcome) = match admit {
+                    Some(size) => {
+                        (width, admitted) = (size.width(), admitted + 1);
+                        (busy, Some(&outcome))
+                    }
+                    None => (Duration::ZERO, None),
+                };
+                self.stepping.handle_frame(&self.track, captured + busy, &frame, busy, outcome);
+            }
+            (width, admitted / seconds)
+        }
+    }
+
+    const QUICK: Duration = Duration::from_millis(2);
+    /// VP8's thresholds are 29 and 95.
+    const GOOD: u8 = 20;
+    const FAIR: u8 = 60;
+    const BAD: u8 = 120;
+
+    #[test]
+    fn a_quantizer_at_its_bound_takes_the_track_down_and_a_low_one_brings_it_back() {
+        let mut scene = Scene::new(DegradationPreference::MaintainFramerate, 1);
+        assert_eq!(scene.run(20, QUICK, FAIR), (1280, 30));
+        scene.run(3, QUICK, BAD);
+        assert!(scene.stepping.has_quality_steps());
+        let (width, rate) = scene.run(3, QUICK, FAIR);
+        assert!(width < 1280 && rate == 30, "{width} {rate}");
+        assert_eq!(scene.run(120, QUICK, GOOD), (1280, 30));
+    }
+
+    #[test]
+    fn a_preference_for_size_gives_up_frames_and_none_gives_up_nothing() {
+        let mut scene = Scene::new(DegradationPreference::MaintainResolution, 1);
+        scene.run(3, QUICK, BAD);
+        let (width, rate) = scene.run(3, QUICK, FAIR);
+        assert!(width == 1280 && (15..=21).contains(&rate), "{width} {rate}");
+        let mut scene = Scene::new(DegradationPreference::Disabled, 1);
+        scene.track.control().set_cpu_steps(3);
+        assert_eq!(scene.run(20, QUICK, BAD), (1280, 30));
+    }
+
+    #[test]
+    fn steps_for_the_cpu_act_with_the_next_frame_and_what_is_used_is_told() {
+        let mut scene = Scene::new(DegradationPreference::MaintainFramerate, 3);
+        scene.run(10, Duration::from_millis(30), BAD);
+        let usage = scene.track.control().cpu_usage();
+        assert!((usage.busy - 0.9).abs() < 0.02 && usage.can_step_down, "{usage:?}");
+        assert!(!scene.stepping.has_quality_steps(), "with simulcast, layers go instead");
+        scene.track.control().set_cpu_steps(1);
+        assert_eq!(scene.run(1, QUICK, FAIR).0, 960);
+        scene.track.control().set_cpu_steps(100);
+        scene.run(1, QUICK, FAIR);
+        assert!(!scene.track.control().cpu_usage().can_step_down);
+        scene.stepping.rest(scene.track.control());
+        assert_eq!(scene.run(1, QUICK, FAIR), (1280, 30), "nobody wanted it for a while");
+    }
+}
