@@ -5,17 +5,18 @@
 //! here and told to it; above 60 it is told 60 and a target that is smaller in proportion. (`RC_TIMESTAMP_MODE` goes by
 //! timestamps, but drops up to 24 frames of 30 after a fall of the target.)
 //!
-//! [`context`] is the only file that calls the library; the settings are here, and [`pace`] is the measured rate.
+//! [`context`] is the only file that calls the library; the settings are here, [`pace`] is the measured rate, and [`quantizer`]
+//! reads out of the bitstream what openh264 does not tell.
 //!
 //! **Invariants.** Every key frame is an IDR frame with its SPS and PPS in front. Of temporal layers, openh264's own
 //! pattern is ours (`uiCodingIdx2TemporalId` in `codec/encoder/core/inc/param_svc.h`), and it too leaves a dropped
 //! frame's place to the next.
 //!
-//! What it does not do: tell quantizers (openh264 has them only as statistics), or split the rate between the layers in
-//! shares of ours: openh264 has its own.
+//! What it does not do: split the rate between the layers in shares of ours. openh264 has its own.
 
 mod context;
 mod pace;
+mod quantizer;
 
 use std::ffi::c_int;
 
@@ -26,6 +27,7 @@ use openh264_sys2::{
 
 use self::context::{Context, Setting};
 use self::pace::{MAX_FRAME_RATE, Pace};
+use self::quantizer::QuantizerReader;
 use crate::EncoderSettings;
 use crate::frame_clock::FrameTime;
 use crate::live_encoder::{FrameInfo, Library, LibraryError};
@@ -36,6 +38,7 @@ pub(crate) struct OpenH264 {
     target: Bitrate,
     pace: Pace,
     pattern: LayerPattern,
+    quantizers: QuantizerReader,
     output: Vec<u8>,
 }
 
@@ -47,7 +50,14 @@ impl Library for OpenH264 {
         let pace = Pace::new(settings.framerate);
         let context = Context::new(|parameters| configure(parameters, settings, &pace))?;
         let pattern = LayerPattern::new(settings.temporal_layers);
-        Ok(Self { context, target: settings.bitrate, pace, pattern, output: Vec::new() })
+        Ok(Self {
+            context,
+            target: settings.bitrate,
+            pace,
+            pattern,
+            quantizers: QuantizerReader::default(),
+            output: Vec::new(),
+        })
     }
 
     fn set_bitrate(&mut self, target: Bitrate) -> Result<(), LibraryError> {
@@ -80,7 +90,7 @@ impl Library for OpenH264 {
         debug_assert_eq!(coded.temporal_layer, layer, "openh264's pattern is ours");
         self.pattern.advance(coded.key_frame);
         let place = LayerPlace { layer: coded.temporal_layer, sync };
-        Ok(Some(FrameInfo { key_frame: coded.key_frame, quantizer: None, place }))
+        Ok(Some(FrameInfo { key_frame: coded.key_frame, quantizer: self.quantizers.read(&self.output), place }))
     }
 
     fn output(&self) -> &[u8] {
