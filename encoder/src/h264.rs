@@ -14,6 +14,7 @@
 //!
 //! What it does not do: split the rate between the layers in shares of ours. openh264 has its own.
 
+mod adjuster;
 mod context;
 mod pace;
 mod quantizer;
@@ -25,6 +26,7 @@ use openh264_sys2::{
     CAMERA_VIDEO_REAL_TIME, CONSTANT_ID, LOW_COMPLEXITY, PRO_BASELINE, RC_BITRATE_MODE, SEncParamExt, SM_SINGLE_SLICE,
 };
 
+use self::adjuster::Adjuster;
 use self::context::{Context, Setting};
 use self::pace::{MAX_FRAME_RATE, Pace};
 use self::quantizer::QuantizerReader;
@@ -33,27 +35,40 @@ use crate::frame_clock::FrameTime;
 use crate::live_encoder::{FrameInfo, Library, LibraryError};
 use crate::temporal_layers::{LayerPattern, LayerPlace};
 
+/// openh264 keeps the quantizer of a key frame within a range that goes by bits a pixel, and makes the first one by that
+/// alone (`RcCalculateIdrQp`). At so much less of the target it is the coarsest range, up to 40.
+const KEY_FRAME_SHRINKS: c_int = 2;
+
+/// Per cent of an average frame that a key frame aims at.
+const KEY_FRAME_PERCENT: c_int = 300;
+
 pub(crate) struct OpenH264 {
     context: Context,
     target: Bitrate,
+    /// What openh264 was told, in bits/s.
+    told: c_int,
     pace: Pace,
+    adjuster: Adjuster,
     pattern: LayerPattern,
     quantizers: QuantizerReader,
     output: Vec<u8>,
 }
 
 impl Library for OpenH264 {
-    const LIMITS_KEY_FRAMES: bool = true;
+    const KEEPS_BUDGET: bool = true;
     const RESTARTS: bool = true;
 
     fn start(settings: &EncoderSettings) -> Result<Self, LibraryError> {
         let pace = Pace::new(settings.framerate);
         let context = Context::new(|parameters| configure(parameters, settings, &pace))?;
         let pattern = LayerPattern::new(settings.temporal_layers);
+        let told = pace.scaled(settings.bitrate);
         Ok(Self {
             context,
             target: settings.bitrate,
+            told,
             pace,
+            adjuster: Adjuster::new(),
             pattern,
             quantizers: QuantizerReader::default(),
             output: Vec::new(),
@@ -62,7 +77,8 @@ impl Library for OpenH264 {
 
     fn set_bitrate(&mut self, target: Bitrate) -> Result<(), LibraryError> {
         self.output.clear();
-        self.set_rate(self.pace.scaled(target), target > self.target)?;
+        self.adjuster.rescale(target.as_bps() as f64 / self.target.as_bps() as f64);
+        self.tell_rate(target)?;
         self.target = target;
         Ok(())
     }
@@ -74,23 +90,32 @@ impl Library for OpenH264 {
         key_frame: bool,
     ) -> Result<Option<FrameInfo>, LibraryError> {
         self.output.clear();
+        self.adjuster.advance(time.start, self.target);
         let told = self.pace.told;
         if self.pace.measure(time.start) {
             self.context.set(Setting::FrameRate(self.pace.frame_rate() as f32))?;
             if self.pace.told.max(told) > MAX_FRAME_RATE {
-                let rises = self.pace.told < told;
-                self.set_rate(self.pace.scaled(self.target), rises)?;
+                self.tell_rate(self.target)?;
             }
         }
         if key_frame {
             self.context.force_key_frame();
+            self.context.set(Setting::Bitrate((self.told / KEY_FRAME_SHRINKS).max(MAX_FRAME_RATE as c_int)))?;
         }
-        let Some(coded) = self.context.encode(picture, time.start, &mut self.output)? else { return Ok(None) };
+        let coded = self.context.encode(picture, time.start, &mut self.output)?;
+        if key_frame {
+            self.context.set(Setting::Bitrate(self.told))?;
+        }
+        let Some(coded) = coded else { return Ok(None) };
+        let quantizer = self.quantizers.read(&self.output);
+        if self.adjuster.measure(self.output.len(), coded.key_frame, quantizer, self.target) {
+            self.tell_rate(self.target)?;
+        }
         let LayerPlace { layer, sync } = self.pattern.place(coded.key_frame);
         debug_assert_eq!(coded.temporal_layer, layer, "openh264's pattern is ours");
         self.pattern.advance(coded.key_frame);
         let place = LayerPlace { layer: coded.temporal_layer, sync };
-        Ok(Some(FrameInfo { key_frame: coded.key_frame, quantizer: self.quantizers.read(&self.output), place }))
+        Ok(Some(FrameInfo { key_frame: coded.key_frame, quantizer, place }))
     }
 
     fn output(&self) -> &[u8] {
@@ -100,7 +125,10 @@ impl Library for OpenH264 {
 
 impl OpenH264 {
     /// Sets target and maximum, which are the same here: openh264 refuses a maximum below the target.
-    fn set_rate(&mut self, bits_per_second: c_int, rises: bool) -> Result<(), LibraryError> {
+    fn tell_rate(&mut self, target: Bitrate) -> Result<(), LibraryError> {
+        let bits_per_second = self.pace.scaled(self.adjuster.adjusted(target));
+        let rises = bits_per_second > self.told;
+        self.told = bits_per_second;
         let (target, maximum) = (Setting::Bitrate(bits_per_second), Setting::MaxBitrate(bits_per_second));
         for setting in if rises { [maximum, target] } else { [target, maximum] } {
             self.context.set(setting)?;
@@ -118,10 +146,12 @@ fn configure(parameters: &mut SEncParamExt, settings: &EncoderSettings, pace: &P
     parameters.iComplexityMode = LOW_COMPLEXITY;
     parameters.iMultipleThreadIdc = 1;
     parameters.iRCMode = RC_BITRATE_MODE;
-    parameters.bEnableFrameSkip = true;
+    // Frames are dropped by the budget (`frame_budget`), which counts by real intervals and knows what a key frame costs.
+    parameters.bEnableFrameSkip = false;
     (parameters.iPicWidth, parameters.iPicHeight) = (width, height);
     parameters.fMaxFrameRate = frame_rate;
     parameters.iTargetBitrate = target;
+    parameters.iIdrBitrateRatio = KEY_FRAME_PERCENT * KEY_FRAME_SHRINKS;
     // The whole range that openh264 has: left at its default, it stops at 42 and drops frames instead.
     (parameters.iMinQp, parameters.iMaxQp) = (12, 51);
     // Key frames only on demand: openh264 would make one of every change of scene.

@@ -48,6 +48,8 @@ const KEY_FRAME: f64 = 5.0;
 const DOWN: f64 = 9.0;
 const UP: f64 = 14.0;
 const END: f64 = 19.0;
+/// From one change of the target to the next.
+const SPAN: f64 = 5.0;
 /// Where the mean begins.
 const SETTLED: f64 = 1.0;
 
@@ -132,9 +134,10 @@ impl Case {
         // The seconds begin at every tenth.
         let worst = (0..).map(|tenth| SETTLED + f64::from(tenth) / 10.0).take_while(|from| from + 1.0 <= DOWN);
         let settling = |step: f64, target: f64| {
-            let is_near = |from: f64| (kbps(from, from + 1.0) / target - 1.0).abs() <= 0.1;
-            let seconds = || (0..=40).map(|tenth| f64::from(tenth) / 10.0);
-            seconds().find(|&after| seconds().filter(|&later| later >= after).all(|later| is_near(step + later)))
+            let is_near = |from: f64, to: f64| (kbps(from, to) / target - 1.0).abs() <= 0.1;
+            let tenths = (0..=40).map(|tenth| step + f64::from(tenth) / 10.0);
+            let settled = tenths.into_iter().find(|&from| is_near(from, from + 1.0) && is_near(from, step + SPAN));
+            settled.map(|settled| settled - step)
         };
         let average_frame = target * 1_000.0 * (self.pace.step(0).as_secs_f64());
         let average_frame = match self.pace {

@@ -13,7 +13,8 @@
 //! - mean: of seconds 1 to 9 in kb/s, and its error; `worst s`: the second of these that is furthest above the target;
 //! - dropped: frames that the rate control left out, of all;
 //! - key: what the first key frame and the one asked for cost, in average frames of the target;
-//! - down, up: how long after the change of target every second is within 10 % of it again; `-`: not within four seconds;
+//! - down, up: how long after a change of the target the second that begins there is within 10 % of it, and so is the mean
+//!   of all from there to the next change; `-`: not within four seconds;
 //! - q: mean quantizer of seconds 1 to 9, in the codec's own scale; `fine` or `coarse` where it is within 2 % of its end,
 //!   so that the content cannot use the target up, or cannot be coded at it.
 //!
