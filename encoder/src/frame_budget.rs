@@ -89,7 +89,7 @@ mod tests {
     fn of_frames_four_times_too_large_every_fourth_is_made_and_little_is_ever_owed() {
         let mut budget = FrameBudget::new(INTERVAL);
         let (made, most) = offer(&mut budget, 1_000, 4 * AVERAGE);
-        assert!((250..=260).contains(&made), "{made}");
+        assert!((250..=258).contains(&made), "{made}");
         assert!(most <= MOST_OWED + 4.0 * INTERVAL.as_secs_f64() + 1e-9, "{most}");
     }
 
@@ -98,7 +98,7 @@ mod tests {
         let mut budget = FrameBudget::new(INTERVAL);
         offer(&mut budget, 1_000, 0);
         let (made, _) = offer(&mut budget, 100, 4 * AVERAGE);
-        assert!((31..36).contains(&made), "{made}");
+        assert!((28..33).contains(&made), "{made}");
     }
 
     #[test]

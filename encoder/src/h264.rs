@@ -36,10 +36,11 @@ use crate::live_encoder::{FrameInfo, Library, LibraryError};
 use crate::temporal_layers::{LayerPattern, LayerPlace};
 
 /// openh264 keeps the quantizer of a key frame within a range that goes by bits a pixel, and makes the first one by that
-/// alone (`RcCalculateIdrQp`). At so much less of the target it is the coarsest range, up to 40.
+/// alone (`RcCalculateIdrQp`). So for a key frame it is told this fraction of its target, which coarsens the range by two
+/// steps. At a smaller fraction it takes the key frame for a debt of seconds.
 const KEY_FRAME_SHRINKS: c_int = 2;
 
-/// Per cent of an average frame that a key frame aims at.
+/// Per cent of an average frame that a key frame aims at, after the first.
 const KEY_FRAME_PERCENT: c_int = 300;
 
 pub(crate) struct OpenH264 {
@@ -151,6 +152,9 @@ fn configure(parameters: &mut SEncParamExt, settings: &EncoderSettings, pace: &P
     (parameters.iPicWidth, parameters.iPicHeight) = (width, height);
     parameters.fMaxFrameRate = frame_rate;
     parameters.iTargetBitrate = target;
+    // It carries debts on but no savings, and a debt that a key frame left in the middle of eight frames several times over.
+    // What is too much is seen to by the adjuster.
+    parameters.bFixRCOverShoot = false;
     parameters.iIdrBitrateRatio = KEY_FRAME_PERCENT * KEY_FRAME_SHRINKS;
     // The whole range that openh264 has: left at its default, it stops at 42 and drops frames instead.
     (parameters.iMinQp, parameters.iMaxQp) = (12, 51);

@@ -162,8 +162,7 @@ fn references(place: LayerPlace, layers: TemporalLayers) -> u32 {
     }
 }
 
-/// Per cent of an average frame that a key frame aims at, so that it takes as long to send as `milliseconds` of video.
-/// At least 250, near the 300 that libwebrtc has (`MaxIntraTarget` in `modules/video_coding/codecs/vp8/libvpx_vp8_encoder.cc`).
-fn intra_cap(settings: &EncoderSettings, milliseconds: f64) -> i32 {
-    (milliseconds / 1_000.0 * settings.framerate * 100.0).clamp(250.0, 300.0) as i32
-}
+/// Per cent of an average frame that a key frame aims at. The least that libwebrtc allows (`MaxIntraTarget` in
+/// `modules/video_coding/codecs/vp8/libvpx_vp8_encoder.cc`): libvpx misses it by up to a third, and four average frames
+/// are the most.
+const INTRA_CAP: i32 = 300;
