@@ -40,8 +40,9 @@ use crate::temporal_layers::{LayerPattern, LayerPlace};
 /// steps. At a smaller fraction it takes the key frame for a debt of seconds.
 const KEY_FRAME_SHRINKS: c_int = 2;
 
-/// Per cent of an average frame that a key frame aims at, after the first.
-const KEY_FRAME_PERCENT: c_int = 300;
+/// Per cent of an average frame that a key frame aims at, after the first. openh264 misses it by up to a half, and four
+/// average frames are the most.
+const KEY_FRAME_PERCENT: c_int = 220;
 
 pub(crate) struct OpenH264 {
     context: Context,

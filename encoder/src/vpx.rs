@@ -161,8 +161,3 @@ fn references(place: LayerPlace, layers: TemporalLayers) -> u32 {
         }
     }
 }
-
-/// Per cent of an average frame that a key frame aims at. The least that libwebrtc allows (`MaxIntraTarget` in
-/// `modules/video_coding/codecs/vp8/libvpx_vp8_encoder.cc`): libvpx misses it by up to a third, and four average frames
-/// are the most.
-const INTRA_CAP: i32 = 300;

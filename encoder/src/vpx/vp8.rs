@@ -3,13 +3,17 @@
 use lenscast_media::Resolution;
 
 use super::context::{Algorithm, Context, Control};
-use super::{INTRA_CAP, shared_config};
+use super::shared_config;
 use crate::EncoderSettings;
 use crate::live_encoder::LibraryError;
 
 /// Milliseconds of the buffer that survive a steep fall of the target. VP8 goes on spending what it has saved, at the
 /// old pace: measured from 2.5 Mb/s to 800 kb/s, the first second carries 153 % of the target; with this, 100 %.
 pub(super) const SAVINGS_KEPT_IN_A_FALL: u32 = 100;
+
+/// Per cent of an average frame that a key frame aims at: the least that libwebrtc allows (`MaxIntraTarget` in
+/// `modules/video_coding/codecs/vp8/libvpx_vp8_encoder.cc`). Four average frames are the most.
+const INTRA_CAP: i32 = 300;
 
 pub(super) fn start(settings: &EncoderSettings) -> Result<Context, LibraryError> {
     let mut context = Context::new(Algorithm::Vp8, |config| {

@@ -3,7 +3,7 @@
 use lenscast_media::Resolution;
 
 use super::context::{Algorithm, Context, Control};
-use super::{INTRA_CAP, shared_config};
+use super::shared_config;
 use crate::live_encoder::LibraryError;
 use crate::{EncoderSettings, TemporalLayers};
 
@@ -13,6 +13,10 @@ const CYCLIC_REFRESH: i32 = 3;
 /// Milliseconds of the buffer that survive a steep fall of the target. Measured after a fall by half: with 100 libvpx drops
 /// frames and is settled after 1.1 to 1.3 s, with 200 after 0.8 to 1.2 s, with 300 after 0.9 s at most.
 pub(super) const SAVINGS_KEPT_IN_A_FALL: u32 = 300;
+
+/// Per cent of an average frame that a key frame aims at. VP9 misses it by up to a factor of two, and four average frames
+/// are the most.
+const INTRA_CAP: i32 = 200;
 
 pub(super) fn start(settings: &EncoderSettings) -> Result<Context, LibraryError> {
     let mut context = Context::new(Algorithm::Vp9, |config| {
