@@ -162,6 +162,15 @@ impl Case {
         }
     }
 
+    /// Size and frame rate, as in `720p@30`.
+    pub(crate) fn point(&self) -> String {
+        let height = self.resolution.height();
+        match self.pace {
+            Pace::Even(rate) => format!("{height}p@{rate:.0}"),
+            Pace::Jitter => format!("{height}p@~30"),
+        }
+    }
+
     fn name(&self) -> String {
         let pace = match self.pace {
             Pace::Even(rate) => format!("{rate:.0}"),

@@ -3,7 +3,7 @@
 //! ```text
 //! cargo run --release --example bench_rate                        the whole table, minutes
 //! cargo run --release --example bench_rate -- --quick             the small sizes, under a minute
-//! cargo run --release --example bench_rate -- --codec vp8 --clips DIR
+//! cargo run --release --example bench_rate -- --codec vp8 --only 720p@30 --clips DIR
 //! ```
 //!
 //! Each case is one encoder in virtual time: timestamps are arguments, so the table is the same on every run and machine
@@ -56,6 +56,8 @@ struct Arguments {
     quick: bool,
     backends: Vec<Backend>,
     clips: Option<PathBuf>,
+    /// Size and frame rate, as in `720p@30`.
+    only: Option<String>,
 }
 
 fn main() -> ExitCode {
@@ -70,7 +72,8 @@ fn main() -> ExitCode {
         eprintln!("bench_rate: no film: neither --clips nor LENSCAST_CLIPS names a directory");
     }
     let library = Library::new(arguments.clips);
-    let cases = cases(arguments.quick, &arguments.backends, &library);
+    let mut cases = cases(arguments.quick, &arguments.backends, &library);
+    cases.retain(|case| arguments.only.as_ref().is_none_or(|only| *only == case.point()));
     let outcomes = run(&cases, &library);
 
     println!("{}", Outcome::HEADER);
@@ -86,14 +89,20 @@ fn main() -> ExitCode {
 fn arguments() -> Result<Arguments, String> {
     let mut given = std::env::args().skip(1);
     let clips = std::env::var_os("LENSCAST_CLIPS").map(PathBuf::from);
-    let mut arguments = Arguments { quick: false, backends: vec![Backend::Vp8, Backend::Vp9, Backend::H264], clips };
+    let mut arguments =
+        Arguments { quick: false, backends: vec![Backend::Vp8, Backend::Vp9, Backend::H264], clips, only: None };
     while let Some(argument) = given.next() {
         let mut value = || given.next().ok_or_else(|| format!("{argument} needs a value"));
         match argument.as_str() {
             "--quick" => arguments.quick = true,
             "--codec" => arguments.backends = vec![value()?.parse().map_err(|error| format!("--codec: {error}"))?],
+            "--only" => arguments.only = Some(value()?),
             "--clips" => arguments.clips = Some(value()?.into()),
-            _ => return Err(format!("unknown argument {argument:?}; legal are --quick, --codec NAME, --clips DIR")),
+            _ => {
+                return Err(format!(
+                    "unknown argument {argument:?}; legal are --quick, --codec NAME, --only SIZE@RATE, --clips DIR"
+                ));
+            }
         }
     }
     Ok(arguments)
