@@ -14,7 +14,7 @@ pub enum BuildEncoderError {
         /// The crate feature it comes with.
         feature: &'static str,
     },
-    /// The target is outside [`BITRATES`](crate::BITRATES).
+    /// The target is outside [`BITRATES`].
     #[error(
         "{backend} encoder: bitrate {} b/s is not within {} to {} b/s",
         .bitrate.as_bps(), BITRATES.start().as_bps(), BITRATES.end().as_bps()
@@ -25,7 +25,7 @@ pub enum BuildEncoderError {
         /// The refused target.
         bitrate: Bitrate,
     },
-    /// The frame rate is outside [`FRAMERATES`](crate::FRAMERATES).
+    /// The frame rate is outside [`FRAMERATES`].
     #[error(
         "{backend} encoder: framerate {framerate} is not within {} to {} frames/s",
         FRAMERATES.start(), FRAMERATES.end()
@@ -86,7 +86,7 @@ pub enum EncodeError {
         /// The picture's.
         picture: Resolution,
     },
-    /// The target is outside [`BITRATES`](crate::BITRATES).
+    /// The target is outside [`BITRATES`].
     #[error(
         "{backend} encoder: bitrate {} b/s is not within {} to {} b/s",
         .bitrate.as_bps(), BITRATES.start().as_bps(), BITRATES.end().as_bps()

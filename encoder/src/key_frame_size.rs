@@ -18,21 +18,21 @@ use crate::EncoderSettings;
 
 /// Average frames that a key frame may take up. libwebrtc allows 3 to 9 at 30 frames/s (`MaxIntraTarget` in
 /// `modules/video_coding/codecs/vp8/libvpx_vp8_encoder.cc`).
-const AVERAGE_FRAMES: u32 = 8;
+const AVERAGE_FRAMES: u32 = 4;
 
 /// Sides of the blocks that are averaged, in luma pixels, coarser and coarser.
-const BLOCKS: [usize; 4] = [1, 4, 8, 16];
+const BLOCKS: [usize; 5] = [1, 2, 4, 8, 16];
 
 /// How many times larger a key frame becomes by a step to finer blocks, at most.
-const STEP: usize = 6;
+const STEP: usize = 5;
 
-/// Bytes that a key frame should not exceed: eight average frames or what the target carries in a second, whichever is
-/// less, but never less than a byte for 128 pixels, which even a coarse picture needs.
+/// Bytes that a key frame should not exceed: four average frames or what the target carries in a second, whichever is
+/// less, but never less than a byte for 192 pixels, which even a coarse picture needs.
 pub(crate) fn key_frame_limit(settings: &EncoderSettings) -> usize {
     let span = (settings.frame_interval() * AVERAGE_FRAMES).min(Duration::from_secs(1));
     let bytes =
         usize::try_from(settings.bitrate.bytes_in(span)).expect("a second of a legal target is 12.5 MB at most");
-    bytes.max(settings.resolution.pixels() / 128)
+    bytes.max(settings.resolution.pixels() / 192)
 }
 
 /// How much detail the next key frame does without.
@@ -53,11 +53,18 @@ impl Coarsening {
     pub(crate) fn choose(&mut self, size: usize, limit: usize) {
         self.level = if size <= limit + limit / 2 {
             1
-        } else if size <= limit * 4 {
+        } else if size <= limit * 3 {
             2
-        } else {
+        } else if size <= limit * 8 {
             3
+        } else {
+            4
         };
+    }
+
+    /// True if nothing coarser is left.
+    pub(crate) const fn is_coarsest(&self) -> bool {
+        self.level + 1 == BLOCKS.len()
     }
 
     /// Takes one step after a key frame of `size` bytes.
@@ -122,10 +129,10 @@ mod tests {
     }
 
     #[test]
-    fn the_limit_is_eight_frames_or_a_second_but_never_nothing() {
-        assert_eq!(limit(30.0, 1_500), 49_999); // 8 × 6,250 B, and an interval rounded down to nanoseconds.
+    fn the_limit_is_four_frames_or_a_second_but_never_nothing() {
+        assert_eq!(limit(30.0, 1_500), 24_999); // 4 × 6,250 B, and an interval rounded down to nanoseconds.
         assert_eq!(limit(2.0, 1_500), 187_500);
-        assert_eq!(limit(30.0, 10), 7_200);
+        assert_eq!(limit(30.0, 10), 4_800);
     }
 
     #[test]

@@ -38,6 +38,8 @@ mod temporal_layers;
 mod video_encoder;
 
 #[cfg(any(feature = "vpx", feature = "h264"))]
+mod frame_budget;
+#[cfg(any(feature = "vpx", feature = "h264"))]
 mod frame_clock;
 #[cfg(feature = "h264")]
 mod h264;

@@ -3,12 +3,17 @@
 //! **Invariants.** A library gets pictures of its own size only, legal targets only, and times that advance. It is
 //! asked for a key frame with its first picture and for as long as one is owed.
 //!
-//! What it does not do: anything a codec does. It does see to it that key frames stay small, see [`key_frame_size`].
+//! What it does not do: anything a codec does. It does see to it that key frames stay small, see [`key_frame_size`], and
+//! that the budget is kept, see [`frame_budget`].
 //!
 //! [`key_frame_size`]: crate::key_frame_size
+//! [`frame_budget`]: crate::frame_budget
+
+use std::time::Duration;
 
 use lenscast_media::{Bitrate, EncodedFrame, Picture};
 
+use crate::frame_budget::FrameBudget;
 use crate::frame_clock::{FrameClock, FrameTime};
 use crate::key_frame_size::{Coarsening, key_frame_limit};
 use crate::settings::is_legal_bitrate;
@@ -17,8 +22,9 @@ use crate::{BuildEncoderError, EncodeError, EncoderSettings, FrameTiming, VideoE
 
 /// A codec library with one encoder running.
 pub(crate) trait Library: Send + Sized {
-    /// True if key frames are kept small: a first one that came out too large is made again by a fresh instance.
-    const LIMITS_KEY_FRAMES: bool;
+    /// True if key frames are kept small: a first one that came out too large is made again by a fresh instance. And if
+    /// frames are dropped that the budget has no room for.
+    const KEEPS_BUDGET: bool;
 
     /// True if the library is known to fail on some pictures and be of no use afterwards: a frame that failed is made again
     /// by a fresh instance. An error of any other library is nothing to be expected, and the caller learns of it.
@@ -63,6 +69,9 @@ pub(crate) struct LiveEncoder<L> {
     settings: EncoderSettings,
     library: L,
     clock: FrameClock,
+    budget: FrameBudget,
+    /// How long the library was not asked, all in all: its clock stood still, or it would make the next frames larger.
+    left_out: Duration,
     /// A key frame was asked for, or is the first, and has not come out yet.
     key_frame_owed: bool,
     /// Nothing has come out yet.
@@ -83,6 +92,8 @@ impl<L: Library> LiveEncoder<L> {
             settings: *settings,
             library,
             clock: FrameClock::new(settings),
+            budget: FrameBudget::new(settings.frame_interval()),
+            left_out: Duration::ZERO,
             key_frame_owed: true,
             first: true,
             coarsening: Coarsening::none(),
@@ -95,13 +106,13 @@ impl<L: Library> LiveEncoder<L> {
         let wanted = *key_frame_owed;
         match library.encode(if wanted { coarsening.apply(picture) } else { picture }, time, wanted) {
             Ok(Some(FrameInfo { key_frame: true, .. }))
-                if L::LIMITS_KEY_FRAMES && *first && library.output().len() > limit =>
+                if L::KEEPS_BUDGET && *first && library.output().len() > limit =>
             {
                 // The rate control has seen a frame that nobody will: only a fresh encoder has its budget intact.
                 coarsening.choose(library.output().len(), limit);
             }
             Ok(info) => {
-                if L::LIMITS_KEY_FRAMES && info.is_some_and(|info| info.key_frame) {
+                if L::KEEPS_BUDGET && info.is_some_and(|info| info.key_frame) {
                     coarsening.adapt(library.output().len(), limit);
                 }
                 return Ok(info);
@@ -116,8 +127,14 @@ impl<L: Library> LiveEncoder<L> {
             }
             Err(error) => return Err(error),
         }
-        *library = L::start(settings)?;
-        library.encode(coarsening.apply(picture), time, true)
+        loop {
+            *library = L::start(settings)?;
+            let info = library.encode(coarsening.apply(picture), time, true)?;
+            if library.output().len() <= limit || coarsening.is_coarsest() {
+                return Ok(info);
+            }
+            coarsening.adapt(library.output().len(), limit);
+        }
     }
 
     fn library_error(&self, LibraryError { operation, detail }: LibraryError) -> EncodeError {
@@ -154,9 +171,15 @@ impl<L: Library> VideoEncoder for LiveEncoder<L> {
         }
         let time = self.clock.advance(timing, bitrate);
         self.key_frame_owed |= key_frame;
+        if !self.budget.advance(time.start) && L::KEEPS_BUDGET {
+            self.left_out += time.duration;
+            return Ok(None);
+        }
+        let time = FrameTime { start: time.start.saturating_sub(self.left_out), ..time };
         let Some(info) = self.encode_at(picture, time).map_err(|error| self.library_error(error))? else {
             return Ok(None);
         };
+        self.budget.spend(self.library.output().len(), bitrate);
         self.first = false;
         self.key_frame_owed &= !info.key_frame;
         Ok(Some(EncodedFrame {
@@ -200,7 +223,7 @@ mod tests {
     const SMALL: usize = 1_000;
 
     impl<const RESTARTS: bool> Library for Fake<RESTARTS> {
-        const LIMITS_KEY_FRAMES: bool = true;
+        const KEEPS_BUDGET: bool = true;
         const RESTARTS: bool = RESTARTS;
 
         fn start(_: &EncoderSettings) -> Result<Self, LibraryError> {
@@ -312,8 +335,8 @@ mod tests {
     fn detail_comes_back_to_key_frames_once_they_are_small() {
         let mut encoder = LiveEncoder::<Fake>::new(&settings()).unwrap();
         let sizes: Vec<_> = (0..6).map(|number| encode(&mut encoder, number, true).unwrap().1).collect();
-        // Two steps coarser at once, a step finer after each small key frame, and a step coarser after a large one.
-        assert_eq!(sizes, [SMALL, SMALL, SMALL, LARGE, SMALL, LARGE]);
+        // Three steps coarser at once, a step finer after each small key frame, and a step coarser after a large one.
+        assert_eq!(sizes, [SMALL, SMALL, SMALL, SMALL, LARGE, SMALL]);
     }
 
     #[test]

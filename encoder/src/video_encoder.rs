@@ -32,7 +32,7 @@ pub trait VideoEncoder: Send {
     /// `None`: the rate control dropped the frame to keep to its target. A key frame that was asked for is then owed,
     /// and is the next frame that comes out.
     ///
-    /// A key frame that would take up more than eight average frames is made from a coarser picture, and the frames after
+    /// A key frame that would take up more than four average frames is made from a coarser picture, and the frames after
     /// it bring the detail back. (`vpx-encode` does not.)
     ///
     /// # Errors

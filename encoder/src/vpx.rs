@@ -36,7 +36,7 @@ pub(crate) struct Vpx {
 }
 
 impl Library for Vpx {
-    const LIMITS_KEY_FRAMES: bool = true;
+    const KEEPS_BUDGET: bool = true;
     const RESTARTS: bool = false;
 
     fn start(settings: &EncoderSettings) -> Result<Self, LibraryError> {
@@ -160,10 +160,4 @@ fn references(place: LayerPlace, layers: TemporalLayers) -> u32 {
             references | VP8_EFLAG_NO_UPD_LAST | VP8_EFLAG_NO_UPD_GF | VP8_EFLAG_NO_UPD_ARF | VP8_EFLAG_NO_UPD_ENTROPY
         }
     }
-}
-
-/// Per cent of an average frame that a key frame aims at, so that it takes as long to send as `milliseconds` of video.
-/// At least 300, as libwebrtc has it (`MaxIntraTarget` in `modules/video_coding/codecs/vp8/libvpx_vp8_encoder.cc`).
-fn intra_cap(settings: &EncoderSettings, milliseconds: f64) -> i32 {
-    (milliseconds / 1_000.0 * settings.framerate * 100.0).max(300.0) as i32
 }

@@ -52,7 +52,7 @@ impl VpxEncode {
 }
 
 impl Library for VpxEncode {
-    const LIMITS_KEY_FRAMES: bool = false;
+    const KEEPS_BUDGET: bool = false;
     const RESTARTS: bool = false;
 
     fn start(settings: &EncoderSettings) -> Result<Self, LibraryError> {

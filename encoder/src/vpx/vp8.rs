@@ -3,7 +3,7 @@
 use lenscast_media::Resolution;
 
 use super::context::{Algorithm, Context, Control};
-use super::{intra_cap, shared_config};
+use super::shared_config;
 use crate::EncoderSettings;
 use crate::live_encoder::LibraryError;
 
@@ -11,9 +11,9 @@ use crate::live_encoder::LibraryError;
 /// old pace: measured from 2.5 Mb/s to 800 kb/s, the first second carries 153 % of the target; with this, 100 %.
 pub(super) const SAVINGS_KEPT_IN_A_FALL: u32 = 100;
 
-/// Milliseconds of video that a key frame may take up. VP8 guesses its first one three to five times too large, so this
-/// is twice VP9's and gives key frames of 1 to 4 average frames.
-const KEY_FRAME_MS: f64 = 200.0;
+/// Per cent of an average frame that a key frame aims at: the least that libwebrtc allows (`MaxIntraTarget` in
+/// `modules/video_coding/codecs/vp8/libvpx_vp8_encoder.cc`). Four average frames are the most.
+const INTRA_CAP: i32 = 300;
 
 pub(super) fn start(settings: &EncoderSettings) -> Result<Context, LibraryError> {
     let mut context = Context::new(Algorithm::Vp8, |config| {
@@ -22,13 +22,15 @@ pub(super) fn start(settings: &EncoderSettings) -> Result<Context, LibraryError>
         config.rc_undershoot_pct = 100;
         config.rc_overshoot_pct = 15;
         // Half of libwebrtc's, to stay closer to the target; the first frame may take up half of what is there
-        // initially.
-        config.rc_buf_initial_sz = 400;
-        config.rc_buf_optimal_sz = 300;
-        config.rc_buf_sz = 600;
+        // initially. But some frames' worth, or at a low frame rate each frame empties it and the next is dropped.
+        let at_least_frames =
+            |frames: f64, milliseconds: u32| milliseconds.max((frames * 1_000.0 / settings.framerate) as u32);
+        config.rc_buf_initial_sz = at_least_frames(2.5, 400);
+        config.rc_buf_optimal_sz = at_least_frames(2.0, 300);
+        config.rc_buf_sz = at_least_frames(4.0, 600);
     })?;
     context.set(Control::CpuUsed, cpu_used(settings.resolution))?;
-    context.set(Control::MaxIntraBitratePct, intra_cap(settings, KEY_FRAME_MS))?;
+    context.set(Control::MaxIntraBitratePct, INTRA_CAP)?;
     context.set(Control::StaticThreshold, 1)?;
     context.set(Control::NoiseSensitivity, 0)?;
     context.set(Control::TokenPartitions, 0)?;

@@ -59,7 +59,7 @@ fn sizes_that_no_macroblock_divides_lose_nothing_at_their_edges() {
 #[test]
 fn quantizers_are_told_in_the_codecs_own_scale_and_follow_the_target() {
     let resolution = size(320, 180);
-    for (backend, coarsest) in [(Backend::Vp8, 127), (Backend::Vp9, 255)] {
+    for (backend, coarsest) in [(Backend::Vp8, 127), (Backend::Vp9, 255), (Backend::H264, 51)] {
         let last_at = |kbps| {
             let mut stream = Stream::new(backend, resolution, 30.0, kbps);
             let frames = (0..60).filter_map(|frame| stream.encode(&pattern(resolution, frame), false));

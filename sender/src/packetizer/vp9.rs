@@ -14,7 +14,7 @@ pub struct Vp9Packetizer {
 /// Control octet, 15-bit picture identifier, layer indices, base-layer index.
 const DESCRIPTOR: usize = 5;
 /// Header, width, height, and a group of four pictures at most: [`scalability_structure`].
-const MAX_STRUCTURE: usize = 6 + 4 * 2;
+const MAX_STRUCTURE: usize = 6 + 4 * 2 + 1;
 
 /// Control octet.
 const PICTURE_ID: u8 = 0x80;
@@ -64,34 +64,34 @@ fn scalability_structure(frame: &EncodedFrame<'_>, group: &[GroupPicture], to: &
     let head = [0b0001_1000, width_high, width_low, height_high, height_low, group.len() as u8];
     to[..head.len()].copy_from_slice(&head);
     let pictures = group.iter().flat_map(|picture| {
-        let [layer, sync, distance] = [picture.layer, u8::from(picture.sync), picture.distance];
-        // One reference.
-        [layer << 5 | sync << 4 | 1 << 2, distance]
+        let references = picture.distances.len() as u8;
+        let head = picture.layer << 5 | u8::from(picture.sync) << 4 | references << 2;
+        std::iter::once(head).chain(picture.distances.iter().copied())
     });
     let places = to[head.len()..].iter_mut().zip(pictures);
     head.len() + places.map(|(place, byte)| *place = byte).count()
 }
 
 /// A picture of the group that repeats from a key frame on: its layer, whether it is a point to switch up at, and how many
-/// pictures before it lies the one that it refers to.
+/// pictures before it those lie that it refers to.
 #[derive(Debug, Clone, Copy)]
 struct GroupPicture {
     layer: u8,
     sync: bool,
-    distance: u8,
+    distances: &'static [u8],
 }
 
 /// As the encoders make them (`TemporalLayers`): what the rate control drops keeps its place, so that the group repeats
 /// without a hole.
 const fn group(layers: TemporalLayers) -> &'static [GroupPicture] {
-    const fn picture(layer: u8, sync: bool, distance: u8) -> GroupPicture {
-        GroupPicture { layer, sync, distance }
+    const fn picture(layer: u8, sync: bool, distances: &'static [u8]) -> GroupPicture {
+        GroupPicture { layer, sync, distances }
     }
     match layers {
-        TemporalLayers::One => const { &[picture(0, false, 1)] },
-        TemporalLayers::Two => const { &[picture(0, false, 2), picture(1, true, 1)] },
+        TemporalLayers::One => const { &[picture(0, false, &[1])] },
+        TemporalLayers::Two => const { &[picture(0, false, &[2]), picture(1, true, &[1])] },
         TemporalLayers::Three => {
-            const { &[picture(0, false, 4), picture(2, true, 1), picture(1, true, 2), picture(2, false, 1)] }
+            const { &[picture(0, false, &[4]), picture(2, true, &[1]), picture(1, true, &[2]), picture(2, false, &[1, 3])] }
         }
     }
 }
@@ -139,7 +139,7 @@ mod tests {
     fn a_key_frame_describes_the_pattern_of_its_temporal_layers() {
         for (layers, ids, syncs, distances) in [
             (TemporalLayers::Two, vec![0, 1], vec![false, true], vec![2, 1]),
-            (TemporalLayers::Three, vec![0, 2, 1, 2], vec![false, true, true, false], vec![4, 1, 2, 1]),
+            (TemporalLayers::Three, vec![0, 2, 1, 2], vec![false, true, true, false], vec![4, 1, 2, 1, 3]),
         ] {
             let mut packetizer = Packetizer::new(Codec::Vp9, layers);
             let data = [7; 5_000];
