@@ -178,7 +178,7 @@ async fn stop_asked(terminate: &mut Signal, interrupt: &mut Signal) {
     }
 }
 
-async fn until_stopped(signals: &mut Signals, source: &ConfigSource, agent: &Agent, mut running: Config) {
+async fn until_stopped(signals: &mut Signals, source: &ConfigSource, agent: &Arc<Agent>, mut running: Config) {
     loop {
         tokio::select! {
             () = stop_asked(&mut signals.terminate, &mut signals.interrupt) => return,
@@ -198,7 +198,7 @@ async fn until_stopped(signals: &mut Signals, source: &ConfigSource, agent: &Age
 }
 
 /// Checks the whole new configuration first; a bad one changes nothing.
-async fn reload(source: &ConfigSource, agent: &Agent, running: &mut Config) {
+async fn reload(source: &ConfigSource, agent: &Arc<Agent>, running: &mut Config) {
     let config = match source.load() {
         Ok(config) => config,
         Err(error) => {
@@ -220,6 +220,7 @@ async fn reload(source: &ConfigSource, agent: &Agent, running: &mut Config) {
     }
     // The rest of what runs is still what the process was started with.
     running.cameras = config.cameras;
+    running.total = config.total;
 }
 
 /// Tells where to look: on standard output, for a person and for scripts.

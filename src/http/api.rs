@@ -12,7 +12,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use lenscast_capture::{SourceConfig, SourceState};
 use lenscast_media::HistogramSnapshot;
-use lenscast_router::{ProducerId, TransportId};
+use lenscast_router::TransportId;
 use lenscast_sender::TrackState;
 use lenscast_transport::{SessionConsumer, SessionStats, TransportStats};
 use serde::Deserialize;
@@ -113,7 +113,7 @@ fn describe(app: &App, camera: &Camera, stats: &TransportStats) -> Value {
     let config = camera.config();
     let total = camera.stages().named().map(|(name, histogram)| (name, histogram.snapshot()));
     let recent = app.recent_latency.read(camera.producer(), camera.stages(), Instant::now());
-    let viewers = viewers(camera.producer(), &stats.sessions);
+    let viewers = viewers(camera, &stats.sessions);
     let mut description = state_of(camera);
     let fields = json!({
         "name": config.name,
@@ -195,22 +195,22 @@ fn latency(stages: &[(&str, HistogramSnapshot)]) -> Value {
     json!(stages.collect::<BTreeMap<_, _>>())
 }
 
-fn viewers(producer: ProducerId, sessions: &[SessionStats]) -> Vec<Value> {
+fn viewers(camera: &Camera, sessions: &[SessionStats]) -> Vec<Value> {
     let of_camera =
         sessions.iter().flat_map(|session| session.consumers.iter().map(move |consumer| (session, consumer)));
     of_camera
-        .filter(|(_, consumer)| consumer.producer == producer)
-        .map(|(session, consumer)| viewer(session, consumer))
+        .filter_map(|(session, consumer)| Some(viewer(session, consumer, camera.layer_of(consumer.producer)?)))
         .collect()
 }
 
-fn viewer(session: &SessionStats, consumer: &SessionConsumer) -> Value {
+fn viewer(session: &SessionStats, consumer: &SessionConsumer, layer: usize) -> Value {
     let TransportId(id) = session.id;
     json!({
         "id": id,
         "state": if session.connected.is_some() { "connected" } else { "connecting" },
         "remote": session.remote.map(|remote| remote.to_string()),
         "srtp": session.profile.map(|profile| format!("{profile:?}")),
+        "layer": layer,
         "ageSeconds": session.created.elapsed().as_secs_f64(),
         "stats": consumer_stats(consumer),
     })

@@ -190,7 +190,7 @@ impl Page {
         let cameras = app.agent.cameras();
         for session in &stats.sessions {
             for consumer in &session.consumers {
-                let camera = cameras.iter().find(|camera| camera.producer() == consumer.producer);
+                let camera = cameras.iter().find(|camera| camera.layer_of(consumer.producer).is_some());
                 let Some(camera) = camera.map(|camera| camera.config().name.clone()) else { continue };
                 let labels: Labels = vec![("camera", camera), ("session", session.id.0.to_string())];
                 let stats = &consumer.stats;
