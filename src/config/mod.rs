@@ -518,7 +518,12 @@ mod tests {
             "[webrtc]\npublic_addresses = [\"203.0.113.7\"]\n[[camera]]\nname = \"front\"\npattern = true\nfps = 15\n";
         let config = config(text);
         let again = Config::from_raw(parse(&config.to_toml()).unwrap()).unwrap();
-        assert_eq!(again.cameras, config.cameras);
+        let meant = |config: &Config| {
+            let cameras =
+                config.cameras.iter().map(|camera| (camera.source.clone(), camera.settings, camera.share.claim));
+            cameras.collect::<Vec<_>>()
+        };
+        assert_eq!(meant(&again), meant(&config));
         assert_eq!(again.to_toml(), config.to_toml());
         assert!(config.to_toml().contains("consent_timeout_s = 30"));
     }
@@ -529,6 +534,39 @@ mod tests {
         assert!(message.contains("unknown field `port`") && message.contains("`listen`"), "{message}");
         let message = parse("[[camera]]\nname = \"a\"\nbitrate = \"2M\"\n").unwrap_err();
         assert!(message.contains("unknown field `bitrate`") && message.contains("`max_kbps`"), "{message}");
+    }
+
+    #[test]
+    fn shares_and_layers_have_defaults_and_read_back() {
+        let all = config("[[camera]]\nname = \"a\"\npattern = true\n").to_toml();
+        for line in [
+            "layers = 1",
+            "temporal_layers = 1",
+            "degradation = \"balanced\"",
+            "weight = 1.0",
+            "min_kbps = 30",
+            "max_kbps = 2500",
+            "enforce_min = false",
+        ] {
+            assert!(all.lines().any(|found| found == line), "{line} is not in\n{all}");
+        }
+        assert_eq!(config("").total, None);
+        let low = config("[bandwidth]\ntotal_kbps = 900\n[[camera]]\nname = \"a\"\npattern = true\nmax_kbps = 20\n");
+        assert_eq!(low.total, Some(Bitrate::from_kbps(900)));
+        assert_eq!(low.cameras[0].share.claim.min, Bitrate::from_kbps(20), "no more than the maximum");
+        assert!(low.to_toml().contains("total_kbps = 900"));
+        assert_eq!(Config::from_raw(parse(&low.to_toml()).unwrap()).unwrap().total, low.total);
+    }
+
+    #[test]
+    fn weights_and_limits_that_cannot_be_are_refused() {
+        let camera = "[[camera]]\nname = \"a\"\npattern = true\nweight = 0\n";
+        let two = format!("{camera}{}", camera.replace("\"a\"", "\"b\""));
+        assert_eq!(problems(&two), ["camera.weight = 0: is so of all cameras, one at least must be above 0"]);
+        for total in ["29", "10000001"] {
+            let found = problems(&format!("[bandwidth]\ntotal_kbps = {total}\n"));
+            assert_eq!(found, [format!("bandwidth.total_kbps = {total}: must be 30 to 10000000")]);
+        }
     }
 
     #[test]
