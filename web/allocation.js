@@ -13,13 +13,18 @@ import { FOREVER_MS, delay } from "./wait.js";
 
 export const PERIOD_MS = 200;
 
+// The server tells by itself of what changes, not of what is measured.
+const MEASURE_MS = 1_000;
+
 const NEVER = new AbortController().signal;
 
 export class Allocation extends EventTarget {
   #api;
   #backoff = new Backoff();
   #wake = new AbortController();
+  #wakeMeasuring = new AbortController();
   #paused = false;
+  #measured = false;
   // The server's newest word.
   #server = null;
   // What is being sent, and what is to be sent after it: as the API takes it, or null.
@@ -40,6 +45,7 @@ export class Allocation extends EventTarget {
 
   // Follows the server until the page ends.
   async run() {
+    this.#measure();
     for (;;) {
       const { signal } = (this.#wake = new AbortController());
       await delay(this.#paused ? FOREVER_MS : await this.#follow(signal), signal);
@@ -56,6 +62,13 @@ export class Allocation extends EventTarget {
     if (this.#paused === paused) return;
     this.#paused = paused;
     this.followNow();
+    this.#wakeMeasuring.abort();
+  }
+
+  // Whether somebody looks at what is measured: what is really sent, and why not more.
+  set measured(measured) {
+    this.#measured = measured;
+    this.#wakeMeasuring.abort();
   }
 
   // Asks for `totalKbps` (null: no limit), and for `weight`, `minKbps` and `maxKbps` of `cameras` by name; what is not named
@@ -81,6 +94,15 @@ export class Allocation extends EventTarget {
     } catch (problem) {
       // Whoever enters a token calls `followNow`. The camera list tells of a server that does not answer.
       return problem.status === 401 ? FOREVER_MS : this.#backoff.next(problem.retryAfterMs);
+    }
+  }
+
+  async #measure() {
+    for (;;) {
+      const { signal } = (this.#wakeMeasuring = new AbortController());
+      const isWanted = this.#measured && !this.#paused;
+      if (isWanted && this.#server) await this.#reread();
+      await delay(isWanted ? MEASURE_MS : FOREVER_MS, signal);
     }
   }
 

@@ -52,6 +52,7 @@ export class AllocationPanel {
     this.#panel.hidden = !open;
     this.#button.setAttribute("aria-expanded", open);
     rememberOpen(open);
+    this.#allocation.measured = open;
     this.#show();
   }
 

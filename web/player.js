@@ -73,6 +73,8 @@ export class Player extends EventTarget {
   #firstPictureMs = null;
   #sessions = 0;
   #pictures = 0;
+  // The state when its owner was last told that it may have changed.
+  #toldState = null;
 
   // `camera` is the API's description of it.
   constructor({ api, serverClock, camera, video }) {
@@ -164,6 +166,8 @@ export class Player extends EventTarget {
 
   // Looks whether pictures come, and takes a reading when one is due.
   tick(now) {
+    // Some states begin with time alone.
+    if (this.state.state !== this.#toldState) this.#changed();
     const session = this.#session;
     if (!session) return;
     const stale = !this.#isFresh(now);
@@ -329,6 +333,7 @@ export class Player extends EventTarget {
   }
 
   #changed(also) {
+    this.#toldState = this.state.state;
     if (also) this.dispatchEvent(new Event(also));
     this.dispatchEvent(new Event("change"));
   }
