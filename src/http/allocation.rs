@@ -11,6 +11,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fmt;
+use std::marker::PhantomData;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -29,6 +30,7 @@ use futures_core::Stream;
 use lenscast_encoder::BITRATES;
 use lenscast_media::{Bitrate, Resolution};
 use lenscast_sender::{AllottedTrack, SetAllocationError, ShareChange, ShareState, WEIGHTS};
+use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
@@ -78,7 +80,7 @@ async fn change(
 ) -> Result<Json<Value>, Problem> {
     require_type(&headers, JSON)?;
     let body = whole_within(body, MAX_BODY_BYTES)?;
-    let request: ChangeRequest = serde_json::from_slice(&body).map_err(|error| {
+    let Object(request): Object<ChangeRequest> = serde_json::from_slice(&body).map_err(|error| {
         Problem::new(StatusCode::BAD_REQUEST, format!("cannot be read: {}", shown(&error.to_string())))
     })?;
     let change = request.checked().map_err(|problems| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, problems))?;
@@ -214,6 +216,29 @@ struct CameraChange {
     max_kbps: Option<Value>,
 }
 
+/// A structure that is written as an object, and not as an array of its members' values, which is read otherwise.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
+            type Value = T;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map))
+            }
+        }
+
+        deserializer.deserialize_map(Members(PhantomData)).map(Self)
+    }
+}
+
 /// Tells `null` from what is not there.
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
     Value::deserialize(deserializer).map(Some)
@@ -232,7 +257,7 @@ impl<'de> Deserialize<'de> for CameraChanges {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<CameraChanges, A::Error> {
                 let mut changes = BTreeMap::new();
-                while let Some((name, change)) = map.next_entry::<String, CameraChange>()? {
+                while let Some((name, Object(change))) = map.next_entry::<String, Object<CameraChange>>()? {
                     let name_again = format!("camera {:?} is there twice", shown(&name));
                     if changes.insert(name, change).is_some() {
                         return Err(A::Error::custom(name_again));
