@@ -43,6 +43,11 @@ export class Allocation extends EventTarget {
     return this.#server && overlay(overlay(this.#server, this.#sending), this.#waiting);
   }
 
+  // As the server has it; null before the first answer.
+  get answered() {
+    return this.#server;
+  }
+
   // Follows the server until the page ends.
   async run() {
     this.#measure();

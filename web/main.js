@@ -40,7 +40,9 @@ dialog.addEventListener("token", ({ detail }) => {
   allocation.followNow();
 });
 
-allocation.addEventListener("change", () => grid.allocate(allocation.view));
+allocation.addEventListener("change", () => {
+  if (allocation.answered) grid.allocate(allocation.answered);
+});
 
 grid.addEventListener("away", () => {
   list.paused = grid.away;

@@ -4,7 +4,7 @@
 // |---|---|
 // | `paused` | nobody looks |
 // | `starting`, `degraded`, `failed`, `stopped` | what the server says of the camera; `reason` says why |
-// | `connecting` | no picture yet |
+// | `connecting` | no picture yet, or none yet of what was just switched on |
 // | `live` | pictures come |
 // | `off` | the camera's weight is 0: it sends nothing |
 // | `squeezed` | it sends nothing, since its minimum does not fit into the bandwidth |
@@ -48,6 +48,8 @@ export class Player extends EventTarget {
   #video;
   // The API's newest word on what the camera may send; null if it said none.
   #allocation = null;
+  // When it was last allowed to send again, or another layer was chosen: pictures are about to come.
+  #releasedAt = -Infinity;
   // The spatial layer to play, 0 the smallest; null: the largest.
   #layer = null;
   // Present while it is to play; aborting it is how it is paused.
@@ -98,7 +100,7 @@ export class Player extends EventTarget {
     if (!this.#playing) return { state: "paused", reason: null };
     if (this.#problem?.isPermanent) return { state: "failed", reason: this.#problem.message, canRetry: true };
     if (this.#isWithheld) return this.#withheld();
-    if (this.#pictures === 0) return { state: "connecting", reason: this.#problem?.message ?? null };
+    if (this.#pictures === 0 || now - this.#releasedAt < STALE_MS) return { state: "connecting", reason: this.#problem?.message ?? null };
     return { state: "reconnecting", reason: this.#problem?.message ?? `No picture for ${this.#staleSeconds(now)} s.` };
   }
 
@@ -131,7 +133,9 @@ export class Player extends EventTarget {
 
   // What the camera may send, as the API describes it.
   allocate(allocation) {
+    const wasWithheld = this.#isWithheld;
     this.#allocation = allocation;
+    if (wasWithheld && !this.#isWithheld) this.#releasedAt = performance.now();
     this.#changed();
   }
 
@@ -139,6 +143,7 @@ export class Player extends EventTarget {
   set layer(layer) {
     if (this.#layer === layer) return;
     this.#layer = layer;
+    this.#releasedAt = performance.now();
     if (this.#session) this.#lose(null);
     this.retry();
   }
