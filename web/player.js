@@ -7,7 +7,7 @@
 // | `connecting` | no picture yet, or none yet of what was just switched on |
 // | `live` | pictures come |
 // | `off` | the camera's weight is 0: it sends nothing |
-// | `squeezed` | it sends nothing, since its minimum does not fit into the bandwidth |
+// | `squeezed` | it sends nothing, since its minimum, or the layer that is played, does not fit into the bandwidth |
 // | `reconnecting` | they came, and ceased |
 // | `failed` | this browser cannot play it; `reason` says why |
 //
@@ -71,6 +71,8 @@ export class Player extends EventTarget {
   #decoded = 0;
   // When the last picture came, or it was last right to start waiting for one.
   #progressAt = 0;
+  // When the session was opened.
+  #begunAt = 0;
   #pictureAt = -Infinity;
   #firstPictureMs = null;
   #sessions = 0;
@@ -237,7 +239,7 @@ export class Player extends EventTarget {
     this.#figures = null;
     this.#latency.clear();
     this.#firstPictureMs = null;
-    this.#progressAt = performance.now();
+    this.#progressAt = this.#begunAt = performance.now();
     this.#sampledAt = this.#askedAt = -Infinity;
     this.#questions = this.#decoded = 0;
     this.#video.srcObject = session.stream;
@@ -324,13 +326,21 @@ export class Player extends EventTarget {
 
   // True if the camera sends nothing because it is not to.
   get #isWithheld() {
-    return this.#allocation?.weight === 0 || this.#allocation?.state === "paused";
+    return this.#allocation?.weight === 0 || this.#allocation?.state === "paused" || this.#isLayerWithheld;
+  }
+
+  // True if others get a smaller layer of the camera, and this one nothing. Before a session has asked for it, nobody has.
+  get #isLayerWithheld() {
+    const { state, layers = [] } = this.#allocation ?? {};
+    const asked = this.#session !== null && performance.now() - this.#begunAt > STALE_MS;
+    return asked && state === "allocated" && layers.at(this.#layer ?? -1)?.targetKbps === 0;
   }
 
   #withheld() {
-    const { weight, minKbps } = this.#allocation;
+    const { weight, state, minKbps } = this.#allocation;
     if (weight === 0) return { state: "off", reason: "Its share of the bandwidth is 0: it sends nothing." };
-    return { state: "squeezed", reason: `Its minimum of ${minKbps} kb/s does not fit into the bandwidth.` };
+    if (state === "paused") return { state: "squeezed", reason: `Its minimum of ${minKbps} kb/s does not fit into the bandwidth.` };
+    return { state: "squeezed", reason: "This size does not fit into the bandwidth; a smaller one does." };
   }
 
   #staleSeconds(now) {
