@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use lenscast_encoder::BuildEncoderError;
 use lenscast_media::Bitrate;
-use lenscast_sender::{SetAllocationError, ShareChange, ShareError, TrackShare};
+use lenscast_sender::{AllocationReport, SetAllocationError, ShareChange, ShareError, TrackShare};
 use thiserror::Error;
 
 use crate::config::{CameraShare, Config};
@@ -120,6 +120,13 @@ fn merged(before: &CameraShare, live: &TrackShare, after: &CameraShare) -> Track
     }
     // A key that the file changed and one that was changed since do not go together: the file's do.
     TrackShare { min: after.claim.min, max: after.claim.max, ..share }
+}
+
+/// What is set aside for headers and retransmissions. Where nothing is known of what there is, nothing is: the report then
+/// speaks of a part of the largest budget that can be.
+pub(crate) fn overhead_of(report: &AllocationReport) -> Bitrate {
+    let known = report.limit.min(report.estimate) < Bitrate::UNLIMITED;
+    if known { report.overhead } else { Bitrate::ZERO }
 }
 
 /// What makes `to` of `from`.

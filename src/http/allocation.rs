@@ -39,7 +39,7 @@ use tokio::time::{Interval, MissedTickBehavior};
 
 use super::whep::{require_type, whole_within};
 use super::{App, Problem};
-use crate::allocation::{AllocateError, AllocationChange};
+use crate::allocation::{AllocateError, AllocationChange, overhead_of};
 use crate::camera::Camera;
 use crate::config::TOTAL_KBPS;
 
@@ -127,7 +127,7 @@ fn describe(app: &App) -> Result<Value, Problem> {
     Ok(json!({
         "version": report.version,
         "totalKbps": (report.limit != Bitrate::UNLIMITED).then(|| kbps(report.limit)),
-        "overheadKbps": kbps(report.overhead),
+        "overheadKbps": kbps(overhead_of(&report)),
         "audioKbps": kbps(report.audio),
         "cameras": described.collect::<Vec<_>>(),
     }))

@@ -25,6 +25,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::App;
+use crate::allocation::overhead_of;
 use crate::camera::Camera;
 
 /// Sessions that have ended, by cause.
@@ -210,8 +211,8 @@ impl Page {
         let none = vec![];
         let help = "Version of the allocation: counts changes by people, and cameras that came and went";
         self.gauge("allocation_version", help, &none, report.version as f64);
-        let overhead = report.overhead.as_bps() as f64;
-        let help = "Set aside for headers and retransmissions";
+        let overhead = overhead_of(&report).as_bps() as f64;
+        let help = "Set aside for headers and retransmissions; 0 while there is no limit";
         self.gauge("allocation_overhead_bits_per_second", help, &none, overhead);
         if report.limit != Bitrate::UNLIMITED {
             let help = "What all cameras together may take; not there without a limit";

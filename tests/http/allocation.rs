@@ -122,6 +122,7 @@ fn a_change_takes_effect_at_once_is_answered_with_what_holds_and_leaves_the_rest
     assert_eq!((reply.status, &told["totalKbps"]), (200, &Value::Null));
     assert_eq!(claims(&told)[2], json!([["front", 3, 50.5, 500], ["back", 1, 30, 600]]));
     assert_eq!(targets(&told), [500.0, 600.0], "without a limit each gets its maximum");
+    assert_eq!(told["overheadKbps"], 0, "and nothing is set aside");
     assert_eq!(put(&server.http, "{}").status, 200, "nothing at all is a change of nothing");
 }
 
