@@ -36,7 +36,7 @@ fn main() {
 
 async fn run(length: Duration) {
     let cameras = CAMERAS.map(|(name, codec)| {
-        format!("[[camera]]\nname = \"{name}\"\npattern = true\ncodec = \"{codec}\"\nbitrate_kbps = 1500\n")
+        format!("[[camera]]\nname = \"{name}\"\npattern = true\ncodec = \"{codec}\"\nmax_kbps = 1500\n")
     });
     let text = format!("[webrtc]\nlisten = [\"127.0.0.1:0\"]\n{}", cameras.concat());
     let config = Config::from_raw(config::parse(&text).expect("TOML")).expect("a configuration");

@@ -1,25 +1,22 @@
 //! One camera of the configuration, running.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lenscast_capture::{Source, SourceHandle, SourceState, SourceStatus, StartSourceError};
-use lenscast_encoder::TemporalLayers;
 use lenscast_media::{Burst, StageHistograms};
 use lenscast_router::ProducerId;
-use lenscast_sender::{
-    AddTrackError, BurstSink, DEFAULT_MIN, DegradationPreference, Sender, Track, TrackConfig, TrackControl, TrackShare,
-    TrackState,
-};
+use lenscast_sender::{AddTrackError, BurstSink, Health, Sender, Track, TrackConfig, TrackControl, TrackShare};
 use lenscast_transport::{BurstSender, TransportServer, Upstream};
 use thiserror::Error;
 
 use crate::config::CameraConfig;
 
-/// A running camera: source, track and producer, tied together.
+/// A running camera: source, track and a producer for each of its spatial layers, tied together.
 pub struct Camera {
     config: CameraConfig,
-    producer: ProducerId,
+    /// The smallest layer's first.
+    producers: Vec<ProducerId>,
     track: Arc<Track>,
     source: SourceHandle,
     stages: Arc<StageHistograms>,
@@ -48,49 +45,48 @@ pub enum StartCameraError {
 }
 
 impl Camera {
-    /// Starts a camera's parts, last the one that makes frames.
+    /// Starts a camera's parts, last the one that makes frames. `producers` has one for each spatial layer, the smallest's
+    /// first. `share` is its claim on the bandwidth to begin with.
     ///
     /// # Errors
     ///
     /// If the system gives no threads. Nothing is left running then.
     pub async fn start(
         config: CameraConfig,
-        producer: ProducerId,
+        producers: Vec<ProducerId>,
+        share: TrackShare,
         sender: &Sender,
         transport: &TransportServer,
     ) -> Result<Self, StartCameraError> {
         let name = config.name.clone();
         let control = TrackControl::new();
         let stages = Arc::new(StageHistograms::new());
-        let bursts =
-            transport.add_producer(producer, Arc::new(TrackUpstream(Arc::clone(&control))), Arc::clone(&stages));
-        let bursts = bursts.await;
+        let mut bursts = Vec::new();
+        for (layer, producer) in producers.iter().enumerate() {
+            let upstream = Arc::new(LayerUpstream { control: Arc::clone(&control), layer });
+            bursts.push(transport.add_producer(*producer, upstream, Arc::clone(&stages)).await);
+        }
         let track_config = TrackConfig {
             backend: config.settings.backend,
             framerate: config.settings.framerate,
-            layers: 1,
-            temporal_layers: TemporalLayers::One,
-            degradation: DegradationPreference::default(),
-            share: TrackShare {
-                weight: 1.0,
-                min: DEFAULT_MIN.min(config.settings.bitrate),
-                max: config.settings.bitrate,
-                enforced: false,
-            },
+            layers: config.settings.layers,
+            temporal_layers: config.settings.temporal_layers,
+            degradation: config.settings.degradation,
+            share,
         };
         let track = match sender.add_track(track_config, control, Box::new(WorkersSink(bursts))) {
             Ok(track) => track,
             Err(error) => {
-                transport.remove_producer(producer).await;
+                remove_producers(&producers, transport).await;
                 return Err(StartCameraError::Track { name, error });
             }
         };
         match Source::start(&name, config.source.clone(), Arc::clone(track.buffer())) {
-            Ok(source) => Ok(Self { config, producer, track, source, stages }),
+            Ok(source) => Ok(Self { config, producers, track, source, stages }),
             Err(error) => {
                 // Closed in between, it has no tracks to remove.
                 let _ = sender.remove_track(track.id());
-                transport.remove_producer(producer).await;
+                remove_producers(&producers, transport).await;
                 Err(StartCameraError::Source { name, error })
             }
         }
@@ -102,10 +98,22 @@ impl Camera {
         &self.config
     }
 
-    /// Its name in the router.
+    /// The names of its spatial layers in the router, the smallest first.
     #[must_use]
-    pub const fn producer(&self) -> ProducerId {
-        self.producer
+    pub fn producers(&self) -> &[ProducerId] {
+        &self.producers
+    }
+
+    /// The name in the router of its largest layer: what a viewer gets that asks for none.
+    #[must_use]
+    pub fn producer(&self) -> ProducerId {
+        *self.producers.last().expect("a camera has at least one layer")
+    }
+
+    /// The spatial layer that is called this in the router, 0 for the smallest.
+    #[must_use]
+    pub fn layer_of(&self, producer: ProducerId) -> Option<usize> {
+        self.producers.iter().position(|own| *own == producer)
     }
 
     /// Its track.
@@ -132,10 +140,16 @@ impl Camera {
         matches!(self.source_status().state, SourceState::Live { .. })
     }
 
-    /// True while pictures come and can be encoded.
+    /// Whether its track does what it is to do.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.track.health(Instant::now())
+    }
+
+    /// True while pictures come, and are encoded if somebody wants them.
     #[must_use]
     pub fn is_healthy(&self) -> bool {
-        self.is_live() && !matches!(self.track.stats().state, TrackState::Failed { .. })
+        self.is_live() && !matches!(self.health(), Health::Failed(_) | Health::Stalled(_))
     }
 
     /// Waits until it is live, for `bound` at most. Blocks.
@@ -160,30 +174,39 @@ impl Camera {
         if stopped.await.is_err() {
             tracing::error!(camera = self.config.name, "stopping panicked");
         }
-        transport.remove_producer(self.producer).await;
+        remove_producers(&self.producers, transport).await;
         // The last owner waits for the source's thread, which may take a moment.
         let _ = tokio::task::spawn_blocking(move || drop(self)).await;
     }
 }
 
-/// A track, as the router's workers see it.
-struct TrackUpstream(Arc<TrackControl>);
-
-impl Upstream for TrackUpstream {
-    fn subscribe(&self) -> Box<dyn Send> {
-        Box::new(self.0.subscribe(0))
-    }
-
-    fn request_key_frame(&self) {
-        self.0.request_key_frame(0);
+async fn remove_producers(producers: &[ProducerId], transport: &TransportServer) {
+    for producer in producers {
+        transport.remove_producer(*producer).await;
     }
 }
 
-/// The router's workers, as an encode task sees them.
-struct WorkersSink(BurstSender);
+/// A spatial layer of a track, as the router's workers see it.
+struct LayerUpstream {
+    control: Arc<TrackControl>,
+    layer: usize,
+}
+
+impl Upstream for LayerUpstream {
+    fn subscribe(&self) -> Box<dyn Send> {
+        Box::new(self.control.subscribe(self.layer))
+    }
+
+    fn request_key_frame(&self) {
+        self.control.request_key_frame(self.layer);
+    }
+}
+
+/// The router's workers, as an encode task sees them: one sender for each layer.
+struct WorkersSink(Vec<BurstSender>);
 
 impl BurstSink for WorkersSink {
-    fn deliver(&self, _layer: usize, burst: &Arc<Burst>) -> bool {
-        self.0.send(burst) == 0
+    fn deliver(&self, layer: usize, burst: &Arc<Burst>) -> bool {
+        self.0[layer].send(burst) == 0
     }
 }

@@ -7,6 +7,7 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod agent;
+pub mod allocation;
 pub mod camera;
 pub mod cli;
 pub mod config;

@@ -1,6 +1,6 @@
 //! Running as a service: start, signals, reload, orderly stop, and what systemd wants to know of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use lenscast_sender::Health;
 use rand::rngs::StdRng;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sd_notify::NotifyState;
@@ -93,6 +94,7 @@ pub async fn run(args: &ConfigArgs) -> Result<(), ServiceError> {
     announce(&agent, &http);
     tell_systemd(&[NotifyState::Ready]);
     let watchdog = tokio::spawn(feed_watchdog(Arc::clone(&agent)));
+    let health = tokio::spawn(watch_encoders(Arc::clone(&agent)));
 
     let running = config;
     until_stopped(&mut signals, &source, &agent, running).await;
@@ -112,6 +114,7 @@ pub async fn run(args: &ConfigArgs) -> Result<(), ServiceError> {
         () = signals.stop() => tracing::warn!("stopped at once by a second signal"),
     }
     watchdog.abort();
+    health.abort();
     following.abort();
     Ok(())
 }
@@ -178,7 +181,7 @@ async fn stop_asked(terminate: &mut Signal, interrupt: &mut Signal) {
     }
 }
 
-async fn until_stopped(signals: &mut Signals, source: &ConfigSource, agent: &Agent, mut running: Config) {
+async fn until_stopped(signals: &mut Signals, source: &ConfigSource, agent: &Arc<Agent>, mut running: Config) {
     loop {
         tokio::select! {
             () = stop_asked(&mut signals.terminate, &mut signals.interrupt) => return,
@@ -198,7 +201,7 @@ async fn until_stopped(signals: &mut Signals, source: &ConfigSource, agent: &Age
 }
 
 /// Checks the whole new configuration first; a bad one changes nothing.
-async fn reload(source: &ConfigSource, agent: &Agent, running: &mut Config) {
+async fn reload(source: &ConfigSource, agent: &Arc<Agent>, running: &mut Config) {
     let config = match source.load() {
         Ok(config) => config,
         Err(error) => {
@@ -220,6 +223,7 @@ async fn reload(source: &ConfigSource, agent: &Agent, running: &mut Config) {
     }
     // The rest of what runs is still what the process was started with.
     running.cameras = config.cameras;
+    running.total = config.total;
 }
 
 /// Tells where to look: on standard output, for a person and for scripts.
@@ -288,6 +292,34 @@ async fn feed_watchdog(agent: Arc<Agent>) {
         }
     }
 }
+
+/// Says when a camera ceases to be encoded though somebody watches, and when it is encoded again. Since it asks all the time,
+/// whoever asks for a camera's health is told how long that has been so, and not since the last question.
+async fn watch_encoders(agent: Arc<Agent>) {
+    let mut interval = tokio::time::interval(HEALTH_PERIOD);
+    let mut stalled: BTreeSet<String> = BTreeSet::new();
+    loop {
+        interval.tick().await;
+        for camera in agent.cameras() {
+            let name = &camera.config().name;
+            match camera.health() {
+                Health::Stalled(silent) if !stalled.contains(name) => {
+                    tracing::warn!(camera = name, ?silent, "is to be encoded, and nothing comes out");
+                    stalled.insert(name.clone());
+                }
+                Health::Stalled(_) => {}
+                health => {
+                    if stalled.remove(name) {
+                        tracing::info!(camera = name, ?health, "does not stall any more");
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// How often the encoders' health is looked at: a quarter of the time after which one counts as stalled.
+const HEALTH_PERIOD: Duration = Duration::from_millis(500);
 
 /// Whether the cameras make progress. One that is not there is known, and no reason to be restarted; one that claims to be
 /// live while its frames are not even counted any more hangs in a way that nothing else noticed.

@@ -21,7 +21,7 @@ const LONG: Duration = Duration::from_secs(8);
 /// Plays a camera under loss: every frame must come, in order, and those that were hit by the loss through RTX.
 fn plays_under_loss(codec: Codec, name: &str, seed: u64) {
     let larger = camera_of(name).replace("320", "640").replace("240", "480").replace("15", "30");
-    let server = Server::ready(&format!("{larger}bitrate_kbps = 1500\n"));
+    let server = Server::ready(&format!("{larger}max_kbps = 1500\n"));
     let path = format!("/whep/{name}");
     let probe = server.http.call("POST", &path, &[("Content-Type", "application/sdp")], &offer());
     let relay = Relay::to(Answer::parse(&probe.body).candidates[0], seed);

@@ -461,3 +461,49 @@ fn a_wrong_fingerprint_in_the_offer_gets_no_media() {
     assert_eq!(server.http.get(&client.session).status, 404);
     assert_eq!(server.metrics().connected(), 0.0);
 }
+
+/// Plays a layer and returns the size of its pictures once they come.
+fn size_of(server: &Server, path: &str, codec: Codec) -> (u32, u32) {
+    let mut client = Client::play(&server.http, path, codec);
+    let mut decoder = Decoder::new(codec);
+    let sizes: BTreeSet<(u32, u32)> = (0..10)
+        .map(|_| {
+            let resolution = decoder.decode(&client.frame().data).resolution();
+            (resolution.width(), resolution.height())
+        })
+        .collect();
+    assert_eq!(sizes.len(), 1, "{path}: {sizes:?}");
+    sizes.into_iter().next().expect("there is one")
+}
+
+#[test]
+fn each_spatial_layer_is_played_in_its_own_size_and_the_largest_if_none_is_asked_for() {
+    for codec in ["vp8", "vp9", "h264"] {
+        let camera = camera_of(codec).replace("width = 320\nheight = 240", "width = 640\nheight = 480");
+        let server = Server::ready(&format!("{camera}layers = 3\n"));
+        let kind = match codec {
+            "vp8" => Codec::Vp8,
+            "vp9" => Codec::Vp9,
+            _ => Codec::H264,
+        };
+        let size = |query: &str| size_of(&server, &format!("/whep/{codec}{query}"), kind);
+        assert_eq!(size("?layer=0"), (160, 120), "{codec}");
+        assert_eq!(size("?layer=1"), (320, 240), "{codec}");
+        assert_eq!([size("?layer=2"), size("")], [(640, 480); 2], "{codec}");
+    }
+}
+
+#[test]
+fn a_layer_that_nobody_watches_is_not_encoded() {
+    let server = Server::ready(&format!("{CAMERA}layers = 2\n"));
+    let mut client = Client::play(&server.http, "/whep/front?layer=0", Codec::Vp8);
+    for _ in 0..10 {
+        client.frame();
+    }
+    let camera = server.http.get("/api/v1/cameras/front").json();
+    let frames = |layer: usize| camera["encoder"]["layers"][layer]["framesEncoded"].as_u64();
+    assert!(frames(0) >= Some(10) && frames(1) == Some(0), "{camera}");
+    assert_eq!((&camera["viewers"][0]["layer"], &camera["viewerCount"]), (&0.into(), &1.into()));
+    let sent = server.metrics().sum_where("lenscast_viewer_packets_sent_total", "camera", "front");
+    assert!(sent >= 10.0, "its viewer is the camera's: {sent}");
+}

@@ -1,9 +1,13 @@
 // The server's API, and the token it may ask for.
 
+import { EventStream } from "./event_stream.js";
 import { Problem } from "./problem.js";
 
 const TOKEN_KEY = "lenscast.token";
 const TIMEOUT_MS = 5_000;
+
+// On a stream of events something comes every 15 s, if only a comment.
+const SILENCE_MS = 40_000;
 
 export class Api {
   #token = restoreToken();
@@ -30,9 +34,56 @@ export class Api {
     return this.#get(`/api/v1/sessions/${encodeURIComponent(secret)}`);
   }
 
-  async #get(path) {
-    const headers = this.#token ? { Authorization: `Bearer ${this.#token}` } : {};
-    const request = { headers, cache: "no-store", signal: AbortSignal.timeout(TIMEOUT_MS) };
+  // Who gets how much of the bandwidth. Rejects with a Problem.
+  async allocation() {
+    const { body } = await this.#get("/api/v1/allocation");
+    return body;
+  }
+
+  // Changes that; resolves with what it is then. Rejects with a Problem: 409 if `changes.version` is not the newest, 422 if
+  // it cannot be.
+  async changeAllocation(changes) {
+    const headers = { "Content-Type": "application/json" };
+    const { body } = await this.#ask("/api/v1/allocation", { method: "PUT", headers, body: JSON.stringify(changes) });
+    return body;
+  }
+
+  // The events that tell of it, { type, data }, until the server ends them or `signal` aborts. Throws a Problem.
+  async *allocationEvents(signal) {
+    // Browsers before 2024 lack AbortSignal.any.
+    const abort = new AbortController();
+    const giveUp = () => abort.abort();
+    signal.addEventListener("abort", giveUp);
+    let timer = setTimeout(giveUp, TIMEOUT_MS);
+    try {
+      signal.throwIfAborted();
+      const headers = { Accept: "text/event-stream", ...this.#authorization() };
+      const response = await fetch("/api/v1/allocation/events", { headers, cache: "no-store", signal: abort.signal });
+      if (!response.ok) throw await Problem.of(response);
+      const [reader, text, events] = [response.body.getReader(), new TextDecoder(), new EventStream()];
+      for (;;) {
+        clearTimeout(timer);
+        timer = setTimeout(giveUp, SILENCE_MS);
+        const { done, value } = await reader.read();
+        if (done) return;
+        yield* events.push(text.decode(value, { stream: true }));
+      }
+    } catch (error) {
+      throw error instanceof Problem ? error : Problem.unreachable(error);
+    } finally {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", giveUp);
+      abort.abort();
+    }
+  }
+
+  #get(path) {
+    return this.#ask(path, {});
+  }
+
+  async #ask(path, { headers = {}, ...options }) {
+    const signal = AbortSignal.timeout(TIMEOUT_MS);
+    const request = { ...options, headers: { ...headers, ...this.#authorization() }, cache: "no-store", signal };
     const sentAt = performance.now();
     try {
       const response = await fetch(path, request);
@@ -43,6 +94,10 @@ export class Api {
     } catch (error) {
       throw error instanceof Problem ? error : Problem.unreachable(error);
     }
+  }
+
+  #authorization() {
+    return this.#token ? { Authorization: `Bearer ${this.#token}` } : {};
   }
 }
 

@@ -16,6 +16,7 @@ export class Grid extends EventTarget {
   #make;
   // By name, in the order of the page.
   #tiles = new Map();
+  #allocations = new Map();
   // Those in sight, and timers of those that have just left it.
   #seen = new Set();
   #leaving = new Map();
@@ -68,11 +69,18 @@ export class Grid extends EventTarget {
     if (added.length > 0 || this.#element.childElementCount !== this.#laidOut) this.#select();
   }
 
+  // What each camera may send, as the API describes it.
+  allocate({ cameras }) {
+    this.#allocations = new Map(cameras.map((camera) => [camera.name, camera]));
+    for (const tile of this.#tiles.values()) tile.allocate(this.#allocations.get(tile.name) ?? null);
+  }
+
   #add(camera) {
     const tile = this.#make(camera);
     const tell = () => this.dispatchEvent(new CustomEvent("state", { detail: tile }));
     tile.addEventListener("open", () => this.#open(tile === this.#large ? null : tile));
     tile.addEventListener("state", tell);
+    tile.allocate(this.#allocations.get(camera.name) ?? null);
     this.#tiles.set(camera.name, tile);
     this.#element.append(tile.element);
     this.#observer.observe(tile.element);
@@ -139,7 +147,7 @@ export class Grid extends EventTarget {
   #handleKey(event) {
     const large = this.#large;
     if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
-    if (!large || (event.target instanceof HTMLInputElement)) return;
+    if (!large || event.target.matches?.("input, select")) return;
     if (event.key === "Escape" && !document.fullscreenElement) this.#open(null);
     else if (event.key === "ArrowRight") this.#step(large, 1);
     else if (event.key === "ArrowLeft") this.#step(large, -1);

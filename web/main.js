@@ -1,5 +1,7 @@
 // The page: puts its parts together.
 
+import { Allocation } from "./allocation.js";
+import { AllocationPanel } from "./allocation_panel.js";
 import { Api } from "./api.js";
 import { CameraList } from "./camera_list.js";
 import { ServerClock } from "./clock.js";
@@ -10,8 +12,16 @@ const part = (name) => document.querySelector(`[data-page=${name}]`);
 
 const api = new Api();
 const list = new CameraList(api);
+const allocation = new Allocation(api);
 const dialog = new TokenDialog(part("token"));
 const grid = new Grid(part("cameras"), { api, serverClock: new ServerClock(), template: part("tile") });
+
+new AllocationPanel({
+  panel: part("allocation"),
+  button: part("allocation-button"),
+  template: part("share"),
+  allocation,
+});
 
 list.addEventListener("cameras", () => {
   dialog.close();
@@ -27,10 +37,16 @@ list.addEventListener("problem", () => {
 dialog.addEventListener("token", ({ detail }) => {
   api.token = detail;
   list.askNow();
+  allocation.followNow();
+});
+
+allocation.addEventListener("change", () => {
+  if (allocation.answered) grid.allocate(allocation.answered);
 });
 
 grid.addEventListener("away", () => {
   list.paused = grid.away;
+  allocation.paused = grid.away;
 });
 
 const announced = new Map();
@@ -40,8 +56,10 @@ grid.addEventListener("state", ({ detail: tile }) => {
 });
 
 part("host").textContent = location.host;
-if ("RTCPeerConnection" in globalThis) list.run();
-else showBanner("This browser cannot play live video: WebRTC is missing or switched off.");
+if ("RTCPeerConnection" in globalThis) {
+  list.run();
+  allocation.run();
+} else showBanner("This browser cannot play live video: WebRTC is missing or switched off.");
 
 // For tests: what the players know, to read only.
 Object.defineProperty(window, "lenscast", {

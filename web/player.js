@@ -4,8 +4,10 @@
 // |---|---|
 // | `paused` | nobody looks |
 // | `starting`, `degraded`, `failed`, `stopped` | what the server says of the camera; `reason` says why |
-// | `connecting` | no picture yet |
+// | `connecting` | no picture yet, or none yet of what was just switched on |
 // | `live` | pictures come |
+// | `off` | the camera's weight is 0: it sends nothing |
+// | `squeezed` | it sends nothing, since its minimum, or the layer that is played, does not fit into the bandwidth |
 // | `reconnecting` | they came, and ceased |
 // | `failed` | this browser cannot play it; `reason` says why |
 //
@@ -24,6 +26,9 @@ import { WhepSession } from "./whep.js";
 const STALE_MS = 1_000;
 const STALE_FRAMES = 3;
 
+// The same for one that is known to send nothing.
+const WITHHELD_STALE_MS = 250;
+
 // Stale for this long although the camera is live: something is stuck, and a new session is the cure.
 const STUCK_MS = 4_000;
 
@@ -41,6 +46,12 @@ export class Player extends EventTarget {
   #serverClock;
   #camera;
   #video;
+  // The API's newest word on what the camera may send; null if it said none.
+  #allocation = null;
+  // When it was last allowed to send again, or another layer was chosen: pictures are about to come.
+  #releasedAt = -Infinity;
+  // The spatial layer to play, 0 the smallest; null: the largest.
+  #layer = null;
   // Present while it is to play; aborting it is how it is paused.
   #playing = null;
   #session = null;
@@ -60,10 +71,14 @@ export class Player extends EventTarget {
   #decoded = 0;
   // When the last picture came, or it was last right to start waiting for one.
   #progressAt = 0;
+  // When the session was opened.
+  #begunAt = 0;
   #pictureAt = -Infinity;
   #firstPictureMs = null;
   #sessions = 0;
   #pictures = 0;
+  // The state when its owner was last told that it may have changed.
+  #toldState = null;
 
   // `camera` is the API's description of it.
   constructor({ api, serverClock, camera, video }) {
@@ -86,7 +101,8 @@ export class Player extends EventTarget {
     if (this.#camera.state !== "live") return { state: this.#camera.state, reason: this.#camera.reason ?? null };
     if (!this.#playing) return { state: "paused", reason: null };
     if (this.#problem?.isPermanent) return { state: "failed", reason: this.#problem.message, canRetry: true };
-    if (this.#pictures === 0) return { state: "connecting", reason: this.#problem?.message ?? null };
+    if (this.#isWithheld) return this.#withheld();
+    if (this.#pictures === 0 || now - this.#releasedAt < STALE_MS) return { state: "connecting", reason: this.#problem?.message ?? null };
     return { state: "reconnecting", reason: this.#problem?.message ?? `No picture for ${this.#staleSeconds(now)} s.` };
   }
 
@@ -104,6 +120,7 @@ export class Player extends EventTarget {
       pictures: this.#pictures,
       sessions: this.#sessions,
       sessionSecret: this.#session?.secret ?? null,
+      layer: this.#layer,
     });
   }
 
@@ -114,6 +131,23 @@ export class Player extends EventTarget {
     this.#camera = camera;
     if (another) this.retry();
     if (changed) this.#changed("camera");
+  }
+
+  // What the camera may send, as the API describes it.
+  allocate(allocation) {
+    const wasWithheld = this.#isWithheld;
+    this.#allocation = allocation;
+    if (wasWithheld && !this.#isWithheld) this.#releasedAt = performance.now();
+    this.#changed();
+  }
+
+  // Plays that spatial layer, 0 the smallest; null: the largest.
+  set layer(layer) {
+    if (this.#layer === layer) return;
+    this.#layer = layer;
+    this.#releasedAt = performance.now();
+    if (this.#session) this.#lose(null);
+    this.retry();
   }
 
   play() {
@@ -139,11 +173,15 @@ export class Player extends EventTarget {
 
   // Looks whether pictures come, and takes a reading when one is due.
   tick(now) {
+    // Some states begin with time alone.
+    if (this.state.state !== this.#toldState) this.#changed();
     const session = this.#session;
     if (!session) return;
     const stale = !this.#isFresh(now);
-    // The camera's own fault is no reason for a new session: this one goes on when the camera does.
-    if (!stale || this.#camera.state !== "live" || this.#blocked) this.#progressAt = Math.max(this.#progressAt, now - STALE_MS);
+    // The camera's own fault is no reason for a new session, nor is its having to be silent: this one goes on when the camera
+    // does.
+    const isSilent = this.#camera.state !== "live" || this.#isWithheld;
+    if (!stale || isSilent || this.#blocked) this.#progressAt = Math.max(this.#progressAt, now - STALE_MS);
     else if (now - this.#progressAt > STUCK_MS) this.#lose(new Problem(0, "No pictures come, although the camera is live."));
     if (now - this.#sampledAt >= SAMPLE_MS) {
       this.#sampledAt = now;
@@ -165,23 +203,27 @@ export class Player extends EventTarget {
       if (signal.aborted) return;
       this.#problem = problem;
       this.#changed();
+      if (problem === null) continue;
       if (problem.isPermanent) await event(this, "retry", signal);
       else await delay(backoff.next(problem.retryAfterMs), signal);
     }
   }
 
-  // Plays for as long as it goes well; resolves with what went wrong.
+  // Plays for as long as it goes well; resolves with what went wrong, or null if another layer is wanted.
   async #playOnce(signal, backoff) {
     const lost = new Promise((resolve) => {
       this.#lose = resolve;
     });
+    const layer = this.#layer;
+    const endpoint = layer === null ? this.#camera.whep : `${this.#camera.whep}?layer=${layer}`;
     let session;
     try {
-      session = await WhepSession.open(this.#camera.whep, { token: this.#api.token, signal });
+      session = await WhepSession.open(endpoint, { token: this.#api.token, signal });
     } catch (problem) {
       return problem;
     }
     this.#begin(session);
+    if (layer !== this.#layer) this.#lose(null);
     const problem = await Promise.race([session.ended, lost]);
     if (session !== this.#session) return null;
     if (this.#firstPictureMs !== null) backoff.reset();
@@ -197,7 +239,7 @@ export class Player extends EventTarget {
     this.#figures = null;
     this.#latency.clear();
     this.#firstPictureMs = null;
-    this.#progressAt = performance.now();
+    this.#progressAt = this.#begunAt = performance.now();
     this.#sampledAt = this.#askedAt = -Infinity;
     this.#questions = this.#decoded = 0;
     this.#video.srcObject = session.stream;
@@ -277,7 +319,28 @@ export class Player extends EventTarget {
 
   #isFresh(now) {
     const fps = this.#camera.stats.framesPerSecond;
-    return this.#session !== null && now - this.#pictureAt <= Math.max(STALE_MS, fps > 0 ? (STALE_FRAMES * 1000) / fps : 0);
+    const framesMs = fps > 0 ? (STALE_FRAMES * 1000) / fps : 0;
+    const staleMs = this.#isWithheld ? Math.min(STALE_MS, Math.max(WITHHELD_STALE_MS, framesMs)) : Math.max(STALE_MS, framesMs);
+    return this.#session !== null && now - this.#pictureAt <= staleMs;
+  }
+
+  // True if the camera sends nothing because it is not to.
+  get #isWithheld() {
+    return this.#allocation?.weight === 0 || this.#allocation?.state === "paused" || this.#isLayerWithheld;
+  }
+
+  // True if others get a smaller layer of the camera, and this one nothing. Before a session has asked for it, nobody has.
+  get #isLayerWithheld() {
+    const { state, layers = [] } = this.#allocation ?? {};
+    const asked = this.#session !== null && performance.now() - this.#begunAt > STALE_MS;
+    return asked && state === "allocated" && layers.at(this.#layer ?? -1)?.targetKbps === 0;
+  }
+
+  #withheld() {
+    const { weight, state, minKbps } = this.#allocation;
+    if (weight === 0) return { state: "off", reason: "Its share of the bandwidth is 0: it sends nothing." };
+    if (state === "paused") return { state: "squeezed", reason: `Its minimum of ${minKbps} kb/s does not fit into the bandwidth.` };
+    return { state: "squeezed", reason: "This size does not fit into the bandwidth; a smaller one does." };
   }
 
   #staleSeconds(now) {
@@ -285,6 +348,7 @@ export class Player extends EventTarget {
   }
 
   #changed(also) {
+    this.#toldState = this.state.state;
     if (also) this.dispatchEvent(new Event(also));
     this.dispatchEvent(new Event("change"));
   }

@@ -1,5 +1,6 @@
 // One camera on the page: its picture, its state, its figures.
 
+import { partsOf, set, write } from "./dom.js";
 import * as format from "./format.js";
 import { Player } from "./player.js";
 
@@ -8,6 +9,8 @@ const STATES = {
   starting: { label: "starting", title: "The camera is starting" },
   connecting: { label: "connecting", title: "Connecting" },
   live: { label: "live", title: "" },
+  off: { label: "off", title: "Off" },
+  squeezed: { label: "no bandwidth", title: "No bandwidth" },
   reconnecting: { label: "reconnecting", title: "Reconnecting" },
   degraded: { label: "degraded", title: "No pictures from the camera" },
   stopped: { label: "stopped", title: "The camera is stopped" },
@@ -15,15 +18,15 @@ const STATES = {
 };
 
 export class Tile extends EventTarget {
-  #parts = {};
+  #parts;
   #shownState = null;
 
   // Fires `open` when it is to be enlarged or made small again, `state` when its state has changed.
   constructor({ api, serverClock, camera, template }) {
     super();
     this.element = template.content.firstElementChild.cloneNode(true);
-    for (const part of this.element.querySelectorAll("[data-part]")) this.#parts[part.dataset.part] = part;
-    const { name, video, open, retry, fullscreen } = this.#parts;
+    this.#parts = partsOf(this.element);
+    const { name, video, open, retry, fullscreen, layer } = this.#parts;
     name.textContent = camera.name;
     this.element.dataset.camera = camera.name;
     // The attribute only says how it starts; browsers go by the property when they decide about playing by itself.
@@ -33,6 +36,10 @@ export class Tile extends EventTarget {
     open.addEventListener("click", () => this.dispatchEvent(new Event("open")));
     retry.addEventListener("click", () => this.player.retry());
     fullscreen.addEventListener("click", () => this.toggleFullscreen());
+    layer.setAttribute("aria-label", `Quality of ${camera.name}`);
+    layer.addEventListener("change", () => {
+      this.player.layer = layer.value === "" ? null : Number(layer.value);
+    });
     fullscreen.hidden = !this.#parts.stage.requestFullscreen && !video.webkitEnterFullscreen;
     video.addEventListener("resize", () => this.#learnShape());
     this.large = false;
@@ -46,6 +53,12 @@ export class Tile extends EventTarget {
   describe(camera) {
     this.player.describe(camera);
     this.#show();
+  }
+
+  // What the camera may send, as the API describes it.
+  allocate(allocation) {
+    this.player.allocate(allocation);
+    this.#offerLayers(allocation?.layers ?? []);
   }
 
   set large(large) {
@@ -80,6 +93,22 @@ export class Tile extends EventTarget {
   #learnShape() {
     const { videoWidth, videoHeight } = this.#parts.video;
     if (videoHeight > 0) this.element.style.setProperty("--ratio", videoWidth / videoHeight);
+  }
+
+  // Of several sizes to choose from, the largest is played unless another is chosen.
+  #offerLayers(layers) {
+    const { layer: chooser } = this.#parts;
+    chooser.hidden = layers.length < 2;
+    const labels = layers.map(({ frameWidth, frameHeight }, layer) => {
+      if (frameWidth) return format.resolution(frameWidth, frameHeight);
+      return layer === 0 ? "smallest" : layer === layers.length - 1 ? "largest" : `size ${layer + 1}`;
+    });
+    if (chooser.length !== layers.length) {
+      // A configuration with other layers: what was chosen means nothing any more.
+      this.player.layer = null;
+      chooser.replaceChildren(...layers.map((_, layer) => new Option("", layer === layers.length - 1 ? "" : layer)).reverse());
+    }
+    [...chooser.options].reverse().forEach((option, layer) => write(option, labels[layer]));
   }
 
   #show() {
@@ -143,13 +172,4 @@ export class Tile extends EventTarget {
     };
     for (const [name, value] of Object.entries(values)) write(this.#parts[name], value);
   }
-}
-
-// Only what differs: the rest of the page need not be laid out anew.
-function write(element, text) {
-  if (element.textContent !== text) element.textContent = text;
-}
-
-function set(dataset, name, value) {
-  if (dataset[name] !== value) dataset[name] = value;
 }

@@ -2,8 +2,9 @@ use std::fmt;
 use std::path::PathBuf;
 
 use lenscast_capture::{CameraConfig as DeviceConfig, CameraSelector, FrameRate, Pattern, PixelFormat, SourceConfig};
-use lenscast_encoder::{BITRATES, Backend};
+use lenscast_encoder::{BITRATES, Backend, TemporalLayers};
 use lenscast_media::{Bitrate, Resolution};
+use lenscast_sender::{DEFAULT_MIN, DegradationPreference, MAX_LAYERS, ShareChange, TrackShare, WEIGHTS};
 
 use super::{Problems, RawCamera, RawDevice};
 
@@ -16,6 +17,8 @@ pub struct CameraConfig {
     pub source: SourceConfig,
     /// How they are encoded.
     pub settings: CameraSettings,
+    /// Its claim on the bandwidth.
+    pub share: CameraShare,
 }
 
 /// How a camera's pictures are encoded.
@@ -23,10 +26,23 @@ pub struct CameraConfig {
 pub struct CameraSettings {
     /// The library and codec.
     pub backend: Backend,
-    /// The target.
-    pub bitrate: Bitrate,
     /// Frames/s to expect before two have shown.
     pub framerate: f64,
+    /// Spatial layers, 1 to [`MAX_LAYERS`].
+    pub layers: usize,
+    /// Temporal layers of each.
+    pub temporal_layers: TemporalLayers,
+    /// What gives way where the CPU or the bitrate does not suffice.
+    pub degradation: DegradationPreference,
+}
+
+/// A camera's claim on the bandwidth. It can change while the camera runs: what holds is the sender's.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct CameraShare {
+    /// The claim that it starts with, defaults filled in.
+    pub claim: TrackShare,
+    /// What of it is written in the file.
+    pub written: ShareChange,
 }
 
 const MAX_NAME: usize = 64;
@@ -38,6 +54,12 @@ const DEFAULT_KBPS: [(usize, u64); 3] = [(320 * 240, 600), (640 * 480, 1_700), (
 const DEFAULT_KBPS_LARGE: u64 = 2_500;
 
 impl CameraConfig {
+    /// True if this can be had of a camera that runs as `other` without starting it anew.
+    #[must_use]
+    pub fn is_same_but_for_share(&self, other: &Self) -> bool {
+        self.name == other.name && self.source == other.source && self.settings == other.settings
+    }
+
     pub(super) fn effective(&self, raw: &RawCamera) -> RawCamera {
         let resolution = match &self.source {
             SourceConfig::Pattern { resolution, .. } => Some(*resolution),
@@ -54,7 +76,13 @@ impl CameraConfig {
             height: resolution.map(Resolution::height),
             fps: fps.map(FrameRate::numerator),
             codec: Some(self.settings.backend.to_string()),
-            bitrate_kbps: Some(self.settings.bitrate.as_kbps()),
+            layers: Some(self.settings.layers),
+            temporal_layers: Some(self.settings.temporal_layers.count().into()),
+            degradation: Some(self.settings.degradation.to_string()),
+            weight: Some(self.share.claim.weight),
+            min_kbps: Some(self.share.claim.min.as_kbps()),
+            max_kbps: Some(self.share.claim.max.as_kbps()),
+            enforce_min: Some(self.share.claim.enforced),
             ..raw.clone()
         }
     }
@@ -72,6 +100,9 @@ pub(super) fn cameras(raw: &[RawCamera], problems: &mut Problems) -> Vec<CameraC
             problems.add(format!("camera.name = {:?}: is there twice, names must differ", camera.name));
         }
         cameras.extend(Checked { raw: camera, problems }.camera());
+    }
+    if cameras.len() == raw.len() && cameras.iter().all(|camera| camera.share.claim.weight == 0.0) {
+        problems.add("camera.weight = 0: is so of all cameras, one at least must be above 0".to_owned());
     }
     if let Some((first, second)) = duplicate_device(&cameras) {
         problems.add(format!("camera {second:?}: device is already used by camera {first:?}"));
@@ -116,10 +147,18 @@ impl Checked<'_> {
         let rate = self.rate();
         let source = self.source(resolution, rate);
         let backend = self.backend();
-        let bitrate = self.bitrate(resolution);
-        let framerate = rate.unwrap_or(DeviceConfig::DEFAULT_RATE).as_f64();
-        let settings = CameraSettings { backend: backend?, bitrate: bitrate?, framerate };
-        Some(CameraConfig { name: raw.name.clone(), source: source?, settings })
+        let layers = self.layers();
+        let temporal_layers = self.temporal_layers(backend);
+        let degradation = self.degradation();
+        let share = self.share(resolution);
+        let settings = CameraSettings {
+            backend: backend?,
+            framerate: rate.unwrap_or(DeviceConfig::DEFAULT_RATE).as_f64(),
+            layers: layers?,
+            temporal_layers: temporal_layers?,
+            degradation: degradation?,
+        };
+        Some(CameraConfig { name: raw.name.clone(), source: source?, settings, share: share? })
     }
 
     fn resolution(&mut self) -> Option<Resolution> {
@@ -225,16 +264,80 @@ impl Checked<'_> {
         }
     }
 
-    fn bitrate(&mut self, resolution: Option<Resolution>) -> Option<Bitrate> {
-        let Some(kbps) = self.raw.bitrate_kbps else {
-            let pixels = resolution.unwrap_or(DeviceConfig::DEFAULT_RESOLUTION).pixels();
-            let fitting = DEFAULT_KBPS.iter().find(|(up_to, _)| pixels <= *up_to);
-            return Some(Bitrate::from_kbps(fitting.map_or(DEFAULT_KBPS_LARGE, |(_, kbps)| *kbps)));
+    fn layers(&mut self) -> Option<usize> {
+        let layers = self.raw.layers.unwrap_or(1);
+        if !(1..=MAX_LAYERS).contains(&layers) {
+            self.problem("layers", layers, format!("must be 1 to {MAX_LAYERS}"));
+            return None;
+        }
+        Some(layers)
+    }
+
+    fn temporal_layers(&mut self, backend: Option<Backend>) -> Option<TemporalLayers> {
+        let count = self.raw.temporal_layers.unwrap_or(1);
+        let Some(&layers) = TemporalLayers::ALL.iter().find(|layers| usize::from(layers.count()) == count) else {
+            self.problem("temporal_layers", count, format!("must be 1 to {}", TemporalLayers::ALL.len()));
+            return None;
         };
+        let single = backend.is_some_and(|backend| !backend.changes_bitrate_in_place());
+        if single && layers != TemporalLayers::One {
+            self.problem("temporal_layers", count, "must be 1 with this codec");
+            return None;
+        }
+        Some(layers)
+    }
+
+    fn degradation(&mut self) -> Option<DegradationPreference> {
+        let Some(text) = self.raw.degradation.as_deref() else { return Some(DegradationPreference::default()) };
+        match text.parse() {
+            Ok(preference) => Some(preference),
+            Err(error) => {
+                self.problem("degradation", text, error);
+                None
+            }
+        }
+    }
+
+    fn share(&mut self, resolution: Option<Resolution>) -> Option<CameraShare> {
+        let raw = self.raw;
+        let weight = raw.weight.unwrap_or(1.0);
+        // NaN is in no range.
+        let weighs = WEIGHTS.contains(&weight);
+        if !weighs {
+            self.problem("weight", weight, format!("must be {} to {}", WEIGHTS.start(), WEIGHTS.end()));
+        }
+        let max = match raw.max_kbps {
+            Some(kbps) => self.bitrate("max_kbps", kbps),
+            None => {
+                let pixels = resolution.unwrap_or(DeviceConfig::DEFAULT_RESOLUTION).pixels();
+                let fitting = DEFAULT_KBPS.iter().find(|(up_to, _)| pixels <= *up_to);
+                Some(Bitrate::from_kbps(fitting.map_or(DEFAULT_KBPS_LARGE, |(_, kbps)| *kbps)))
+            }
+        };
+        let min = match raw.min_kbps {
+            Some(kbps) => self.bitrate("min_kbps", kbps),
+            None => max.map(|max| DEFAULT_MIN.min(max)),
+        };
+        let (min, max) = (min?, max?);
+        if min > max {
+            self.problem("min_kbps", min.as_kbps(), format!("must not exceed max_kbps, which is {}", max.as_kbps()));
+            return None;
+        }
+        let claim = TrackShare { weight, min, max, enforced: raw.enforce_min.unwrap_or(false) };
+        let written = ShareChange {
+            weight: raw.weight,
+            min: raw.min_kbps.map(Bitrate::from_kbps),
+            max: raw.max_kbps.map(Bitrate::from_kbps),
+            enforced: raw.enforce_min,
+        };
+        weighs.then_some(CameraShare { claim, written })
+    }
+
+    fn bitrate(&mut self, key: &str, kbps: u64) -> Option<Bitrate> {
         let bitrate = Bitrate::from_kbps(kbps);
         if !BITRATES.contains(&bitrate) {
             let (min, max) = (BITRATES.start().as_kbps(), BITRATES.end().as_kbps());
-            self.problem("bitrate_kbps", kbps, format!("must be {min} to {max}"));
+            self.problem(key, kbps, format!("must be {min} to {max}"));
             return None;
         }
         Some(bitrate)
@@ -260,16 +363,16 @@ mod tests {
     #[test]
     fn each_kind_of_source() {
         let pattern = camera("name = \"a\"\npattern = true\n");
-        assert_eq!(pattern.settings.bitrate, Bitrate::from_kbps(2_500));
+        assert_eq!(pattern.share.claim.max, Bitrate::from_kbps(2_500));
         assert!(matches!(pattern.source, SourceConfig::Pattern { resolution, .. } if resolution.width() == 1_280));
-        let file = camera("name = \"a\"\nfile = \"clip.mp4\"\ncodec = \"h264\"\nbitrate_kbps = 800\n");
+        let file = camera("name = \"a\"\nfile = \"clip.mp4\"\ncodec = \"h264\"\nmax_kbps = 800\n");
         assert!(matches!(file.source, SourceConfig::File { resolution: None, rate: None, .. }));
-        assert_eq!((file.settings.backend, file.settings.bitrate), (Backend::H264, Bitrate::from_kbps(800)));
+        assert_eq!((file.settings.backend, file.share.claim.max), (Backend::H264, Bitrate::from_kbps(800)));
         let device = camera("name = \"a\"\ndevice = 2\nwidth = 640\nheight = 480\nfps = 15\nformat = \"mjpeg\"\n");
         let SourceConfig::Camera(config) = &device.source else { panic!("{device:?}") };
         assert_eq!(config.selector, CameraSelector::Index(2));
         assert_eq!((config.format, device.settings.framerate), (Some(PixelFormat::Mjpeg), 15.0));
-        assert_eq!(device.settings.bitrate, Bitrate::from_kbps(1_700));
+        assert_eq!(device.share.claim.max, Bitrate::from_kbps(1_700));
     }
 
     #[test]
@@ -284,7 +387,17 @@ mod tests {
             ("pattern = true\nwidth = 16\nheight = 16\n", "a pattern needs at least"),
             ("pattern = true\nfps = 0\n", "fps = 0: must be 1 to 240"),
             ("pattern = true\ncodec = \"av1\"\n", "codec = \"av1\": unknown encoder backend"),
-            ("pattern = true\nbitrate_kbps = 5\n", "bitrate_kbps = 5: must be 10 to 100000"),
+            ("pattern = true\nmax_kbps = 5\n", "max_kbps = 5: must be 10 to 100000"),
+            ("pattern = true\nmin_kbps = 100001\n", "min_kbps = 100001: must be 10 to 100000"),
+            ("pattern = true\nmin_kbps = 3000\n", "min_kbps = 3000: must not exceed max_kbps, which is 2500"),
+            ("pattern = true\nweight = -1\n", "weight = -1.0: must be 0 to 1000000"),
+            ("pattern = true\nweight = 1e7\n", "weight = 10000000.0: must be 0 to 1000000"),
+            ("pattern = true\nweight = nan\n", "weight = NaN: must be 0 to 1000000"),
+            ("pattern = true\nlayers = 0\n", "layers = 0: must be 1 to 3"),
+            ("pattern = true\nlayers = 4\n", "layers = 4: must be 1 to 3"),
+            ("pattern = true\ntemporal_layers = 4\n", "temporal_layers = 4: must be 1 to 3"),
+            ("pattern = true\ncodec = \"vpx-encode\"\ntemporal_layers = 2\n", "temporal_layers = 2: must be 1 with"),
+            ("pattern = true\ndegradation = \"slow\"\n", "legal are balanced, maintain-framerate, maintain-resolution"),
             ("pattern = true\nformat = \"yuyv\"\n", "is for cameras with a device only"),
             ("device = \"a/b\"\n", "device = \"a/b\""),
             ("device = 0\nformat = \"rgb\"\n", "must be \"nv12\", \"yuyv\" or \"mjpeg\""),

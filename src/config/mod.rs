@@ -8,14 +8,16 @@ mod raw;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use lenscast_media::Bitrate;
 use lenscast_transport::{Timeouts, TransportConfig};
 use thiserror::Error;
 
-pub use camera::{CameraConfig, CameraSettings};
-pub use raw::{RawCamera, RawConfig, RawDevice, RawHttp, RawIceServer, RawLog, RawLogFormat, RawWebrtc};
+pub use camera::{CameraConfig, CameraSettings, CameraShare};
+pub use raw::{RawBandwidth, RawCamera, RawConfig, RawDevice, RawHttp, RawIceServer, RawLog, RawLogFormat, RawWebrtc};
 
 /// A configuration that can be run.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,6 +26,8 @@ pub struct Config {
     pub http: HttpConfig,
     /// Media to viewers.
     pub webrtc: WebrtcConfig,
+    /// What all cameras together may take, headers included, each counted once. `None` is no limit.
+    pub total: Option<Bitrate>,
     /// What is written to standard error.
     pub log: LogConfig,
     /// The cameras, in order, with distinct names. Never empty.
@@ -165,6 +169,9 @@ const MAX_FILE_BYTES: u64 = 1024 * 1024;
 const HTTP_PORT: u16 = 8080;
 const WEBRTC_PORT: u16 = 8189;
 
+/// What may be set as the limit of all cameras together: from the least that one needs to ten gigabits.
+pub const TOTAL_KBPS: RangeInclusive<u64> = 30..=10_000_000;
+
 /// What flags and environment say, over what the file says.
 #[derive(Debug, Clone, Default)]
 pub struct Overrides {
@@ -206,13 +213,17 @@ impl Config {
         let mut problems = Problems::default();
         let http = http(&raw.http, &mut problems);
         let webrtc = webrtc(&raw.webrtc, &mut problems);
+        let (least, most) = (*TOTAL_KBPS.start(), *TOTAL_KBPS.end());
+        let total = raw.bandwidth.total_kbps;
+        let total = total.map(|total| problems.within("bandwidth.total_kbps", Some(total), least, (least, most)));
+        let total = total.map(Bitrate::from_kbps);
         let log = log(&raw.log, &mut problems);
         let cameras = camera::cameras(&raw.camera, &mut problems);
         if !problems.0.is_empty() {
             return Err(ConfigError::Invalid(problems.0));
         }
         let effective = effective(&raw, &http, &webrtc, &log, &cameras);
-        Ok(Self { http, webrtc, log, cameras, effective })
+        Ok(Self { http, webrtc, total, log, cameras, effective })
     }
 
     /// The configuration as it would be written in a file, defaults filled in. Secrets stay in their own files.
@@ -455,6 +466,7 @@ fn effective(
             consent_timeout_s: Some(webrtc.timeouts.consent.as_secs()),
             ice_server: raw.webrtc.ice_server.clone(),
         },
+        bandwidth: raw.bandwidth.clone(),
         log: RawLog { level: Some(log.filter.clone()), format: Some(log.format) },
         camera: raw.camera.iter().zip(cameras).map(|(raw, camera)| camera.effective(raw)).collect(),
     }
@@ -506,7 +518,12 @@ mod tests {
             "[webrtc]\npublic_addresses = [\"203.0.113.7\"]\n[[camera]]\nname = \"front\"\npattern = true\nfps = 15\n";
         let config = config(text);
         let again = Config::from_raw(parse(&config.to_toml()).unwrap()).unwrap();
-        assert_eq!(again.cameras, config.cameras);
+        let meant = |config: &Config| {
+            let cameras =
+                config.cameras.iter().map(|camera| (camera.source.clone(), camera.settings, camera.share.claim));
+            cameras.collect::<Vec<_>>()
+        };
+        assert_eq!(meant(&again), meant(&config));
         assert_eq!(again.to_toml(), config.to_toml());
         assert!(config.to_toml().contains("consent_timeout_s = 30"));
     }
@@ -516,14 +533,47 @@ mod tests {
         let message = parse("[http]\nport = 8080\n").unwrap_err();
         assert!(message.contains("unknown field `port`") && message.contains("`listen`"), "{message}");
         let message = parse("[[camera]]\nname = \"a\"\nbitrate = \"2M\"\n").unwrap_err();
-        assert!(message.contains("unknown field `bitrate`") && message.contains("`bitrate_kbps`"), "{message}");
+        assert!(message.contains("unknown field `bitrate`") && message.contains("`max_kbps`"), "{message}");
+    }
+
+    #[test]
+    fn shares_and_layers_have_defaults_and_read_back() {
+        let all = config("[[camera]]\nname = \"a\"\npattern = true\n").to_toml();
+        for line in [
+            "layers = 1",
+            "temporal_layers = 1",
+            "degradation = \"balanced\"",
+            "weight = 1.0",
+            "min_kbps = 30",
+            "max_kbps = 2500",
+            "enforce_min = false",
+        ] {
+            assert!(all.lines().any(|found| found == line), "{line} is not in\n{all}");
+        }
+        assert_eq!(config("").total, None);
+        let low = config("[bandwidth]\ntotal_kbps = 900\n[[camera]]\nname = \"a\"\npattern = true\nmax_kbps = 20\n");
+        assert_eq!(low.total, Some(Bitrate::from_kbps(900)));
+        assert_eq!(low.cameras[0].share.claim.min, Bitrate::from_kbps(20), "no more than the maximum");
+        assert!(low.to_toml().contains("total_kbps = 900"));
+        assert_eq!(Config::from_raw(parse(&low.to_toml()).unwrap()).unwrap().total, low.total);
+    }
+
+    #[test]
+    fn weights_and_limits_that_cannot_be_are_refused() {
+        let camera = "[[camera]]\nname = \"a\"\npattern = true\nweight = 0\n";
+        let two = format!("{camera}{}", camera.replace("\"a\"", "\"b\""));
+        assert_eq!(problems(&two), ["camera.weight = 0: is so of all cameras, one at least must be above 0"]);
+        for total in ["29", "10000001"] {
+            let found = problems(&format!("[bandwidth]\ntotal_kbps = {total}\n"));
+            assert_eq!(found, [format!("bandwidth.total_kbps = {total}: must be 30 to 10000000")]);
+        }
     }
 
     #[test]
     fn a_value_of_the_wrong_kind_is_shown_with_what_is_legal() {
         let message = parse("[[camera]]\nname = \"a\"\ndevice = 1.5\n").unwrap_err();
         assert!(message.contains("an index such as 0, a path"), "{message}");
-        let message = parse("[[camera]]\nname = \"a\"\nbitrate_kbps = \"2 Mb/s\"\n").unwrap_err();
+        let message = parse("[[camera]]\nname = \"a\"\nmax_kbps = \"2 Mb/s\"\n").unwrap_err();
         assert!(message.contains("2 Mb/s") && message.contains("u64"), "{message}");
     }
 

@@ -15,6 +15,8 @@ pub struct RawConfig {
     pub http: RawHttp,
     /// Media to viewers.
     pub webrtc: RawWebrtc,
+    /// What all cameras together may take.
+    pub bandwidth: RawBandwidth,
     /// What is written to standard error.
     pub log: RawLog,
     /// The cameras, in the order the page shows them. Without any, one test pattern.
@@ -35,7 +37,7 @@ pub struct RawHttp {
     /// a token all, without one none but the server's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub allowed_origins: Option<Vec<String>>,
-    /// Requests that change something (POST, PATCH, DELETE) a minute from one address, 1 to 100000. Default: 600.
+    /// Requests that change something (POST, PUT, PATCH, DELETE) a minute from one address, 1 to 100000. Default: 600.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100_000))]
     pub changes_per_minute: Option<u32>,
@@ -70,6 +72,17 @@ pub struct RawWebrtc {
     /// STUN and TURN servers that viewers are told of.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ice_server: Vec<RawIceServer>,
+}
+
+/// What all cameras together may take.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawBandwidth {
+    /// Kilobits a second for all cameras together, each counted once however many watch, headers included; 30 to 10000000.
+    /// Default: no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 30, max = 10_000_000))]
+    pub total_kbps: Option<u64>,
 }
 
 /// A STUN or TURN server that viewers are told of.
@@ -141,10 +154,33 @@ pub struct RawCamera {
     /// "vp8", "vp9", "h264" or "vpx-encode". Default: "vp8".
     #[serde(skip_serializing_if = "Option::is_none")]
     pub codec: Option<String>,
-    /// Target, 10 to 100000. Default: by the size, 2500 at 1280x720.
+    /// Spatial layers (simulcast), 1 to 3, each of half the size of the next. Default: 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 3))]
+    pub layers: Option<usize>,
+    /// Temporal layers, 1 to 3; with "vpx-encode" 1. Default: 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 3))]
+    pub temporal_layers: Option<usize>,
+    /// What gives way where the CPU or the bitrate does not suffice: "balanced", "maintain-framerate" (the size),
+    /// "maintain-resolution" (the frame rate) or "disabled" (nothing). Default: "balanced".
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub degradation: Option<String>,
+    /// Its part of the bandwidth in relation to the others' weights, 0 to 1000000; with 0 it sends nothing. Default: 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 1e6))]
+    pub weight: Option<f64>,
+    /// Below this it pauses rather than send mud, 10 to 100000. Default: 30, or `max_kbps` if that is lower.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 10, max = 100_000))]
-    pub bitrate_kbps: Option<u64>,
+    pub min_kbps: Option<u64>,
+    /// It gets no more than this, 10 to 100000. Default: by the size, 2500 at 1280x720.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 10, max = 100_000))]
+    pub max_kbps: Option<u64>,
+    /// `true`: it gets its minimum even if there is less than all minima take together. Default: false.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enforce_min: Option<bool>,
 }
 
 /// A path, a name or an index.

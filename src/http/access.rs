@@ -15,7 +15,7 @@ use super::{App, Problem};
 use crate::config::AllowedOrigins;
 
 const ALLOWED_HEADERS: &str = "Authorization, Content-Type, If-Match";
-const ALLOWED_METHODS: &str = "GET, HEAD, POST, PATCH, DELETE, OPTIONS";
+const ALLOWED_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 const EXPOSED_HEADERS: &str = "Location, ETag, Link, Retry-After, Accept-Patch";
 
 /// A request that takes longer has been given up, or is meant to hold a connection.

@@ -11,9 +11,9 @@ use axum::http::StatusCode;
 use axum::routing::get;
 use axum::{Json, Router};
 use lenscast_capture::{SourceConfig, SourceState};
-use lenscast_media::HistogramSnapshot;
-use lenscast_router::{ProducerId, TransportId};
-use lenscast_sender::TrackState;
+use lenscast_media::{Bitrate, HistogramSnapshot, Resolution};
+use lenscast_router::TransportId;
+use lenscast_sender::{Health, LayerStats, TrackState};
 use lenscast_transport::{SessionConsumer, SessionStats, TransportStats};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -97,9 +97,10 @@ async fn session(State(app): State<Arc<App>>, Path(secret): Path<String>) -> Res
 /// A camera's state and why, for `/readyz` and the API.
 pub(super) fn state_of(camera: &Camera) -> Value {
     match camera.source_status().state {
-        SourceState::Live { .. } => match camera.track().stats().state {
-            TrackState::Failed { reason } => json!({ "state": "failed", "reason": reason }),
-            TrackState::Idle | TrackState::Active | TrackState::Paused => json!({ "state": "live" }),
+        SourceState::Live { .. } => match camera.health() {
+            Health::Failed(reason) => json!({ "state": "failed", "reason": reason }),
+            Health::Stalled(silent) => json!({ "state": "stalled", "sinceSeconds": silent.as_secs_f64() }),
+            Health::Idle | Health::Starting | Health::Encoding => json!({ "state": "live" }),
         },
         SourceState::Degraded { reason, since } => {
             json!({ "state": "degraded", "reason": reason, "sinceSeconds": since.elapsed().as_secs_f64() })
@@ -113,17 +114,13 @@ fn describe(app: &App, camera: &Camera, stats: &TransportStats) -> Value {
     let config = camera.config();
     let total = camera.stages().named().map(|(name, histogram)| (name, histogram.snapshot()));
     let recent = app.recent_latency.read(camera.producer(), camera.stages(), Instant::now());
-    let viewers = viewers(camera.producer(), &stats.sessions);
+    let viewers = viewers(camera, &stats.sessions);
     let mut description = state_of(camera);
     let fields = json!({
         "name": config.name,
         "whep": format!("/whep/{}", config.name),
         "source": source(&config.source),
-        "encoder": {
-            "backend": config.settings.backend.to_string(),
-            "mimeType": format!("video/{}", config.settings.backend.codec()),
-            "targetBitrate": camera.track().stats().target_bitrate.as_bps(),
-        },
+        "encoder": encoder(camera),
         "stats": camera_stats(camera),
         // Since the start, and in the last ten to twenty seconds.
         "latencyMs": latency(&total),
@@ -146,6 +143,59 @@ fn source(source: &SourceConfig) -> Value {
         SourceConfig::File { path, .. } => json!({ "kind": "file", "file": path.display().to_string() }),
         SourceConfig::Camera(device) => json!({ "kind": "device", "device": device.selector.to_string() }),
     }
+}
+
+/// How a camera is encoded and what bounds it, as `outbound-rtp` has it, and each spatial layer with its own.
+fn encoder(camera: &Camera) -> Value {
+    let settings = &camera.config().settings;
+    let (stats, health) = (camera.track().stats(), camera.health());
+    let scalability = settings.temporal_layers.to_string();
+    let limitation = &stats.quality_limitation;
+    let layers = stats.layers.iter().enumerate().map(|(rid, layer)| encoder_layer(rid, layer, &scalability));
+    json!({
+        "backend": settings.backend.to_string(),
+        "mimeType": format!("video/{}", settings.backend.codec()),
+        "scalabilityMode": scalability,
+        "health": match health {
+            Health::Idle => "idle",
+            Health::Starting => "starting",
+            Health::Encoding => "encoding",
+            Health::Stalled(_) => "stalled",
+            Health::Failed(_) => "failed",
+        },
+        "targetBitrate": stats.target_bitrate.as_bps(),
+        "bitrate": stats.bitrate.as_bps(),
+        "framesPerSecond": stats.frames_per_second,
+        "totalEncodeTime": stats.total_encode_time.as_secs_f64(),
+        "qualityLimitationReason": limitation.reason.as_str(),
+        "qualityLimitationDurations": {
+            "none": limitation.none.as_secs_f64(),
+            "cpu": limitation.cpu.as_secs_f64(),
+            "bandwidth": limitation.bandwidth.as_secs_f64(),
+            "other": limitation.other.as_secs_f64(),
+        },
+        "qualityLimitationResolutionChanges": limitation.resolution_changes,
+        "layers": layers.collect::<Vec<_>>(),
+    })
+}
+
+fn encoder_layer(rid: usize, layer: &LayerStats, scalability: &str) -> Value {
+    json!({
+        // As a simulcast stream is called (RFC 8851); 0 is the smallest, as in `?layer=`.
+        "rid": rid.to_string(),
+        "scalabilityMode": scalability,
+        "active": layer.target_bitrate > Bitrate::ZERO,
+        "targetBitrate": layer.target_bitrate.as_bps(),
+        "bitrate": layer.bitrate.as_bps(),
+        "framesPerSecond": layer.frames_per_second,
+        "frameWidth": layer.resolution.map(Resolution::width),
+        "frameHeight": layer.resolution.map(Resolution::height),
+        "framesEncoded": layer.frames_encoded,
+        "keyFramesEncoded": layer.key_frames_encoded,
+        "framesDroppedByEncoder": layer.frames_dropped_by_encoder,
+        "qpSum": layer.qp_sum,
+        "bytesEncoded": layer.bytes_encoded,
+    })
 }
 
 /// What a source and an encoder did, as `media-source` and `outbound-rtp` have it.
@@ -175,6 +225,7 @@ fn camera_stats(camera: &Camera) -> Value {
         "framesEncoded": track.frames_encoded,
         "keyFramesEncoded": track.key_frames_encoded,
         "framesDroppedByEncoder": track.frames_dropped_by_encoder,
+        "framesDroppedByAdaptation": track.frames_dropped_by_adaptation,
         "framesUnwanted": track.frames_unwanted,
         "framesFailed": track.frames_failed,
         "encodersBuilt": track.encoders_built,
@@ -195,22 +246,22 @@ fn latency(stages: &[(&str, HistogramSnapshot)]) -> Value {
     json!(stages.collect::<BTreeMap<_, _>>())
 }
 
-fn viewers(producer: ProducerId, sessions: &[SessionStats]) -> Vec<Value> {
+fn viewers(camera: &Camera, sessions: &[SessionStats]) -> Vec<Value> {
     let of_camera =
         sessions.iter().flat_map(|session| session.consumers.iter().map(move |consumer| (session, consumer)));
     of_camera
-        .filter(|(_, consumer)| consumer.producer == producer)
-        .map(|(session, consumer)| viewer(session, consumer))
+        .filter_map(|(session, consumer)| Some(viewer(session, consumer, camera.layer_of(consumer.producer)?)))
         .collect()
 }
 
-fn viewer(session: &SessionStats, consumer: &SessionConsumer) -> Value {
+fn viewer(session: &SessionStats, consumer: &SessionConsumer, layer: usize) -> Value {
     let TransportId(id) = session.id;
     json!({
         "id": id,
         "state": if session.connected.is_some() { "connected" } else { "connecting" },
         "remote": session.remote.map(|remote| remote.to_string()),
         "srtp": session.profile.map(|profile| format!("{profile:?}")),
+        "layer": layer,
         "ageSeconds": session.created.elapsed().as_secs_f64(),
         "stats": consumer_stats(consumer),
     })

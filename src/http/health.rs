@@ -19,8 +19,8 @@ pub(super) fn routes() -> Router<Arc<App>> {
     Router::new().route("/livez", get(async || "ok\n")).route("/readyz", get(readyz))
 }
 
-/// Ready while at least one camera is live and the server is not stopping; a missing camera among others is degraded,
-/// which is ready all the same.
+/// Ready while at least one camera is live and the server is not stopping; a missing camera among others, or one whose encoder
+/// makes nothing, is degraded, which is ready all the same.
 async fn readyz(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
     let cameras = app.agent.cameras();
     let live = cameras.iter().filter(|camera| camera.is_healthy()).count();

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -11,8 +12,9 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use lenscast_capture::SourceState;
-use lenscast_media::HistogramSnapshot;
 use lenscast_media::sync::Mutex;
+use lenscast_media::{Bitrate, HistogramSnapshot};
+use lenscast_sender::TrackStats;
 use lenscast_transport::{CloseCause, TransportStats};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text::encode};
@@ -23,6 +25,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::App;
+use crate::allocation::overhead_of;
 use crate::camera::Camera;
 
 /// Sessions that have ended, by cause.
@@ -47,6 +50,7 @@ async fn metrics(State(app): State<Arc<App>>) -> Response {
     for camera in app.agent.cameras() {
         page.camera(&camera);
     }
+    page.allocation(&app);
     page.transport(&app, &stats);
     let mut text = String::new();
     match encode(&mut text, &page.finish()) {
@@ -65,6 +69,7 @@ type Labels = Vec<(&'static str, String)>;
 struct Page {
     registry: Registry,
     counters: BTreeMap<&'static str, Family<Labels, Counter>>,
+    seconds: BTreeMap<&'static str, Family<Labels, Counter<f64, std::sync::atomic::AtomicU64>>>,
     gauges: BTreeMap<&'static str, Family<Labels, Gauge<f64, std::sync::atomic::AtomicU64>>>,
     stages: Stages,
 }
@@ -82,6 +87,16 @@ impl Page {
             family
         });
         family.get_or_create(labels).inc_by(value);
+    }
+
+    /// A counter of seconds.
+    fn seconds(&mut self, name: &'static str, help: &'static str, labels: &Labels, value: Duration) {
+        let family = self.seconds.entry(name).or_insert_with(|| {
+            let family = Family::default();
+            self.registry.register(format!("lenscast_{name}"), help, family.clone());
+            family
+        });
+        family.get_or_create(labels).inc_by(value.as_secs_f64());
     }
 
     fn gauge(&mut self, name: &'static str, help: &'static str, labels: &Labels, value: f64) {
@@ -106,7 +121,12 @@ impl Page {
         let status = camera.source_status();
         let track = camera.track().stats();
         let healthy = f64::from(u8::from(camera.is_healthy()));
-        self.gauge("camera_live", "1 while the camera's pictures come and can be encoded", &labels, healthy);
+        self.gauge(
+            "camera_live",
+            "1 while the camera's pictures come, and are encoded if somebody wants them",
+            &labels,
+            healthy,
+        );
         if let SourceState::Live { frames_per_second, .. } = status.state {
             self.gauge(
                 "camera_frames_per_second",
@@ -130,6 +150,11 @@ impl Page {
             ("track_frames_encoded", "Frames that came out of the encoder", track.frames_encoded),
             ("track_key_frames_encoded", "Key frames among them", track.key_frames_encoded),
             ("track_frames_dropped", "Frames that the encoder's rate control dropped", track.frames_dropped_by_encoder),
+            (
+                "track_frames_dropped_by_adaptation",
+                "Frames left out to keep to the frame rate that the track has stepped down to",
+                track.frames_dropped_by_adaptation,
+            ),
             ("track_frames_unwanted", "Frames that went by while nobody watched", track.frames_unwanted),
             ("track_frames_failed", "Frames lost to an encoder that failed", track.frames_failed),
             ("track_encoders_built", "Encoders built", track.encoders_built),
@@ -143,11 +168,67 @@ impl Page {
         ] {
             self.counter(name, help, &labels, value);
         }
-        let target = track.target_bitrate.as_bps() as f64;
-        self.gauge("track_target_bits_per_second", "What the encoder aims at", &labels, target);
+        self.rates(&name, &track);
         self.stages.0.extend(
             camera.stages().named().into_iter().map(|(stage, histogram)| (name.clone(), stage, histogram.snapshot())),
         );
+    }
+
+    /// What a track aims at, makes, and is bounded by.
+    fn rates(&mut self, camera: &str, track: &TrackStats) {
+        let labels: Labels = vec![("camera", camera.to_owned())];
+        let bps = |bitrate: Bitrate| bitrate.as_bps() as f64;
+        let target = bps(track.target_bitrate);
+        self.gauge("track_target_bits_per_second", "What the encoders aim at together", &labels, target);
+        let help = "What the encoders make together, lately";
+        self.gauge("track_bits_per_second", help, &labels, bps(track.bitrate));
+        for (index, layer) in track.layers.iter().enumerate() {
+            let labels: Labels = vec![("camera", camera.to_owned()), ("layer", index.to_string())];
+            let help = "What the encoder of a spatial layer aims at, 0 for the smallest layer";
+            self.gauge("layer_target_bits_per_second", help, &labels, bps(layer.target_bitrate));
+            let help = "What the encoder of a spatial layer makes, lately";
+            self.gauge("layer_bits_per_second", help, &labels, bps(layer.bitrate));
+        }
+        let limitation = &track.quality_limitation;
+        for (reason, spent) in [
+            ("none", limitation.none),
+            ("cpu", limitation.cpu),
+            ("bandwidth", limitation.bandwidth),
+            ("other", limitation.other),
+        ] {
+            let labels: Labels = vec![("camera", camera.to_owned()), ("reason", reason.to_owned())];
+            let help = "Time that somebody wanted the camera, by what bounded its quality";
+            self.seconds("track_quality_limitation_seconds", help, &labels, spent);
+        }
+        let help = "Times that the encoded size changed for what bounds the quality";
+        self.counter("track_resolution_changes", help, &labels, limitation.resolution_changes);
+    }
+
+    /// How the bandwidth is shared.
+    fn allocation(&mut self, app: &App) {
+        // Once it has stopped there is none.
+        let Ok(report) = app.agent.allocation() else { return };
+        let none = vec![];
+        let help = "Version of the allocation: counts changes by people, and cameras that came and went";
+        self.gauge("allocation_version", help, &none, report.version as f64);
+        let overhead = overhead_of(&report).as_bps() as f64;
+        let help = "Set aside for headers and retransmissions; 0 while there is no limit";
+        self.gauge("allocation_overhead_bits_per_second", help, &none, overhead);
+        if report.limit != Bitrate::UNLIMITED {
+            let help = "What all cameras together may take; not there without a limit";
+            self.gauge("allocation_limit_bits_per_second", help, &none, report.limit.as_bps() as f64);
+        }
+        for camera in app.agent.cameras() {
+            let allotted = report.tracks.iter().find(|allotted| allotted.track == camera.track().id());
+            // Without it, the camera is just being ended.
+            let Some(share) = allotted.map(|allotted| allotted.share) else { continue };
+            let labels: Labels = vec![("camera", camera.config().name.clone())];
+            self.gauge("track_weight", "Its part of the bandwidth in relation to the others'", &labels, share.weight);
+            let help = "Below this the camera pauses";
+            self.gauge("track_min_bits_per_second", help, &labels, share.min.as_bps() as f64);
+            let help = "The camera gets no more than this";
+            self.gauge("track_max_bits_per_second", help, &labels, share.max.as_bps() as f64);
+        }
     }
 
     fn transport(&mut self, app: &App, stats: &TransportStats) {
@@ -190,7 +271,7 @@ impl Page {
         let cameras = app.agent.cameras();
         for session in &stats.sessions {
             for consumer in &session.consumers {
-                let camera = cameras.iter().find(|camera| camera.producer() == consumer.producer);
+                let camera = cameras.iter().find(|camera| camera.layer_of(consumer.producer).is_some());
                 let Some(camera) = camera.map(|camera| camera.config().name.clone()) else { continue };
                 let labels: Labels = vec![("camera", camera), ("session", session.id.0.to_string())];
                 let stats = &consumer.stats;

@@ -1,6 +1,7 @@
 //! Everything that speaks HTTP: the page, WHEP, the API, health and metrics.
 
 mod access;
+mod allocation;
 mod api;
 mod events;
 mod health;
@@ -24,7 +25,7 @@ use axum::middleware::{from_fn, from_fn_with_state, map_response};
 use axum::response::Response;
 use lenscast_transport::{SessionEvent, SessionState, TransportStats};
 use rand::rngs::StdRng;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 pub use problem::Problem;
 use rate_limit::RateLimiter;
@@ -43,6 +44,8 @@ pub struct App {
     ice_servers: Vec<IceServer>,
     sessions: Sessions,
     limiter: RateLimiter,
+    /// One for each stream of the allocation's events that there may be besides.
+    allocation_streams: Arc<Semaphore>,
     recent_latency: RecentLatency,
     closed: metrics::ClosedSessions,
     latest_stats: tokio::sync::Mutex<Option<(Instant, Arc<TransportStats>)>>,
@@ -62,6 +65,7 @@ impl App {
             ice_servers,
             sessions: Sessions::new(random),
             limiter: RateLimiter::per_minute(changes),
+            allocation_streams: Arc::new(Semaphore::new(allocation::MAX_STREAMS)),
             recent_latency: RecentLatency::new(),
             closed: metrics::ClosedSessions::default(),
             latest_stats: tokio::sync::Mutex::new(None),
@@ -106,6 +110,7 @@ impl App {
         let guarded = Router::new()
             .merge(whep::routes())
             .merge(api::routes())
+            .merge(allocation::routes())
             .merge(metrics::routes())
             .layer(from_fn_with_state(Arc::clone(self), access::authenticate))
             .layer(from_fn_with_state(Arc::clone(self), access::limit_changes));

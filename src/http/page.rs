@@ -22,10 +22,14 @@ macro_rules! files {
 
 static FILES: &[File] = &files! {
     "/", "text/html; charset=utf-8", "index.html";
+    "/allocation.js", "text/javascript; charset=utf-8", "allocation.js";
+    "/allocation_panel.js", "text/javascript; charset=utf-8", "allocation_panel.js";
     "/api.js", "text/javascript; charset=utf-8", "api.js";
     "/backoff.js", "text/javascript; charset=utf-8", "backoff.js";
     "/camera_list.js", "text/javascript; charset=utf-8", "camera_list.js";
     "/clock.js", "text/javascript; charset=utf-8", "clock.js";
+    "/dom.js", "text/javascript; charset=utf-8", "dom.js";
+    "/event_stream.js", "text/javascript; charset=utf-8", "event_stream.js";
     "/format.js", "text/javascript; charset=utf-8", "format.js";
     "/grid.js", "text/javascript; charset=utf-8", "grid.js";
     "/icon.svg", "image/svg+xml", "icon.svg";
@@ -40,6 +44,7 @@ static FILES: &[File] = &files! {
     "/tile.js", "text/javascript; charset=utf-8", "tile.js";
     "/token_dialog.js", "text/javascript; charset=utf-8", "token_dialog.js";
     "/wait.js", "text/javascript; charset=utf-8", "wait.js";
+    "/weight.js", "text/javascript; charset=utf-8", "weight.js";
     "/whep.js", "text/javascript; charset=utf-8", "whep.js";
 };
 

@@ -12,19 +12,27 @@ pub struct Problem {
     detail: String,
     retry_after: Option<Duration>,
     authenticate: bool,
+    version: Option<u64>,
 }
 
 impl Problem {
     /// A problem of this kind.
     #[must_use]
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into(), retry_after: None, authenticate: false }
+        Self { status, detail: detail.into(), retry_after: None, authenticate: false, version: None }
     }
 
     /// Says when it may be gone. Rounded up to whole seconds, at least one.
     #[must_use]
     pub fn retry_after(mut self, after: Duration) -> Self {
         self.retry_after = Some(after);
+        self
+    }
+
+    /// Says which version there is (an extension member, RFC 9457 §3.2).
+    #[must_use]
+    pub fn version(mut self, version: u64) -> Self {
+        self.version = Some(version);
         self
     }
 
@@ -39,8 +47,11 @@ impl Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let title = self.status.canonical_reason().unwrap_or("Error");
-        let body = Json(json!({ "status": self.status.as_u16(), "title": title, "detail": self.detail }));
-        let mut response = (self.status, body).into_response();
+        let mut body = json!({ "status": self.status.as_u16(), "title": title, "detail": self.detail });
+        if let Some(version) = self.version {
+            body["version"] = json!(version);
+        }
+        let mut response = (self.status, Json(body)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(after) = self.retry_after {

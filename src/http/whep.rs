@@ -3,6 +3,7 @@
 //! | request | answer |
 //! |---|---|
 //! | `POST /whep/{camera}` with an SDP offer | 201, SDP answer, `Location`, `ETag`, `Link` |
+//! | the same with `?layer=N` | the spatial layer N, 0 for the smallest; without it the largest |
 //! | `PATCH` the session, `If-Match: "etag"` | 204: candidates, which an ICE-lite server has no use for |
 //! | `PATCH` the session, `If-Match: *`, a new user fragment | 200, SDP fragment, new `ETag`: ICE restart |
 //! | `DELETE` the session | 200 |
@@ -17,17 +18,20 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, State};
+use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, Query, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use lenscast_router::ProducerId;
 use lenscast_transport::{CreateSessionError, MAX_OFFER_BYTES, ViewerOffer};
+use serde::Deserialize;
 
 use super::events;
 use super::sdp_fragment::{MAX_FRAGMENT_BYTES, SdpFragment, restart_fragment};
 use super::sessions::Session;
 use super::{App, Problem};
+use crate::camera::Camera;
 use crate::config::IceServer;
 
 const SDP: &str = "application/sdp";
@@ -75,15 +79,37 @@ async fn session_head(State(app): State<Arc<App>>, Path(address): Path<(String, 
     Ok((StatusCode::OK, [(header::ETAG, session.etag)]).into_response())
 }
 
+/// What of a camera a viewer wants.
+#[derive(Debug, Deserialize)]
+struct PlayQuery {
+    /// As text, for an error of our own.
+    layer: Option<String>,
+}
+
+/// The producer of the layer that is asked for: the largest if none is.
+fn wanted_layer(camera: &Camera, query: Result<Query<PlayQuery>, QueryRejection>) -> Result<ProducerId, Problem> {
+    let Query(query) = query.map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.body_text()))?;
+    let Some(text) = query.layer else { return Ok(camera.producer()) };
+    let layer = text.parse::<usize>().ok().and_then(|layer| camera.producers().get(layer));
+    layer.copied().ok_or_else(|| {
+        let (shown, name) = (text.chars().take(16).collect::<String>(), &camera.config().name);
+        let largest = camera.producers().len() - 1;
+        let legal = if largest == 0 { "must be 0".to_owned() } else { format!("must be 0 to {largest}") };
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, format!("camera {name:?}: layer = {shown:?}: {legal}"))
+    })
+}
+
 /// A viewer offers to receive a camera.
 async fn play(
     State(app): State<Arc<App>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     Path(name): Path<String>,
+    query: Result<Query<PlayQuery>, QueryRejection>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
     let camera = app.camera(&name)?;
+    let producer = wanted_layer(&camera, query)?;
     require_type(&headers, SDP)?;
     if app.agent.is_stopping() {
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the server is stopping").retry_after(RETRY_OVERLOAD));
@@ -105,7 +131,7 @@ async fn play(
     }
     let codec = camera.config().settings.backend.codec();
     let loopback = peer.ip().to_canonical().is_loopback();
-    let created = app.agent.transport().create_session(&offer, camera.producer(), codec, &name, loopback);
+    let created = app.agent.transport().create_session(&offer, producer, codec, &name, loopback);
     let created = created.map_err(|error| match error {
         CreateSessionError::Codec { .. } => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()),
         CreateSessionError::Full(_) => {
@@ -196,9 +222,14 @@ pub(super) fn session(app: &App, (camera, secret): &(String, String)) -> Result<
 
 /// A body that has come whole and is not longer than any can be.
 pub(super) fn whole(body: Result<Bytes, BytesRejection>) -> Result<Bytes, Problem> {
+    whole_within(body, MAX_OFFER_BYTES)
+}
+
+/// A body that has come whole, where at most so many bytes are taken.
+pub(super) fn whole_within(body: Result<Bytes, BytesRejection>, bytes: usize) -> Result<Bytes, Problem> {
     body.map_err(|error| match error.status() {
         status @ StatusCode::PAYLOAD_TOO_LARGE => {
-            Problem::new(status, format!("the body is larger than {MAX_OFFER_BYTES} bytes"))
+            Problem::new(status, format!("the body is larger than {bytes} bytes"))
         }
         status => Problem::new(status, error.body_text()),
     })
@@ -209,7 +240,7 @@ fn gone() -> Problem {
 }
 
 /// The media type, without its parameters.
-fn require_type(headers: &HeaderMap, required: &str) -> Result<(), Problem> {
+pub(super) fn require_type(headers: &HeaderMap, required: &str) -> Result<(), Problem> {
     let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
     let essence = given.split(';').next().unwrap_or("").trim();
     if essence.eq_ignore_ascii_case(required) {

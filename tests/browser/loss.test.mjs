@@ -25,7 +25,7 @@ width = 640
 height = 480
 fps = ${FPS}
 codec = "${codec}"
-bitrate_kbps = 1500
+max_kbps = 1500
 `;
 
 describe("behind a network that loses 5 %", () => {

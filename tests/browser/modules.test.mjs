@@ -5,8 +5,11 @@ import { readFile, readdir } from "node:fs/promises";
 import path from "node:path";
 import { describe, test } from "node:test";
 
+import { Allocation, PERIOD_MS } from "../../web/allocation.js";
+import { demand, noteOn, outcome, totalScale } from "../../web/allocation_panel.js";
 import { Backoff, MAX_MS, MIN_MS } from "../../web/backoff.js";
 import { CaptureClock, ServerClock } from "../../web/clock.js";
+import { EventStream } from "../../web/event_stream.js";
 import * as format from "../../web/format.js";
 import { LatencyMeter, quantile } from "../../web/latency.js";
 import { MIN_TILE, layOut } from "../../web/layout.js";
@@ -14,6 +17,7 @@ import { iceServers, parseLinks } from "../../web/link_header.js";
 import { Problem } from "../../web/problem.js";
 import { Reception } from "../../web/reception.js";
 import { delay, event } from "../../web/wait.js";
+import { LAST_POSITION, positionOf, shares, weightAt } from "../../web/weight.js";
 
 const WEB = path.resolve(import.meta.dirname, "../../web");
 
@@ -115,6 +119,214 @@ describe("problems", () => {
     assert.ok(permanent.every(Boolean));
     const passing = [0, 401, 404, 409, 429, 500, 502, 503].map((status) => new Problem(status, "").isPermanent);
     assert.ok(!passing.some(Boolean));
+  });
+});
+
+describe("server-sent events", () => {
+  const read = (pieces) => {
+    const stream = new EventStream();
+    return pieces.flatMap((piece) => stream.push(piece));
+  };
+
+  test("are read whatever their lines end with, and wherever the text is cut", () => {
+    const lines = [": a comment", "event: allocation", 'data: {"version":1}', "", "data", "data:two", "id: 7", "", "event: empty", "", "data: rest"];
+    const events = [{ type: "allocation", data: '{"version":1}' }, { type: "message", data: "\ntwo" }];
+    for (const end of ["\n", "\r\n", "\r"]) {
+      const text = lines.join(end);
+      assert.deepEqual(read([text]), events);
+      assert.deepEqual(read([...text]), events, JSON.stringify(end));
+      for (let cut = 0; cut <= text.length; cut++) assert.deepEqual(read([text.slice(0, cut), text.slice(cut)]), events);
+    }
+  });
+});
+
+describe("weights", () => {
+  test("a position of the slider is a weight and comes back from it", () => {
+    const weights = Array.from({ length: LAST_POSITION + 1 }, (_, position) => weightAt(position));
+    assert.deepEqual([weights[0], weights[1], weights.at(-1), weightAt(positionOf(1))], [0, 0.1, 10, 1]);
+    for (const weight of [0.5, 2, 4, 5]) assert.equal(weightAt(positionOf(weight)), weight);
+    weights.forEach((weight, position) => {
+      assert.equal(positionOf(weight), position);
+      assert.ok(position === 0 || weight > weights[position - 1]);
+    });
+  });
+
+  test("what lies beyond the slider is at its end, and only 0 is off", () => {
+    assert.deepEqual([0, 1e-6, 1e6].map(positionOf), [0, 1, LAST_POSITION]);
+  });
+
+  test("a camera that nobody watches takes no share from the others", () => {
+    const cameras = [
+      { name: "a", weight: 4, state: "allocated" },
+      { name: "b", weight: 1, state: "paused" },
+      { name: "c", weight: 5, state: "inactive" },
+      { name: "d", weight: 0, state: "paused" },
+    ];
+    assert.deepEqual([...shares(cameras)], [["a", 0.8], ["b", 0.2], ["c", 0.5], ["d", 0]]);
+  });
+});
+
+describe("the allocation", () => {
+  const view = (version, weights, totalKbps = null) => ({
+    version,
+    totalKbps,
+    cameras: Object.entries(weights).map(([name, weight]) => ({ name, weight, minKbps: 30, maxKbps: 2_000 })),
+  });
+  const weightsOf = ({ view }) => Object.fromEntries(view.cameras.map(({ name, weight }) => [name, weight]));
+  const turn = () => new Promise((resolve) => setImmediate(resolve));
+
+  // A server whose events are pushed by the test, and whose answers to changes are the test's.
+  class FakeApi {
+    changes = [];
+    answers = [];
+    #tell = [];
+
+    async changeAllocation(changes) {
+      this.changes.push(changes);
+      return this.answers.shift()();
+    }
+
+    async allocation() {
+      return this.reread;
+    }
+
+    async *allocationEvents(signal) {
+      while (!signal.aborted) yield await new Promise((resolve) => this.#tell.push(resolve));
+    }
+
+    async tell(view) {
+      this.#tell.shift()({ type: "allocation", data: JSON.stringify(view) });
+      for (let step = 0; step < 3; step++) await turn();
+    }
+  }
+
+  async function followed(t) {
+    t.mock.timers.enable({ apis: ["setTimeout"] });
+    const api = new FakeApi();
+    const allocation = new Allocation(api);
+    allocation.run();
+    await turn();
+    await api.tell(view(1, { a: 1, b: 1 }));
+    return { api, allocation };
+  }
+
+  test("follows the server, but not backwards", async (t) => {
+    const { api, allocation } = await followed(t);
+    await api.tell(view(3, { a: 3, b: 1 }));
+    await api.tell(view(2, { a: 2, b: 1 }));
+    assert.deepEqual(weightsOf(allocation), { a: 3, b: 1 });
+  });
+
+  test("sends at once, then the newest of what changed meanwhile, five times a second at most", async (t) => {
+    const { api, allocation } = await followed(t);
+    const weigh = (share) => allocation.change({ cameras: share });
+    api.answers.push(() => view(2, { a: 2, b: 1 }), () => view(3, { a: 4, b: 7 }));
+    weigh({ a: { weight: 2 } });
+    assert.deepEqual(api.changes, [{ version: 1, cameras: { a: { weight: 2 } } }]);
+    weigh({ a: { weight: 3 } });
+    weigh({ b: { weight: 7 } });
+    weigh({ a: { weight: 4 } });
+    assert.deepEqual(weightsOf(allocation), { a: 4, b: 7 }, "what is wanted is shown");
+    await turn();
+    t.mock.timers.tick(PERIOD_MS - 1);
+    await turn();
+    assert.equal(api.changes.length, 1);
+    // Somebody else's change to the same camera is not shown over what is wanted here.
+    await api.tell(view(2, { a: 9, b: 9 }, 500));
+    assert.deepEqual([weightsOf(allocation), allocation.view.totalKbps], [{ a: 4, b: 7 }, 500]);
+    t.mock.timers.tick(1);
+    for (let step = 0; step < 3; step++) await turn();
+    assert.deepEqual(api.changes.slice(1), [{ version: 2, cameras: { a: { weight: 4 }, b: { weight: 7 } } }]);
+    t.mock.timers.tick(10 * PERIOD_MS);
+    await turn();
+    assert.equal(api.changes.length, 2);
+  });
+
+  test("tries once more if somebody else was first", async (t) => {
+    const { api, allocation } = await followed(t);
+    const conflict = () => {
+      throw new Problem(409, "version 1 is not the newest");
+    };
+    api.reread = view(5, { a: 5, b: 6 });
+    api.answers.push(conflict, () => view(6, { a: 2, b: 6 }));
+    allocation.change({ cameras: { a: { weight: 2 } } });
+    for (let step = 0; step < 5; step++) await turn();
+    assert.deepEqual(api.changes.map(({ version }) => version), [1, 5]);
+    assert.deepEqual([weightsOf(allocation), allocation.problem], [{ a: 2, b: 6 }, null]);
+
+    api.answers.push(conflict, conflict);
+    t.mock.timers.tick(PERIOD_MS);
+    for (let step = 0; step < 5; step++) await turn();
+    allocation.change({ totalKbps: 700 });
+    for (let step = 0; step < 5; step++) await turn();
+    assert.equal(allocation.problem.status, 409);
+    assert.equal(allocation.view.totalKbps, null, "what was refused is not shown");
+  });
+
+  test("says why a change is refused, until one is not", async (t) => {
+    const { api, allocation } = await followed(t);
+    const problems = [];
+    allocation.addEventListener("problem", () => problems.push(allocation.problem?.message ?? null));
+    api.answers.push(() => {
+      throw new Problem(422, "min exceeds max");
+    }, () => view(2, { a: 1, b: 2 }));
+    allocation.change({ cameras: { a: { minKbps: 3_000 } } });
+    for (let step = 0; step < 3; step++) await turn();
+    assert.equal(allocation.view.cameras[0].minKbps, 30);
+    t.mock.timers.tick(PERIOD_MS);
+    for (let step = 0; step < 3; step++) await turn();
+    allocation.change({ cameras: { b: { weight: 2 } } });
+    for (let step = 0; step < 3; step++) await turn();
+    assert.deepEqual(problems, ["min exceeds max", null]);
+  });
+
+  test("waits as long as a busy server asks, and loses nothing", async (t) => {
+    const { api, allocation } = await followed(t);
+    api.answers.push(() => {
+      throw new Problem(429, "too many requests", { retryAfterMs: 1_000 });
+    }, () => view(2, { a: 3, b: 1 }, 900));
+    allocation.change({ totalKbps: 900, cameras: { a: { weight: 2 } } });
+    for (let step = 0; step < 3; step++) await turn();
+    allocation.change({ cameras: { a: { weight: 3 } } });
+    t.mock.timers.tick(PERIOD_MS);
+    for (let step = 0; step < 3; step++) await turn();
+    t.mock.timers.tick(999);
+    for (let step = 0; step < 3; step++) await turn();
+    assert.equal(api.changes.length, 1);
+    t.mock.timers.tick(1);
+    for (let step = 0; step < 3; step++) await turn();
+    assert.deepEqual(api.changes[1], { version: 1, totalKbps: 900, cameras: { a: { weight: 3 } } });
+  });
+});
+
+describe("the allocation in words", () => {
+  const camera = { weight: 1, minKbps: 300, maxKbps: 2_000, state: "allocated", qualityLimitationReason: "bandwidth", actualKbps: 900 };
+
+  test("a camera's outcome has its reason", () => {
+    const outcomes = [
+      [{ framesPerSecond: 29.9, frameWidth: 640, frameHeight: 360 }, "limited by bandwidth, 640×360, 30 fps"],
+      [{ qualityLimitationReason: "cpu" }, "limited by CPU"],
+      [{ qualityLimitationReason: "none" }, "not limited"],
+      [{ state: "paused" }, "paused: its minimum of 300 kb/s does not fit"],
+      [{ state: "paused", weight: 0 }, "off"],
+      [{ state: "inactive" }, "nobody watches"],
+    ];
+    for (const [differs, words] of outcomes) assert.equal(outcome({ ...camera, ...differs }), words);
+  });
+
+  test("a total that bounds nothing is said to", () => {
+    const cameras = [camera, { ...camera, weight: 4 }];
+    const note = (totalKbps) => noteOn({ totalKbps, ...demand({ cameras, overheadKbps: 50 }) }, cameras);
+    assert.match(note(null), /No total is set.*only once/);
+    assert.match(note(4_050), /enough for all maxima/);
+    assert.equal(note(4_049), "1.8 Mb/s sent.");
+    assert.equal(noteOn({ totalKbps: 1_000, wantedKbps: 0 }, [{ ...camera, state: "inactive" }]), "Nobody watches.");
+  });
+
+  test("the total's slider reaches beyond what the cameras could use, and what is set", () => {
+    const cameras = [camera, camera];
+    assert.deepEqual(totalScale({ totalKbps: null, cameras }), { max: 4_800, step: 10 });
+    assert.deepEqual(totalScale({ totalKbps: 60_000, cameras }), { max: 60_000, step: 1_000 });
   });
 });
 

@@ -217,7 +217,7 @@ describe("the page", () => {
   test("plays only what can be seen", async (t) => {
     const names = Array.from({ length: 10 }, (_, index) => `camera-${index}`);
     const phone = { viewport: { width: 390, height: 700 }, hasTouch: true, isMobile: true };
-    const { page } = await show(t, names.map((name) => small(name, "bitrate_kbps = 100")).join(""), phone);
+    const { page } = await show(t, names.map((name) => small(name, "max_kbps = 100")).join(""), phone);
     await playerIn(page, "camera-0", "live");
     const first = await page.evaluate(() => window.lenscast.players().map(({ state }) => state));
     assert.ok(first.slice(4).every((state) => state === "paused"), first.join());

@@ -44,6 +44,8 @@ fn all_that_shows_or_changes_something_asks_for_the_token() {
         ("GET", "/api/v1/cameras"),
         ("GET", "/api/v1/cameras/front"),
         ("GET", "/metrics"),
+        ("GET", "/api/v1/allocation"),
+        ("PUT", "/api/v1/allocation"),
         ("POST", &format!("{session}/events")),
         ("GET", &format!("{session}/events/active")),
     ] {

@@ -5,6 +5,7 @@
 mod support;
 
 mod access;
+mod allocation;
 mod endpoint;
 mod events;
 mod limits;

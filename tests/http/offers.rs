@@ -136,3 +136,27 @@ fn no_partial_answer_is_given_while_anything_is_wrong() {
     let problem = refused(&server, &(offer() + "this is no line of SDP\r\n"), 400);
     assert!(problem.starts_with("SDP offer cannot be read"), "{problem}");
 }
+
+#[test]
+fn a_layer_that_is_not_there_is_422_and_those_there_are_are_named() {
+    let server = Server::ready(&format!("{CAMERA}layers = 2\n"));
+    let post = |query: &str| server.http.call("POST", &format!("/whep/front{query}"), &[crate::SDP], &offer());
+    for (query, shown) in [
+        ("?layer=2", "\"2\""),
+        ("?layer=-1", "\"-1\""),
+        ("?layer=", "\"\""),
+        ("?layer=low", "\"low\""),
+        ("?layer=99999999999999999999999", "\"9999999999999999\""),
+    ] {
+        let reply = post(query);
+        assert_eq!(reply.status, 422, "{query}: {reply:?}");
+        assert_eq!(reply.problem(), format!("camera \"front\": layer = {shown}: must be 0 to 1"), "{query}");
+    }
+    assert_eq!(post("?layer=0&layer=1").status, 400, "one or the other");
+    for query in ["", "?layer=0", "?layer=1", "?other=1"] {
+        assert_eq!(post(query).status, 201, "{query}");
+    }
+    let single = Server::ready(CAMERA);
+    let reply = single.http.call("POST", "/whep/front?layer=1", &[crate::SDP], &offer());
+    assert_eq!((reply.status, reply.problem().contains("must be 0")), (422, true));
+}

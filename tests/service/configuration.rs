@@ -47,9 +47,10 @@ fn no_configuration_at_all_is_one_pattern_camera() {
 fn the_effective_configuration_reads_back_as_itself() {
     let config = format!(
         "[http]\nchanges_per_minute = 7\ntoken_file = \"token\"\nallowed_origins = [\"https://example.org\"]\n\
-         [webrtc]\nworkers = 2\nconsent_timeout_s = 9\n\
+         [webrtc]\nworkers = 2\nconsent_timeout_s = 9\n[bandwidth]\ntotal_kbps = 3000\n\
          [[webrtc.ice_server]]\nurl = \"turn:example.org\"\nusername = \"u\"\ncredential_file = \"token\"\n\
          {CAMERA}[[camera]]\nname = \"clip\"\nfile = \"clip.mp4\"\ncodec = \"h264\"\n\
+         layers = 3\ntemporal_layers = 2\ndegradation = \"disabled\"\nweight = 0.5\nmin_kbps = 50\nenforce_min = true\n\
          [[camera]]\nname = \"desk\"\ndevice = 0\nformat = \"mjpeg\"\n"
     );
     let setup = || Setup::bare().file("token", "s3cret").env("LENSCAST_CONFIG", "lenscast.toml");
@@ -80,6 +81,9 @@ fn the_schema_accepts_the_effective_configuration_and_refuses_what_is_wrong() {
         "[webrtc]\nworkers = 0\n",
         "[webrtc]\nworker = 1\n",
         "[[camera]]\nfps = 1000\n",
+        "[[camera]]\nweight = -1\n",
+        "[[camera]]\nlayers = 4\n",
+        "[bandwidth]\ntotal_kbps = 1\n",
         "x = 1\n",
     ] {
         assert!(!valid(wrong), "{wrong}");
@@ -90,9 +94,9 @@ fn the_schema_accepts_the_effective_configuration_and_refuses_what_is_wrong() {
 fn what_is_wrong_is_named_by_key_value_and_what_is_legal_all_at_once() {
     let config = "[http]\nchanges_per_minute = 0\ntoken_file = \"nowhere\"\nallowed_origins = [\"example.org\"]\n\
                   [webrtc]\nworkers = 65\nconnect_timeout_s = 0\nconsent_timeout_s = 1\npublic_addresses = [\"me\"]\n\
-                  listen = [\"0.0.0.0:1\", \"[::]:2\"]\n[log]\nlevel = \"lenscast=loud\"\n\
+                  listen = [\"0.0.0.0:1\", \"[::]:2\"]\n[log]\nlevel = \"lenscast=loud\"\n[bandwidth]\ntotal_kbps = 29\n\
                   [[camera]]\nname = \"a\"\npattern = true\nwidth = 641\nheight = 480\n\
-                  [[camera]]\nname = \"a\"\npattern = true\nbitrate_kbps = 1\n[[camera]]\nname = \"b c\"\npattern = true\n";
+                  [[camera]]\nname = \"a\"\npattern = true\nmax_kbps = 1\nweight = -1\nlayers = 4\ntemporal_layers = 0\ndegradation = \"slow\"\n[[camera]]\nname = \"b c\"\npattern = true\n";
     let found = Setup::bare().file("bad.toml", config).args(["check-config", "-c", "bad.toml"]).run();
     assert_eq!(found.code, Some(78));
     for expected in [
@@ -107,7 +111,12 @@ fn what_is_wrong_is_named_by_key_value_and_what_is_legal_all_at_once() {
         "log.level = \"lenscast=loud\"",
         "camera \"a\": width, height = (641, 480): both must be even and 16 to 4096",
         "camera.name = \"a\": is there twice",
-        "camera \"a\": bitrate_kbps = 1: must be 10 to 100000",
+        "camera \"a\": max_kbps = 1: must be 10 to 100000",
+        "camera \"a\": weight = -1.0: must be 0 to 1000000",
+        "camera \"a\": layers = 4: must be 1 to 3",
+        "camera \"a\": temporal_layers = 0: must be 1 to 3",
+        "camera \"a\": degradation = \"slow\"",
+        "bandwidth.total_kbps = 29: must be 30 to 10000000",
         "camera.name = \"b c\": must be 1 to 64 letters",
     ] {
         assert!(found.log.contains(expected), "{expected:?} is not in\n{}", found.log);
@@ -119,8 +128,8 @@ fn what_is_wrong_is_named_by_key_value_and_what_is_legal_all_at_once() {
 fn an_unknown_key_and_a_wrong_kind_of_value_are_named_with_their_line() {
     for (config, expected) in [
         ("[http]\nport = 80\n", &["line 2", "unknown field `port`", "listen"][..]),
-        ("[[camera]]\nname = \"a\"\nbitrate = \"2 Mbit\"\n", &["line 3", "unknown field `bitrate`", "bitrate_kbps"]),
-        ("[[camera]]\nname = \"a\"\nbitrate_kbps = \"2M\"\n", &["line 3", "invalid type", "2M"]),
+        ("[[camera]]\nname = \"a\"\nbitrate = \"2 Mbit\"\n", &["line 3", "unknown field `bitrate`", "max_kbps"]),
+        ("[[camera]]\nname = \"a\"\nmax_kbps = \"2M\"\n", &["line 3", "invalid type", "2M"]),
         ("[[camera]]\nname = \"a\"\nfps = -5\n", &["line 3", "-5"]),
         ("[webrtc\n", &["line 1"]),
     ] {

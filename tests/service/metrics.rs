@@ -56,3 +56,42 @@ fn the_series_of_a_viewer_that_is_gone_are_gone_too() {
     assert_eq!((metrics.connected(), metrics.names_with("session").len()), (0.0, 0));
     server.metrics_until("the cause", |metrics| (metrics.closed("requested") == 1.0).then_some(()));
 }
+
+#[test]
+fn shares_targets_and_what_bounds_the_quality_are_told_by_camera_and_layer() {
+    let layers = CAMERA.replace("front", "back") + "layers = 2\nweight = 3\n";
+    let server = Server::ready(&format!("[bandwidth]\ntotal_kbps = 400\n{CAMERA}{layers}"));
+    let mut front = Client::play(&server.http, "/whep/front", Codec::Vp8);
+    let mut back = Client::play(&server.http, "/whep/back", Codec::Vp8);
+    front.frame();
+    back.frame();
+    let metrics = server.metrics_until("the rates", |metrics| {
+        let rate = |camera| metrics.value("lenscast_track_bits_per_second", &[("camera", camera)]);
+        (rate("front") > Some(0.0) && rate("back") > Some(0.0)).then(|| server.metrics())
+    });
+    let of = |name: &str, camera: &str| metrics.value(name, &[("camera", camera)]);
+    assert_eq!(metrics.value("lenscast_allocation_limit_bits_per_second", &[]), Some(400_000.0));
+    assert!(metrics.value("lenscast_allocation_version", &[]) > Some(1.0));
+    let overhead = metrics.value("lenscast_allocation_overhead_bits_per_second", &[]).unwrap();
+    assert_eq!((of("lenscast_track_weight", "front"), of("lenscast_track_weight", "back")), (Some(1.0), Some(3.0)));
+    assert_eq!(of("lenscast_track_min_bits_per_second", "front"), Some(30_000.0));
+    assert_eq!(of("lenscast_track_max_bits_per_second", "front"), Some(600_000.0));
+    let target = |camera| of("lenscast_track_target_bits_per_second", camera).unwrap();
+    assert!(target("front") > 0.0 && target("front") + target("back") + overhead <= 400_000.0);
+    let layer = |name: &str, camera, layer| metrics.value(name, &[("camera", camera), ("layer", layer)]);
+    assert_eq!(layer("lenscast_layer_target_bits_per_second", "front", "0"), Some(target("front")));
+    assert_eq!(layer("lenscast_layer_target_bits_per_second", "back", "0"), Some(0.0), "nobody watches the small one");
+    assert_eq!(layer("lenscast_layer_target_bits_per_second", "back", "1"), Some(target("back")));
+    assert!(layer("lenscast_layer_bits_per_second", "back", "1") > Some(0.0));
+    for reason in ["none", "cpu", "bandwidth", "other"] {
+        let labels = [("camera", "front"), ("reason", reason)];
+        assert!(metrics.value("lenscast_track_quality_limitation_seconds_total", &labels) >= Some(0.0), "{reason}");
+    }
+    let limited = [("camera", "front"), ("reason", "bandwidth")];
+    server.metrics_until("the limit to be what bounds it", |metrics| {
+        (metrics.value("lenscast_track_quality_limitation_seconds_total", &limited)? > 0.0).then_some(())
+    });
+    for name in ["track_frames_dropped", "track_frames_dropped_by_adaptation", "track_encoders_built"] {
+        assert!(of(&format!("lenscast_{name}_total"), "front").is_some(), "{name}");
+    }
+}

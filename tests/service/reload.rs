@@ -1,7 +1,9 @@
 use lenscast_media::Codec;
 use rustix::process::Signal;
+use serde_json::{Value, json};
 
 use crate::support::client::Client;
+use crate::support::http::Http;
 use crate::support::server::{CAMERA, Server, Setup};
 use crate::support::wait::until;
 
@@ -23,12 +25,12 @@ fn cameras(server: &Server) -> Vec<String> {
 
 #[test]
 fn unchanged_cameras_keep_their_viewers_and_changed_ones_restart() {
-    let server = Server::ready(&two_cameras("bitrate_kbps = 200"));
+    let server = Server::ready(&two_cameras("codec = \"vp8\"\nmax_kbps = 200"));
     let mut front = Client::play(&server.http, "/whep/front", Codec::Vp8);
     let mut back = Client::play(&server.http, "/whep/back", Codec::Vp8);
     let (first, _) = (front.frame(), back.frame());
 
-    reload(&server, &two_cameras("bitrate_kbps = 300"));
+    reload(&server, &two_cameras("temporal_layers = 2\nmax_kbps = 300"));
     server.log.line_with("the new configuration is in effect");
     assert_eq!(server.http.get(&back.session).status, 404, "the changed camera's session has ended");
     assert_eq!(server.http.get(&front.session).status, 204);
@@ -92,4 +94,104 @@ fn what_cannot_change_without_a_restart_is_said() {
     for _ in 0..6 {
         assert_eq!(server.http.call("DELETE", "/whep/front/none", &[], "").status, 404, "the old limit is in force");
     }
+}
+
+/// Reloads, and waits until that is through.
+fn reloaded(server: &Server, config: &str) {
+    let through = || server.log.text().matches("the new configuration is in effect").count();
+    let before = through();
+    reload(server, config);
+    until("the reload", || (through() > before).then_some(()));
+}
+
+fn allocation(http: &Http) -> Value {
+    let reply = http.get("/api/v1/allocation");
+    assert_eq!(reply.status, 200, "{reply:?}");
+    reply.json()
+}
+
+fn change(http: &Http, body: &str) {
+    let reply = http.call("PUT", "/api/v1/allocation", &[("Content-Type", "application/json")], body);
+    assert_eq!(reply.status, 200, "{reply:?}");
+}
+
+/// Weight, minimum and maximum of a camera.
+fn claim(http: &Http, name: &str) -> Value {
+    let told = allocation(http);
+    let cameras = told["cameras"].as_array().expect("there is a list");
+    let camera =
+        cameras.iter().find(|camera| camera["name"] == name).unwrap_or_else(|| panic!("{name} is not in {told}"));
+    json!([camera["weight"], camera["minKbps"], camera["maxKbps"]])
+}
+
+/// How often a camera's encoder was built.
+fn encoders_built(server: &Server, camera: &str) -> Option<f64> {
+    server.metrics().value("lenscast_track_encoders_built_total", &[("camera", camera)])
+}
+
+#[test]
+fn a_camera_whose_share_alone_changed_is_not_restarted() {
+    let server = Server::ready(&two_cameras(""));
+    let mut back = Client::play(&server.http, "/whep/back", Codec::Vp8);
+    let first = back.frame();
+    reloaded(&server, &two_cameras("weight = 3\nmin_kbps = 60\nmax_kbps = 400\nenforce_min = true"));
+    assert_eq!(claim(&server.http, "back"), json!([3, 60, 400]));
+    assert_eq!(server.http.get(&back.session).status, 204, "its viewer is still there");
+    let later = (0..15).map(|_| back.frame()).last().unwrap();
+    assert!(later.first > first.first && !later.key_frame, "and its stream goes on where it was");
+    assert_eq!(encoders_built(&server, "back"), Some(1.0));
+    let line = server.log.line_with("a share of the bandwidth has changed");
+    for part in
+        ["the configuration", "back", "weight 1 -> 3, minKbps 30 -> 60, maxKbps 600 -> 400, enforceMin false -> true"]
+    {
+        assert!(line.contains(part), "{part} is not in {line}");
+    }
+    assert!(!server.log.text().contains("ended by the new configuration"));
+    reloaded(&server, &two_cameras(""));
+    assert_eq!(claim(&server.http, "back"), json!([1, 30, 600]), "what is taken out is the default again");
+}
+
+#[test]
+fn what_was_changed_while_it_ran_survives_a_reload() {
+    let server = Server::ready(&two_cameras("weight = 2"));
+    let mut back = Client::play(&server.http, "/whep/back", Codec::Vp8);
+    back.frame();
+    change(&server.http, r#"{"totalKbps":900,"cameras":{"front":{"maxKbps":500},"back":{"weight":5,"minKbps":70}}}"#);
+    reloaded(&server, &two_cameras("weight = 2"));
+    assert_eq!((claim(&server.http, "front"), claim(&server.http, "back")), (json!([1, 30, 500]), json!([5, 70, 600])));
+    assert_eq!(allocation(&server.http)["totalKbps"], 900);
+    // Another camera that comes changes nothing in it.
+    reloaded(&server, &format!("{}{}", two_cameras("weight = 2"), CAMERA.replace("front", "gate")));
+    assert_eq!((claim(&server.http, "back"), claim(&server.http, "gate")), (json!([5, 70, 600]), json!([1, 30, 600])));
+    assert_eq!((server.http.get(&back.session).status, encoders_built(&server, "back")), (204, Some(1.0)));
+}
+
+#[test]
+fn where_the_file_says_something_else_than_before_it_wins_for_that_key_alone() {
+    let server =
+        Server::ready(&format!("[bandwidth]\ntotal_kbps = 1000\n{}", two_cameras("weight = 2\nmax_kbps = 500")));
+    change(&server.http, r#"{"totalKbps":900,"cameras":{"back":{"weight":5,"minKbps":70,"maxKbps":550}}}"#);
+    reloaded(&server, &format!("[bandwidth]\ntotal_kbps = 1000\n{}", two_cameras("weight = 3\nmax_kbps = 500")));
+    assert_eq!(claim(&server.http, "back"), json!([3, 70, 550]));
+    assert_eq!(allocation(&server.http)["totalKbps"], 900);
+    reloaded(&server, &format!("[bandwidth]\ntotal_kbps = 800\n{}", two_cameras("weight = 3")));
+    assert_eq!(claim(&server.http, "back"), json!([3, 70, 600]), "the default, since the key was taken out");
+    assert_eq!(allocation(&server.http)["totalKbps"], 800);
+    reloaded(&server, &two_cameras("weight = 3\nmax_kbps = 50"));
+    assert_eq!(claim(&server.http, "back"), json!([3, 30, 50]), "70 to 50 cannot be, so both are the file's");
+    assert_eq!(allocation(&server.http)["totalKbps"], Value::Null);
+}
+
+#[test]
+fn a_camera_that_is_restarted_keeps_its_share_and_one_that_comes_back_later_starts_from_the_file() {
+    let server = Server::ready(&two_cameras(""));
+    let viewer = Client::play(&server.http, "/whep/back", Codec::Vp8);
+    change(&server.http, r#"{"cameras":{"back":{"weight":5,"maxKbps":550}}}"#);
+    reloaded(&server, &two_cameras("codec = \"h264\""));
+    assert_eq!(server.http.get(&viewer.session).status, 404, "it was restarted");
+    assert_eq!(claim(&server.http, "back"), json!([5, 30, 550]));
+    reloaded(&server, CAMERA);
+    assert_eq!(cameras(&server), ["front"]);
+    reloaded(&server, &two_cameras("codec = \"h264\""));
+    assert_eq!(claim(&server.http, "back"), json!([1, 30, 600]));
 }
