@@ -1,10 +1,11 @@
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::Arc;
 use std::time::Instant;
 
 use lenscast_capture::Put;
 use lenscast_congestion::MAX_LAYERS;
-use lenscast_media::sync::{Arc, Mutex, RwLock, thread};
+use lenscast_media::sync::{Mutex, RwLock, thread};
 use lenscast_media::{Bitrate, Frame, TrackId};
 use thiserror::Error;
 

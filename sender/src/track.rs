@@ -1,10 +1,11 @@
 use std::fmt;
+use std::sync::Arc;
 use std::time::Instant;
 
 use lenscast_capture::FrameBuffer;
 use lenscast_congestion::MAX_LAYERS;
 use lenscast_encoder::{Backend, EncoderSettings, TemporalLayers, VideoEncoder};
-use lenscast_media::sync::{Arc, Mutex, RwLock};
+use lenscast_media::sync::{Mutex, RwLock};
 use lenscast_media::{Bitrate, Frame, Resolution, TrackId};
 
 use crate::simulcast::layer_size;
