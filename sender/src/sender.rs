@@ -223,11 +223,17 @@ impl Sender {
     /// [`SetAllocationError`]; nothing has changed then.
     pub fn set_bitrate_allocation(&self, weights: Option<&[(TrackId, f64)]>) -> Result<u64, SetAllocationError> {
         let change = |weight| ShareChange { weight: Some(weight), ..ShareChange::default() };
-        let shares = match weights {
-            Some(weights) => weights.iter().map(|(track, weight)| (*track, change(*weight))).collect(),
-            None => self.tracks()?.iter().map(|track| (track.id(), change(1.0))).collect(),
-        };
-        self.allocate(&AllocationRequest { shares, ..AllocationRequest::default() })
+        let allocate = |shares| self.allocate(&AllocationRequest { shares, ..AllocationRequest::default() });
+        if let Some(weights) = weights {
+            return allocate(weights.iter().map(|(track, weight)| (*track, change(*weight))).collect());
+        }
+        loop {
+            match allocate(self.tracks()?.iter().map(|track| (track.id(), change(1.0))).collect()) {
+                // Removed since it was listed: the caller did not name it.
+                Err(SetAllocationError::UnknownTrack(_)) => {}
+                allocated => return allocated,
+            }
+        }
     }
 
     /// Changes weights, minima, maxima and the limit together, all or nothing. See [`Sender::set_bitrate_allocation`].
