@@ -132,13 +132,14 @@ impl Track {
     }
 
     /// Exchanges a layer's encoder as an allocation wants it, and sets the target with it, so that no frame sees one without
-    /// the other. If a later allocation has set the target already, that one holds; if it took everything from the layer,
-    /// or the track has ended, the encoder is not needed.
+    /// the other. If a later allocation has set the target already, that one holds, and so does an encoder that is there: it
+    /// is as new, if not that allocation's own. If the layer gets nothing, or the track has ended, none is needed.
     pub(crate) fn install_encoder(&self, layer: usize, sequence: u32, target: Bitrate, encoder: Box<dyn VideoEncoder>) {
         let unneeded = {
             let mut slot = self.encoder.write();
-            self.control.publish(layer, sequence, target);
-            if self.control.target(layer) > Bitrate::ZERO {
+            let is_latest = self.control.publish(layer, sequence, target);
+            let is_missing = is_latest || slot.encoders[layer].is_none();
+            if is_missing && self.control.target(layer) > Bitrate::ZERO {
                 slot.exchange(layer, Some(encoder))
             } else {
                 Some(Mutex::new(encoder))
