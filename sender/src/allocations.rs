@@ -10,11 +10,12 @@
 //! What it does not do: the arithmetic, which is `lenscast_congestion`'s, or encode.
 
 use std::ops::DerefMut;
+use std::sync::Arc;
 
 use lenscast_congestion::{Allocation, Allocator, Budget, Demand, Layers, MAX_LAYERS, Overhead, ShareState};
 use lenscast_encoder::{BuildEncoderError, EncoderSettings, VideoEncoder};
 use lenscast_media::sync::Mutex;
-use lenscast_media::sync::{Arc, atomic::AtomicU64, atomic::Ordering};
+use lenscast_media::sync::atomic::{AtomicU64, Ordering};
 use lenscast_media::{Bitrate, Resolution, TrackId};
 use thiserror::Error;
 

@@ -1,5 +1,6 @@
+use std::sync::Arc;
+
 use lenscast_congestion::MAX_LAYERS;
-use lenscast_media::sync::Arc;
 use lenscast_media::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use lenscast_media::{Bitrate, Resolution};
 

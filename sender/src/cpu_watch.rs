@@ -1,8 +1,9 @@
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lenscast_media::TrackId;
+use lenscast_media::sync::Mutex;
 use lenscast_media::sync::atomic::{AtomicU64, Ordering};
-use lenscast_media::sync::{Arc, Mutex};
 
 use crate::adaptation::{Adapt, CpuGovernor, Load};
 use crate::{Health, Track};

@@ -1,9 +1,9 @@
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lenscast_capture::FrameBufferCounters;
 use lenscast_congestion::MAX_LAYERS;
 use lenscast_encoder::{BuildEncoderError, EncoderSettings, FrameTiming, VideoEncoder};
-use lenscast_media::sync::Arc;
 use lenscast_media::{Bitrate, Frame, Resolution, RtpTime};
 
 use crate::allocations::Allocations;

@@ -1,9 +1,10 @@
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::Arc;
 
 use lenscast_capture::Put;
 use lenscast_congestion::MAX_LAYERS;
-use lenscast_media::sync::{Arc, Mutex, RwLock, thread};
+use lenscast_media::sync::{Mutex, RwLock, thread};
 use lenscast_media::{Bitrate, Frame, TrackId};
 use thiserror::Error;
 
@@ -221,11 +222,17 @@ impl Sender {
     /// [`SetAllocationError`]; nothing has changed then.
     pub fn set_bitrate_allocation(&self, weights: Option<&[(TrackId, f64)]>) -> Result<u64, SetAllocationError> {
         let change = |weight| ShareChange { weight: Some(weight), ..ShareChange::default() };
-        let shares = match weights {
-            Some(weights) => weights.iter().map(|(track, weight)| (*track, change(*weight))).collect(),
-            None => self.tracks()?.iter().map(|track| (track.id(), change(1.0))).collect(),
-        };
-        self.allocate(&AllocationRequest { shares, ..AllocationRequest::default() })
+        let allocate = |shares| self.allocate(&AllocationRequest { shares, ..AllocationRequest::default() });
+        if let Some(weights) = weights {
+            return allocate(weights.iter().map(|(track, weight)| (*track, change(*weight))).collect());
+        }
+        loop {
+            match allocate(self.tracks()?.iter().map(|track| (track.id(), change(1.0))).collect()) {
+                // Removed since it was listed: the caller did not name it.
+                Err(SetAllocationError::UnknownTrack(_)) => {}
+                allocated => return allocated,
+            }
+        }
     }
 
     /// Changes weights, minima, maxima and the limit together, all or nothing. See [`Sender::set_bitrate_allocation`].

@@ -1,9 +1,10 @@
 use std::fmt;
+use std::sync::Arc;
 
 use lenscast_capture::FrameBuffer;
 use lenscast_congestion::MAX_LAYERS;
 use lenscast_encoder::{Backend, EncoderSettings, TemporalLayers, VideoEncoder};
-use lenscast_media::sync::{Arc, Mutex, RwLock};
+use lenscast_media::sync::{Mutex, RwLock};
 use lenscast_media::{Bitrate, Frame, Resolution, TrackId};
 
 use crate::simulcast::layer_size;
@@ -130,13 +131,14 @@ impl Track {
     }
 
     /// Exchanges a layer's encoder as an allocation wants it, and sets the target with it, so that no frame sees one without
-    /// the other. If a later allocation has set the target already, that one holds; if it took everything from the layer,
-    /// or the track has ended, the encoder is not needed.
+    /// the other. If a later allocation has set the target already, that one holds, and so does an encoder that is there: it
+    /// is as new, if not that allocation's own. If the layer gets nothing, or the track has ended, none is needed.
     pub(crate) fn install_encoder(&self, layer: usize, sequence: u32, target: Bitrate, encoder: Box<dyn VideoEncoder>) {
         let unneeded = {
             let mut slot = self.encoder.write();
-            self.control.publish_late(layer, sequence, target);
-            if self.control.target(layer) > Bitrate::ZERO {
+            let is_latest = self.control.publish_late(layer, sequence, target);
+            let is_missing = is_latest || slot.encoders[layer].is_none();
+            if is_missing && self.control.target(layer) > Bitrate::ZERO {
                 slot.exchange(layer, Some(encoder))
             } else {
                 Some(Mutex::new(encoder))
