@@ -1,5 +1,8 @@
 //! The part of openh264's encoder interface that lenscast needs, made safe.
 //!
+//! The crate `openh264` makes the encoder, keeps it and ends it; what it does not offer (temporal layers, the size of key
+//! frames) is set through its raw interface.
+//!
 //! **Invariants.** A [`Context`] is initialised from its making to its drop. Every key frame is an IDR frame with its SPS
 //! and PPS in front. openh264 prints nothing.
 //!
@@ -12,11 +15,13 @@ use std::time::Duration;
 use std::{ptr, slice};
 
 use lenscast_media::Picture;
-use openh264_sys2::source::APILoader;
+use openh264::OpenH264API;
+use openh264::encoder::{Encoder, EncoderConfig};
+use openh264::formats::YUVSlices;
 use openh264_sys2::{
     ENCODER_OPTION, ENCODER_OPTION_BITRATE, ENCODER_OPTION_FRAME_RATE, ENCODER_OPTION_MAX_BITRATE,
-    ENCODER_OPTION_TRACE_LEVEL, ISVCEncoder, ISVCEncoderVtbl, SBitrateInfo, SEncParamExt, SFrameBSInfo, SLayerBSInfo,
-    SPATIAL_LAYER_0, SSourcePicture, WELS_LOG_QUIET, videoFormatI420, videoFrameTypeI, videoFrameTypeIDR,
+    ENCODER_OPTION_SVC_ENCODE_PARAM_EXT, ENCODER_OPTION_TRACE_LEVEL, SBitrateInfo, SEncParamExt, SFrameBSInfo,
+    SLayerBSInfo, SPATIAL_LAYER_0, SSourcePicture, WELS_LOG_QUIET, videoFormatI420, videoFrameTypeI, videoFrameTypeIDR,
     videoFrameTypeIPMixed, videoFrameTypeP, videoFrameTypeSkip,
 };
 
@@ -24,9 +29,7 @@ use crate::live_encoder::LibraryError;
 
 /// A running encoder.
 pub(super) struct Context {
-    /// Not null, and neither is any function that is called through it (checked in [`Context::new`]).
-    raw: *mut ISVCEncoder,
-    functions: ISVCEncoderVtbl,
+    encoder: Encoder,
     /// Written by openh264 with each frame. Boxed, for it is large.
     info: Box<SFrameBSInfo>,
 }
@@ -52,32 +55,32 @@ pub(super) enum Setting {
     MaxBitrate(c_int),
 }
 
-/// Every function of an encoder is there, says `CWelsH264SVCEncoder`.
-const COMPLETE: &str = "openh264's table of functions is complete";
+/// Sides of the picture that the crate initialises an encoder with: 16 is the smallest that openh264 takes.
+const FIRST_SIDES: [usize; 2] = [16, 32];
 
 impl Context {
     /// Starts an encoder with openh264's defaults as `configure` changed them.
     pub(super) fn new(configure: impl FnOnce(&mut SEncParamExt)) -> Result<Self, LibraryError> {
-        let mut raw = ptr::null_mut();
-        // SAFETY: `raw` is writable for the call.
-        check(unsafe { APILoader::WelsCreateSVCEncoder(&mut raw) }, "creating the encoder")?;
-        if raw.is_null() {
-            return Err(call_error("creating the encoder", "there is none".into()));
-        }
-        // SAFETY: openh264 returned an encoder, which is a pointer to its table of functions.
-        let functions = unsafe { **raw };
-        // From here on, dropping it destroys the encoder.
-        let mut context = Self { raw, functions, info: Box::default() };
-
+        let encoder = Encoder::with_api_config(OpenH264API::from_source(), EncoderConfig::new());
+        let encoder = encoder.map_err(|error| call_error("creating the encoder", error.to_string()))?;
+        let mut context = Self { encoder, info: Box::default() };
         context.set_option(ENCODER_OPTION_TRACE_LEVEL, &mut { WELS_LOG_QUIET })?;
         let mut parameters = SEncParamExt::default();
-        let get_default_parameters = functions.GetDefaultParams.expect(COMPLETE);
         // SAFETY: the encoder exists, and `parameters` is writable for the call.
-        check(unsafe { get_default_parameters(raw, &mut parameters) }, "reading the default configuration")?;
+        let result = unsafe { context.encoder.raw_api().get_default_params(&mut parameters) };
+        check(result, "reading the default configuration")?;
         configure(&mut parameters);
-        let initialize = functions.InitializeExt.expect(COMPLETE);
-        // SAFETY: the encoder exists, and copies the parameters.
-        check(unsafe { initialize(raw, &parameters) }, "initialising")?;
+        // The crate initialises an encoder with its first picture, and with what it knows of. Told of another size, openh264
+        // starts anew with all that it is told.
+        let size = (parameters.iPicWidth, parameters.iPicHeight);
+        let side = FIRST_SIDES.into_iter().find(|&side| size != (side as c_int, side as c_int)).expect("they differ");
+        let (luma, chroma) = (vec![128; side * side], vec![128; side * side / 4]);
+        let picture = YUVSlices::new((&luma, &chroma, &chroma), (side, side), (side, side / 2, side / 2));
+        let first = context.encoder.encode(&picture);
+        first.map_err(|error| call_error("initialising", error.to_string()))?;
+        context.set_option(ENCODER_OPTION_SVC_ENCODE_PARAM_EXT, &mut parameters)?;
+        // The crate sets its own once more.
+        context.set_option(ENCODER_OPTION_TRACE_LEVEL, &mut { WELS_LOG_QUIET })?;
         Ok(context)
     }
 
@@ -97,9 +100,7 @@ impl Context {
 
     /// The next frame is to be a key frame.
     pub(super) fn force_key_frame(&mut self) {
-        let force = self.functions.ForceIntraFrame.expect(COMPLETE);
-        // SAFETY: the encoder exists. The result only ever says whether it is initialised.
-        unsafe { force(self.raw, true) };
+        self.encoder.force_intra_frame();
     }
 
     /// Encodes one picture, and appends the frame to `output` in Annex B form. `None` if openh264 dropped it.
@@ -125,10 +126,9 @@ impl Context {
             bPsnrU: false,
             bPsnrV: false,
         };
-        let encode = self.functions.EncodeFrame.expect(COMPLETE);
         // SAFETY: the encoder is initialised. `source` points at the picture's planes, of the sizes that it says, which
         // outlive the call; openh264 only reads them. `info` is writable for the call.
-        check(unsafe { encode(self.raw, &source, &mut *self.info) }, "encoding")?;
+        check(unsafe { self.encoder.raw_api().encode_frame(&source, &mut *self.info) }, "encoding")?;
         let key_frame = match self.info.eFrameType {
             kind if kind == videoFrameTypeIDR => true,
             kind if [videoFrameTypeI, videoFrameTypeP, videoFrameTypeIPMixed].contains(&kind) => false,
@@ -147,10 +147,9 @@ impl Context {
     }
 
     fn set_option<T: OptionValue>(&mut self, option: ENCODER_OPTION, value: &mut T) -> Result<(), LibraryError> {
-        let set = self.functions.SetOption.expect(COMPLETE);
         // SAFETY: the encoder exists. All callers pass a value of the type that openh264 reads for the option (`SetOption`
         // in `codec/encoder/plus/src/welsEncoderExt.cpp`); it keeps no pointer to it.
-        let result = unsafe { set(self.raw, option, ptr::from_mut(value).cast::<c_void>()) };
+        let result = unsafe { self.encoder.raw_api().set_option(option, ptr::from_mut(value).cast::<c_void>()) };
         check(result, "setting an option")
     }
 }
@@ -160,16 +159,7 @@ trait OptionValue {}
 impl OptionValue for c_int {}
 impl OptionValue for f32 {}
 impl OptionValue for SBitrateInfo {}
-
-impl Drop for Context {
-    fn drop(&mut self) {
-        // SAFETY: the encoder exists and is not used again. It may be uninitialised, which both functions allow.
-        unsafe {
-            self.functions.Uninitialize.expect(COMPLETE)(self.raw);
-            APILoader::WelsDestroySVCEncoder(self.raw);
-        }
-    }
-}
+impl OptionValue for SEncParamExt {}
 
 /// The bytes of a layer's NAL units, which follow on one another.
 ///
