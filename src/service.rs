@@ -257,14 +257,16 @@ fn page_addresses(listening: &[SocketAddr]) -> Vec<String> {
 fn warn_of_open_doors(config: &Config) {
     if config.http.token.is_none() && config.http.allowed_origins == AllowedOrigins::Any {
         tracing::warn!(
-            "any web page that a browser here has open can watch: set http.token_file or http.allowed_origins"
+            "any web page that a browser here has open can watch and share out the bandwidth: set http.token_file or http.allowed_origins"
         );
     }
     let open = config.http.listen.addresses.iter().any(|address| !address.ip().is_loopback());
     let shows_something =
         config.cameras.iter().any(|camera| !matches!(camera.source, lenscast_capture::SourceConfig::Pattern { .. }));
     if open && shows_something && config.http.token.is_none() {
-        tracing::warn!("whoever reaches this machine's HTTP port can watch: set http.token_file");
+        tracing::warn!(
+            "whoever reaches this machine's HTTP port can watch and share out the bandwidth: set http.token_file"
+        );
     }
 }
 

@@ -148,6 +148,22 @@ describe("the page's bandwidth panel", () => {
     assert.deepEqual(seen, { errors: [], elsewhere: [] });
   });
 
+  test("who comes while a camera is off sees its picture once it is not", async (t) => {
+    const { page } = await show(t, TOTAL + small("front", "weight = 0") + small("rear"));
+    await playerIn(page, "rear", "live");
+    await playerIn(page, "front", "off");
+    await until(page, () => window.probe.connections.every(({ connectionState }) => connectionState === "connected"));
+    assert.equal(await page.locator("[data-page=summary]").innerText(), "1 of 2 live");
+    const cpu = new CpuWatch();
+    await setWeight(page, "front", 1);
+    await playerIn(page, "front", "live");
+    const [put] = (await requestsOf(page)).filter(({ method }) => method === "PUT");
+    const { shownAt } = await page.evaluate(() => window.probe);
+    t.diagnostic(`a picture ${(shownAt.front - put.at).toFixed(0)} ms after the change`);
+    judge(t, cpu, shownAt.front - put.at <= 500, `the first picture came only after ${shownAt.front - put.at} ms`);
+    assert.deepEqual(await sessions(page), [1, 1]);
+  });
+
   test("a camera whose minimum does not fit says so, and plays when it does", async (t) => {
     const { page } = await show(t, `[bandwidth]\ntotal_kbps = 400\n${small("front")}${small("rear")}`);
     await Promise.all(["front", "rear"].map((name) => playerIn(page, name, "live")));
@@ -439,7 +455,7 @@ function rateOf(readings, at, ms) {
   return ((bytesAt(at + ms) - bytesAt(at)) * 8) / ms;
 }
 
-// Milliseconds after `at` until a whole second, of which they are the end, had the bitrate that was wanted.
+// Milliseconds after `at` until half a second, of which they are the end, had the bitrate that was wanted.
 function settledAfter(readings, at, kbps) {
   for (let ms = 500; ms <= 5_000; ms += 50) {
     if (Math.abs(rateOf(readings, at + ms - 500, 500) / kbps - 1) <= TOLERANCE) return ms;

@@ -313,9 +313,18 @@ fn events_tell_the_allocation_at_once_and_after_each_change() {
     until("the target", || (camera(&next(), "front")["targetKbps"] == 600).then_some(()));
     // The file says something else.
     let config = two_cameras("").replacen("fps = 15\n", "fps = 15\nmax_kbps = 500\n", 1);
-    std::fs::write(server.path("lenscast.toml"), config).unwrap();
-    server.signal(rustix::process::Signal::HUP);
+    let reload = |config: &str| {
+        std::fs::write(server.path("lenscast.toml"), config).unwrap();
+        server.signal(rustix::process::Signal::HUP);
+    };
+    reload(&config);
     until("the maximum", || (camera(&next(), "front")["maxKbps"] == 500).then_some(()));
+    // A camera comes, and goes.
+    let cameras = || next()["cameras"].as_array().map(Vec::len);
+    reload(&format!("{config}{}", CAMERA.replace("front", "gate")));
+    until("the third camera", || (cameras() == Some(3)).then_some(()));
+    reload(&config);
+    until("it to go", || (cameras() == Some(2)).then_some(()));
 }
 
 #[test]
