@@ -43,7 +43,7 @@ pub struct AllocationReport {
     pub limit: Bitrate,
     /// What the network carries, as far as is known; [`Bitrate::UNLIMITED`] if nothing is.
     pub estimate: Bitrate,
-    /// Set aside for headers and retransmissions.
+    /// Set aside for headers and retransmissions; zero if there is no limit and no estimate.
     pub overhead: Bitrate,
     /// Set aside for audio.
     pub audio: Bitrate,
@@ -136,6 +136,7 @@ struct Entry {
     share: TrackShare,
     published: [Bitrate; MAX_LAYERS],
     limited: bool,
+    state: ShareState,
 }
 
 /// An encoder that was built for an allocation that is not in effect yet.
@@ -200,11 +201,13 @@ impl Allocations {
     pub(crate) fn report(&self) -> Result<AllocationReport, Closed> {
         let state = self.open()?;
         let tracks = state.entries.iter().zip(state.allocation.shares());
+        let unlimited = state.limit.min(state.estimate) == Bitrate::UNLIMITED;
         Ok(AllocationReport {
             version: state.version,
             limit: state.limit,
             estimate: state.estimate,
-            overhead: state.allocation.overhead(),
+            // Of a budget without an end, any part is one too.
+            overhead: if unlimited { Bitrate::ZERO } else { state.allocation.overhead() },
             audio: state.allocation.audio(),
             tracks: tracks
                 .map(|(entry, share)| AllottedTrack {
@@ -226,7 +229,13 @@ impl Allocations {
     pub(crate) fn add(&self, track: Arc<Track>) -> Result<(), Closed> {
         let mut state = self.open()?;
         let share = track.config().share;
-        state.entries.push(Entry { track, share, published: [Bitrate::ZERO; MAX_LAYERS], limited: false });
+        state.entries.push(Entry {
+            track,
+            share,
+            published: [Bitrate::ZERO; MAX_LAYERS],
+            limited: false,
+            state: ShareState::Inactive,
+        });
         state.version += 1;
         self.recompute(&mut state);
         self.count_change();
@@ -334,6 +343,10 @@ impl Allocations {
             if entry.limited != share.limited {
                 entry.limited = share.limited;
                 entry.track.control().set_limited(share.limited);
+            }
+            if entry.state != share.state {
+                entry.state = share.state;
+                changed = true;
             }
             if entry.published == share.layers {
                 continue;
