@@ -107,7 +107,12 @@ impl EncodeTask {
     }
 
     fn handle_next(&mut self) {
-        let Some(mut work) = self.take_and_encode() else { return };
+        if let Some(work) = self.take_and_encode() {
+            self.handle(work);
+        }
+    }
+
+    fn handle(&mut self, mut work: Work) {
         if work.size.is_none() {
             return self.rest(&work);
         }
@@ -132,6 +137,15 @@ impl EncodeTask {
     fn take_and_encode(&mut self) -> Option<Work> {
         let track = Arc::clone(&self.track);
         let slot = track.encoder().read();
+        let mut work = self.take_locked()?;
+        self.encode(&slot, &mut work);
+        Some(work)
+    }
+
+    /// Takes the next frame, and says what is to be made of it. Under the hold that it is encoded under: its targets are
+    /// those of the encoders.
+    fn take_locked(&mut self) -> Option<Work> {
+        let track = Arc::clone(&self.track);
         let frame = track.buffer().try_take()?;
         let taken = clock::now();
         let control = track.control();
@@ -160,7 +174,6 @@ impl EncodeTask {
         work.size = Some(size);
         control.set_source(size);
         (work.timing, work.rtp_time) = self.clock.advance(work.frame.captured, nominal);
-        self.encode(&slot, &mut work);
         Some(work)
     }
 
@@ -313,3 +326,7 @@ impl EncodeTask {
         }
     }
 }
+
+#[cfg(all(test, lenscast_loom))]
+#[path = "models/broken/encode_task.rs"]
+mod broken;
