@@ -224,8 +224,7 @@ const LATE_ENCODER_DISPLACES: Steps = Steps {
     allocate: |sender, request| {
         sender.allocate_as(request, |allocations, request, build| {
             allocations.apply_installing(request, build, |track, layer, sequence, target, encoder| {
-                let publish = |control: &TrackControl| drop(control.publish(layer, sequence, target));
-                track.install_publishing(layer, encoder, publish);
+                track.install_publishing(layer, encoder, |control| _ = control.publish(layer, sequence, target));
             })
         })
     },

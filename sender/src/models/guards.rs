@@ -29,7 +29,7 @@ fn a_builder_asks_the_sender(steps: Steps) {
     explore_with(
         BOUND,
         steps,
-        |sender, track| asks_the_sender(sender, track),
+        asks_the_sender,
         || Arc::new(|_| ()),
         |scene| {
             ASKING.set(true);

@@ -105,7 +105,9 @@ impl Sender {
     pub(crate) fn remove_from_the_table_only(&self, id: TrackId) -> Result<bool, Closed> {
         let removed = self.tracks.write().as_mut().ok_or(Closed)?.running.remove(&id);
         let found = removed.is_some();
-        removed.map(Running::stop);
+        if let Some(running) = removed {
+            running.stop();
+        }
         Ok(found)
     }
 
