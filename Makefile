@@ -50,9 +50,10 @@ unit: $(PYTHON_READY) ## Unit, property and integration tests
 	$(BUILD)
 	$(CARGO) test --workspace
 
-loom: ## Models of the concurrent parts, every interleaving
+loom: ## Models of the concurrent parts; docs/concurrency.md tells what they mean
 	@scripts/install-packages build
 	$(LOOM) $(CARGO) test --release -p lenscast-capture --no-default-features --test loom_frame_buffer
+	$(LOOM) $(CARGO) test --release -p lenscast-sender --no-default-features --lib
 
 browser: $(NODE_MODULES) $(PYTHON_READY) ## The page and its video in Chromium
 	@scripts/install-packages build browser

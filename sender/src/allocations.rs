@@ -487,3 +487,7 @@ impl Entry {
         }
     }
 }
+
+#[cfg(all(test, lenscast_loom))]
+#[path = "models/broken/allocations.rs"]
+mod broken;

@@ -201,6 +201,10 @@ impl Drop for Demand {
     }
 }
 
+#[cfg(all(test, lenscast_loom))]
+#[path = "models/broken/control.rs"]
+mod broken;
+
 #[cfg(all(test, not(lenscast_loom)))]
 mod tests {
     use super::*;

@@ -110,7 +110,12 @@ impl EncodeTask {
     }
 
     fn handle_next(&mut self) {
-        let Some(mut work) = self.take_and_encode() else { return };
+        if let Some(work) = self.take_and_encode() {
+            self.handle(work);
+        }
+    }
+
+    fn handle(&mut self, mut work: Work) {
         if work.size.is_none() {
             return self.rest(&work);
         }
@@ -135,6 +140,15 @@ impl EncodeTask {
     fn take_and_encode(&mut self) -> Option<Work> {
         let track = Arc::clone(&self.track);
         let slot = track.encoder().read();
+        let mut work = self.take_locked()?;
+        self.encode(&slot, &mut work);
+        Some(work)
+    }
+
+    /// Takes the next frame, and says what is to be made of it. Under the hold that it is encoded under: its targets are
+    /// those of the encoders.
+    fn take_locked(&mut self) -> Option<Work> {
+        let track = Arc::clone(&self.track);
         let frame = track.buffer().try_take()?;
         let taken = clock::now();
         let control = track.control();
@@ -169,7 +183,6 @@ impl EncodeTask {
         }
         control.set_source(size);
         (work.timing, work.rtp_time) = self.clock.advance(work.frame.captured, nominal);
-        self.encode(&slot, &mut work);
         Some(work)
     }
 
@@ -323,3 +336,7 @@ impl EncodeTask {
         }
     }
 }
+
+#[cfg(all(test, lenscast_loom))]
+#[path = "models/broken/encode_task.rs"]
+mod broken;

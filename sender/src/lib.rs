@@ -44,6 +44,8 @@ mod failures;
 mod frame_limiter;
 mod health;
 mod layer_task;
+#[cfg(all(test, lenscast_loom))]
+mod models;
 mod packetizer;
 mod rate_tracker;
 mod scaling;

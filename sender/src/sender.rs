@@ -307,6 +307,10 @@ impl Drop for PanicAlarm {
     }
 }
 
+#[cfg(all(test, lenscast_loom))]
+#[path = "models/broken/sender.rs"]
+mod broken;
+
 #[cfg(all(test, not(lenscast_loom)))]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};

@@ -195,3 +195,7 @@ impl fmt::Debug for Track {
         f.debug_struct("Track").field("id", &self.id).field("config", &self.config).finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, lenscast_loom))]
+#[path = "models/broken/track.rs"]
+mod broken;

@@ -53,3 +53,17 @@ pub(super) fn start(settings: &EncoderSettings) -> Result<Context, LibraryError>
 fn cpu_used(resolution: Resolution) -> i32 {
     if resolution.pixels() <= 1280 * 720 { 8 } else { 9 }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Left at its default, a 720p frame of VP8 took six times as long.
+    #[test]
+    fn fault_17_every_size_is_encoded_at_a_speed_for_live_video() {
+        for (width, height) in [(16, 16), (320, 180), (640, 360), (1280, 720), (1920, 1080), (4096, 4096)] {
+            let speed = cpu_used(Resolution::new(width, height).unwrap());
+            assert!((7..=9).contains(&speed), "{width}x{height}: {speed}");
+        }
+    }
+}
