@@ -115,7 +115,8 @@ impl TrackControl {
 
     /// Sets a layer's target. For the latest allocation, while it is being made: nobody else can have a later sequence.
     pub(crate) fn publish(&self, layer: usize, sequence: u32, target: Bitrate) {
-        self.layers[layer].target.store(Published::new(sequence, target).to_word(), Ordering::Release);
+        // Not a plain store: of one that races with a late target, a model cannot tell that it came after.
+        self.layers[layer].target.swap(Published::new(sequence, target).to_word(), Ordering::AcqRel);
     }
 
     /// Sets a layer's target, unless an allocation later than `sequence` has set it already. False then.

@@ -224,7 +224,7 @@ const LATE_ENCODER_DISPLACES: Steps = Steps {
     allocate: |sender, request| {
         sender.allocate_as(request, |allocations, request, build| {
             allocations.apply_installing(request, build, |track, layer, sequence, target, encoder| {
-                track.install_publishing(layer, encoder, |control| _ = control.publish(layer, sequence, target));
+                track.install_publishing(layer, encoder, |control| _ = control.publish_late(layer, sequence, target));
             })
         })
     },

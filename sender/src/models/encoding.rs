@@ -86,7 +86,7 @@ const TARGET_FIRST: Steps = Steps {
     allocate: |sender, request| {
         sender.allocate_as(request, |allocations, request, build| {
             allocations.apply_installing(request, build, |track, layer, sequence, target, encoder| {
-                track.control().publish(layer, sequence, target);
+                track.control().publish_late(layer, sequence, target);
                 track.swap_encoder(layer, Some(encoder));
             })
         })

@@ -141,7 +141,9 @@ impl Allocations {
     /// Visits every track's encoder, one after the other.
     pub(crate) fn update_visiting_encoders(&self, estimate: Bitrate) -> Result<(), Closed> {
         self.update_estimate(estimate)?;
-        self.tracks().iter().for_each(|track| drop(track.encoder().write()));
+        let mut tracks = Vec::new();
+        self.list_tracks(&mut tracks);
+        tracks.iter().for_each(|track| drop(track.encoder().write()));
         Ok(())
     }
 
@@ -152,7 +154,9 @@ impl Allocations {
         build: &Build,
     ) -> Result<u64, SetAllocationError> {
         let version = self.apply(request, build)?;
-        self.tracks().iter().for_each(|track| drop(track.encoder().write()));
+        let mut tracks = Vec::new();
+        self.list_tracks(&mut tracks);
+        tracks.iter().for_each(|track| drop(track.encoder().write()));
         Ok(version)
     }
 
