@@ -473,7 +473,7 @@ impl Entry {
             let wanted = &wanted[..config.layers];
             // Until the first picture has come, a guess: with it, this is computed anew.
             let source = control.source().unwrap_or(GUESSED_SOURCE);
-            (wanted.contains(&true), simulcast::layers(config.backend.codec(), source, wanted))
+            (wanted.contains(&true), simulcast::layers(config.backend.codec(), source, wanted, share.max))
         };
         Demand {
             track: self.track.id(),

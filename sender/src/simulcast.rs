@@ -39,11 +39,13 @@ pub(crate) fn layer_size(source: Resolution, layer: usize, count: usize) -> Reso
         .expect("even, and between the least side and the source's")
 }
 
-/// What the layers of a camera in this size ask of the allocation. `wanted` has a place for each.
-pub(crate) fn layers(codec: Codec, source: Resolution, wanted: &[bool]) -> Layers {
+/// What the layers of a camera in this size ask of the allocation. `wanted` has a place for each. The largest may use all that
+/// the camera may, `most`, where the table knows of less.
+pub(crate) fn layers(codec: Codec, source: Resolution, wanted: &[bool], most: Bitrate) -> Layers {
     let demands: [Option<LayerDemand>; lenscast_congestion::MAX_LAYERS] = std::array::from_fn(|layer| {
         let active = *wanted.get(layer)?;
         let [max, target, min] = bitrates(codec, layer_size(source, layer, wanted.len()));
+        let max = if layer + 1 == wanted.len() { max.max(most) } else { max };
         Some(LayerDemand { min, target, max, active })
     });
     let mut flat = [LayerDemand { min: Bitrate::ZERO, target: Bitrate::ZERO, max: Bitrate::ZERO, active: false };
@@ -97,7 +99,9 @@ mod tests {
 
     #[test]
     fn a_layer_that_nobody_wants_is_not_active() {
-        let layers = layers(Codec::Vp8, size(1280, 720), &[true, false, true]);
+        let layers = layers(Codec::Vp8, size(1280, 720), &[true, false, true], Bitrate::from_kbps(6_000));
+        let max: Vec<_> = layers.as_slice().iter().map(|layer| layer.max.as_kbps()).collect();
+        assert_eq!(max, [200, 700, 6_000], "what the camera may is the largest layer's");
         assert_eq!(layers.as_slice().iter().map(|layer| layer.active).collect::<Vec<_>>(), [true, false, true]);
     }
 
