@@ -72,12 +72,19 @@ pub(crate) struct LiveEncoder<L> {
     budget: FrameBudget,
     /// How long the library was not asked, all in all: its clock stood still, or it would make the next frames larger.
     left_out: Duration,
+    /// When the last frame was to start, asked for or not.
+    last_start: Duration,
+    /// When the last frame ended that the library was asked for, by its own clock.
+    library_end: Duration,
     /// A key frame was asked for, or is the first, and has not come out yet.
     key_frame_owed: bool,
     /// Nothing has come out yet.
     first: bool,
     coarsening: Coarsening,
 }
+
+/// By which each frame ends later than the one before: libvpx counts in microseconds, openh264 in milliseconds.
+const SHORTEST: Duration = Duration::from_millis(1);
 
 impl<L: Library> LiveEncoder<L> {
     pub(crate) fn new(settings: &EncoderSettings) -> Result<Self, BuildEncoderError> {
@@ -94,6 +101,8 @@ impl<L: Library> LiveEncoder<L> {
             clock: FrameClock::new(settings),
             budget: FrameBudget::new(settings.frame_interval()),
             left_out: Duration::ZERO,
+            last_start: Duration::ZERO,
+            library_end: Duration::ZERO,
             key_frame_owed: true,
             first: true,
             coarsening: Coarsening::none(),
@@ -172,10 +181,17 @@ impl<L: Library> VideoEncoder for LiveEncoder<L> {
         let time = self.clock.advance(timing, bitrate);
         self.key_frame_owed |= key_frame;
         if !self.budget.advance(time.start) && L::KEEPS_BUDGET {
-            self.left_out += time.duration;
+            // What the next frame would have come after this one.
+            self.left_out += time.start.saturating_sub(self.last_start);
+            self.last_start = time.start;
             return Ok(None);
         }
-        let time = FrameTime { start: time.start.saturating_sub(self.left_out), ..time };
+        self.last_start = time.start;
+        let start = time.start - self.left_out;
+        // An end that a frame put off, which was left out then, must not fall behind the last one that the library saw.
+        let end = (start + time.duration).max(self.library_end + SHORTEST);
+        self.library_end = end;
+        let time = FrameTime { start, duration: end - start };
         let Some(info) = self.encode_at(picture, time).map_err(|error| self.library_error(error))? else {
             return Ok(None);
         };
@@ -349,5 +365,53 @@ mod tests {
             }
         }
         assert_eq!(*encoder.settings(), settings());
+    }
+
+    /// Makes frames far too large, and notes what it was told of their times.
+    struct Timekeeper {
+        output: Vec<u8>,
+        times: Vec<FrameTime>,
+    }
+
+    impl Library for Timekeeper {
+        const KEEPS_BUDGET: bool = true;
+        const RESTARTS: bool = false;
+
+        fn start(_: &EncoderSettings) -> Result<Self, LibraryError> {
+            Ok(Self { output: Vec::new(), times: Vec::new() })
+        }
+
+        fn set_bitrate(&mut self, _: Bitrate) -> Result<(), LibraryError> {
+            Ok(())
+        }
+
+        fn encode(&mut self, _: &Picture, time: FrameTime, key_frame: bool) -> Result<Option<FrameInfo>, LibraryError> {
+            self.times.push(time);
+            self.output = vec![0; if key_frame { 5_000 } else { 150_000 }];
+            Ok(Some(FrameInfo { key_frame, quantizer: None, place: LayerPlace::BASE }))
+        }
+
+        fn output(&self) -> &[u8] {
+            &self.output
+        }
+    }
+
+    /// After a gap, each frame that was dropped set the library's clock back.
+    #[test]
+    fn a_library_s_clock_advances_whatever_was_dropped_and_however_irregular_frames_are() {
+        let settings = EncoderSettings { bitrate: Bitrate::from_kbps(500), ..settings() };
+        let mut encoder = LiveEncoder::<Timekeeper>::new(&settings).unwrap();
+        let mut timestamp = Duration::ZERO;
+        for frame in 0..400 {
+            let duration = Duration::from_millis(if frame % 40 == 20 { 900 } else { 33 });
+            timestamp += duration;
+            encoder.encode(&detailed(), FrameTiming { timestamp, duration }, false).unwrap();
+        }
+        let times = &encoder.library.times;
+        assert!(times.len() > 5 && times.len() < 200, "{} of 400 were made, or this tests nothing", times.len());
+        for pair in times.windows(2) {
+            assert!(pair[1].start > pair[0].start, "{pair:?}");
+            assert!(pair[1].start + pair[1].duration > pair[0].start + pair[0].duration, "{pair:?}");
+        }
     }
 }

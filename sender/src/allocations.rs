@@ -19,6 +19,7 @@ use lenscast_media::sync::atomic::{AtomicU64, Ordering};
 use lenscast_media::{Bitrate, Resolution, TrackId};
 use thiserror::Error;
 
+use crate::control::Basis;
 use crate::encode_task::Build;
 use crate::simulcast;
 use crate::{Closed, MAX_PAYLOAD, ShareChange, ShareError, Track, TrackShare};
@@ -285,6 +286,15 @@ impl Allocations {
         }
     }
 
+    /// The same, if it has: for tracks whose own tasks do not notice, since no frames come.
+    pub(crate) fn refresh_if_stale(&self) {
+        let mut state = self.state.lock();
+        let is_stale = |entry: &Entry| !entry.track.control().is_allocated_by(entry.basis());
+        if !state.closed && state.entries.iter().any(is_stale) {
+            self.recompute(&mut state);
+        }
+    }
+
     /// Appends every track, in ascending order.
     pub(crate) fn list_tracks(&self, to: &mut Vec<Arc<Track>>) {
         to.extend(self.state.lock().entries.iter().map(|entry| Arc::clone(&entry.track)));
@@ -310,6 +320,8 @@ impl Allocations {
             for Missing { track, layer, settings } in missing {
                 let built = build(&settings);
                 let encoder = built.map_err(|error| SetAllocationError::Encoder { track: track.id(), error })?;
+                // One for another size, from a round before, is of no use any more.
+                prepared.retain(|other| (other.track.id(), other.layer) != (track.id(), layer));
                 prepared.push(Prepared { track, layer, encoder });
             }
         };
@@ -338,7 +350,8 @@ impl Allocations {
     fn publish(&self, state: &mut State, prepared: &mut Vec<Prepared>) -> Vec<Swap> {
         let mut swaps = Vec::new();
         let mut changed = false;
-        state.sequence = state.sequence.wrapping_add(1);
+        // It counts only allocations that change something, so that it takes ages to come round.
+        let sequence = state.sequence.wrapping_add(1);
         for (entry, share) in state.entries.iter_mut().zip(state.allocation.shares()) {
             if entry.limited != share.limited {
                 entry.limited = share.limited;
@@ -352,6 +365,7 @@ impl Allocations {
                 continue;
             }
             changed = true;
+            state.sequence = sequence;
             for (layer, (published, &target)) in entry.published.iter_mut().zip(&share.layers).enumerate() {
                 if *published == target {
                     continue;
@@ -362,7 +376,7 @@ impl Allocations {
                     Some(place) if target > Bitrate::ZERO => {
                         swaps.push(Swap { prepared: prepared.swap_remove(place), target });
                     }
-                    _ => entry.track.control().publish(layer, state.sequence, target),
+                    _ => entry.track.control().publish(layer, sequence, target),
                 }
             }
         }
@@ -385,7 +399,11 @@ impl State {
     /// Asks anew who wants what, and divides what there is.
     fn compute(&mut self) {
         self.demands.clear();
-        self.demands.extend(self.entries.iter().map(|entry| entry.demand(&entry.share)));
+        self.demands.extend(self.entries.iter().map(|entry| {
+            let basis = entry.basis();
+            entry.track.control().set_allocated_by(basis);
+            entry.demand(&entry.share, basis)
+        }));
         self.divide();
     }
 
@@ -422,7 +440,8 @@ impl State {
     /// The encoders that the request needs and that are not prepared: of layers that get something and had nothing, and of
     /// those whose library cannot change its rate in place.
     fn missing(&mut self, request: &AllocationRequest, shares: &[TrackShare], prepared: &[Prepared]) -> Vec<Missing> {
-        let demands: Vec<Demand> = self.entries.iter().zip(shares).map(|(entry, share)| entry.demand(share)).collect();
+        let demands: Vec<Demand> =
+            self.entries.iter().zip(shares).map(|(entry, share)| entry.demand(share, entry.basis())).collect();
         let mut allocation = self.allocation.clone();
         allocation.release_held();
         let budget = self.budget(request.limit.unwrap_or(self.limit));
@@ -464,15 +483,20 @@ impl State {
 }
 
 impl Entry {
-    fn demand(&self, share: &TrackShare) -> Demand {
-        let (config, control) = (self.track.config(), self.track.control());
+    /// What its demand goes by now. Of a track whose task has ended nothing is wanted any more.
+    fn basis(&self) -> Basis {
+        let basis = self.track.control().basis();
+        if self.track.has_ended() { Basis { wanted: [false; MAX_LAYERS], ..basis } } else { basis }
+    }
+
+    fn demand(&self, share: &TrackShare, basis: Basis) -> Demand {
+        let config = self.track.config();
         let (active, layers) = if config.layers == 1 {
-            (control.is_wanted(0), Layers::one())
+            (basis.wanted[0], Layers::one())
         } else {
-            let wanted: [bool; MAX_LAYERS] = std::array::from_fn(|layer| control.is_wanted(layer));
-            let wanted = &wanted[..config.layers];
+            let wanted = &basis.wanted[..config.layers];
             // Until the first picture has come, a guess: with it, this is computed anew.
-            let source = control.source().unwrap_or(GUESSED_SOURCE);
+            let source = basis.source.unwrap_or(GUESSED_SOURCE);
             (wanted.contains(&true), simulcast::layers(config.backend.codec(), source, wanted, share.max))
         };
         Demand {

@@ -14,6 +14,8 @@ pub struct TrackControl {
     layers: [LayerControl; MAX_LAYERS],
     /// See [`TrackControl::source`].
     source: AtomicU64,
+    /// What the last allocation went by, see [`Basis`].
+    allocated_by: AtomicU64,
     /// The allocation gives less than the track could use.
     limited: AtomicBool,
     cpu: CpuControl,
@@ -25,6 +27,14 @@ struct LayerControl {
     key_frame: AtomicBool,
     /// See [`Published`].
     target: AtomicU64,
+}
+
+/// What an allocation goes by, besides what people say. It is read once for each, and written down: so whoever looks later
+/// knows whether the allocation is still of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Basis {
+    pub(crate) wanted: [bool; MAX_LAYERS],
+    pub(crate) source: Option<Resolution>,
 }
 
 /// What the encode task and the CPU's governor tell each other.
@@ -65,6 +75,7 @@ impl TrackControl {
                 target: AtomicU64::new(0),
             }),
             source: AtomicU64::new(0),
+            allocated_by: AtomicU64::new(0),
             limited: AtomicBool::new(false),
             cpu: CpuControl {
                 steps: AtomicU8::new(0),
@@ -99,7 +110,8 @@ impl TrackControl {
         Demand { control: Arc::clone(self), layer }
     }
 
-    /// Asks for a key frame of a layer. Any number of requests make one, and no layer makes two within 300 ms.
+    /// Asks for a key frame of a layer. Any number of requests make one, and no layer makes two for requests within 300 ms; a
+    /// new encoder begins with one whenever it begins.
     pub fn request_key_frame(&self, layer: usize) {
         self.layers[layer].key_frame.store(true, Ordering::Release);
     }
@@ -151,6 +163,20 @@ impl TrackControl {
         self.source.store(u64::from(source.width()) << 32 | u64::from(source.height()), Ordering::Release);
     }
 
+    /// What an allocation would go by now.
+    pub(crate) fn basis(&self) -> Basis {
+        Basis { wanted: std::array::from_fn(|layer| self.is_wanted(layer)), source: self.source() }
+    }
+
+    /// True if the last allocation went by what is the case now.
+    pub(crate) fn is_allocated_by(&self, basis: Basis) -> bool {
+        self.allocated_by.load(Ordering::Acquire) == basis.to_word()
+    }
+
+    pub(crate) fn set_allocated_by(&self, basis: Basis) {
+        self.allocated_by.store(basis.to_word(), Ordering::Release);
+    }
+
     pub(crate) fn is_limited(&self) -> bool {
         self.limited.load(Ordering::Acquire)
     }
@@ -179,6 +205,15 @@ impl TrackControl {
         // Saturates; NaN is 0.
         self.cpu.usage.store((usage.busy * 1e3) as u32, Ordering::Release);
         self.cpu.can_step_down.store(usage.can_step_down, Ordering::Release);
+    }
+}
+
+impl Basis {
+    /// 16 bits each for width and height, and one for each layer.
+    fn to_word(self) -> u64 {
+        let (width, height) = self.source.map_or((0, 0), |source| (source.width(), source.height()));
+        let wanted = self.wanted.iter().rev().fold(0, |bits, &wanted| bits << 1 | u64::from(wanted));
+        wanted << 32 | u64::from(width) << 16 | u64::from(height)
     }
 }
 

@@ -5,8 +5,8 @@ use lenscast_media::TrackId;
 use lenscast_media::sync::Mutex;
 use lenscast_media::sync::atomic::{AtomicU64, Ordering};
 
+use crate::Track;
 use crate::adaptation::{Adapt, CpuGovernor, Load};
-use crate::{Health, Track};
 
 /// What a track takes of the CPU.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -55,11 +55,12 @@ impl CpuWatch {
     /// Lets the governor decide over the tracks that `list` gives, in ascending order.
     pub(crate) fn check(&self, now: Instant, list: impl FnOnce(&mut Vec<Arc<Track>>)) {
         // Another task may still be at a check that was due long ago.
-        let Some(mut check) = self.check.lock().take() else { return };
-        let Check { governor, tracks, loads, steps } = &mut check;
+        let Some(check) = self.check.lock().take() else { return };
+        let mut check = PutBack { watch: self, check: Some(check) };
+        let Some(Check { governor, tracks, loads, steps }) = &mut check.check else { return };
         list(tracks);
         // Of the others nothing is known: a camera that stalls must not stand in the way of those that do not.
-        loads.extend(tracks.iter().filter(|track| track.health(now) == Health::Encoding).map(|track| load(track)));
+        loads.extend(tracks.iter().filter(|track| track.takes_frames(now)).map(|track| load(track)));
         governor.check(now, loads, steps);
         for (id, step) in steps.drain(..) {
             let Some(track) = tracks.iter().find(|track| track.id() == id) else { continue };
@@ -71,9 +72,23 @@ impl CpuWatch {
             track.control().set_cpu_steps(taken);
             tracing::info!(track = %id, steps = taken, ?step, "the CPU's load changes how it is encoded");
         }
-        loads.clear();
-        tracks.clear();
-        *self.check.lock() = Some(check);
+    }
+}
+
+/// Puts a [`Check`] back, also while a panic goes through.
+struct PutBack<'a> {
+    watch: &'a CpuWatch,
+    check: Option<Check>,
+}
+
+impl Drop for PutBack<'_> {
+    fn drop(&mut self) {
+        if let Some(check) = &mut self.check {
+            check.loads.clear();
+            check.steps.clear();
+            check.tracks.clear();
+        }
+        *self.watch.check.lock() = self.check.take();
     }
 }
 

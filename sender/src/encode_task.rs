@@ -30,18 +30,9 @@ pub(crate) struct EncodeTask {
     stepping: Stepping,
     /// Makes the largest layer's picture where the track has stepped down.
     scaling: Scaling,
-    /// What the allocation has been told of.
-    announced: Announced,
     limitation: Option<LimitationReason>,
     /// Of the last frame that was to be encoded: the source's size, and the largest layer's.
     sizes: Option<(Resolution, Resolution)>,
-}
-
-/// What an allocation goes by, besides what people say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct Announced {
-    wanted: [bool; MAX_LAYERS],
-    source: Option<Resolution>,
 }
 
 /// A frame, and what is to be made of it.
@@ -57,8 +48,6 @@ struct Work {
     /// Layers that are still to be encoded.
     left: [bool; MAX_LAYERS],
     outcomes: [Option<Outcome>; MAX_LAYERS],
-    /// What has gone wrong for long.
-    failure: Option<String>,
 }
 
 impl EncodeTask {
@@ -79,7 +68,6 @@ impl EncodeTask {
             cpu,
             clock: StreamClock::default(),
             scaling: Scaling::default(),
-            announced: Announced::default(),
             limitation: None,
             sizes: None,
         }
@@ -98,13 +86,10 @@ impl EncodeTask {
         tracing::debug!(track = %self.track.id(), put, evicted, taken, "the encode task has ended");
     }
 
-    /// Tells the allocation what is wanted, if that has changed: what somebody begins to watch gets its share now.
-    fn announce(&mut self) {
+    /// Has the allocation made anew if it went by what is no longer so: what somebody begins to watch gets its share now.
+    fn announce(&self) {
         let control = self.track.control();
-        let wanted = std::array::from_fn(|layer| control.is_wanted(layer));
-        let announced = Announced { wanted, source: control.source() };
-        if announced != self.announced {
-            self.announced = announced;
+        if !control.is_allocated_by(control.basis()) {
             self.allocations.refresh();
         }
     }
@@ -124,12 +109,13 @@ impl EncodeTask {
             if let Some(Outcome::Failed(error)) = &work.outcomes[layer] {
                 let reason = error.to_string();
                 self.track.swap_encoder(layer, None);
-                self.handle_failure(layer, &mut work, reason);
+                self.handle_failure(layer, work.taken, reason);
             }
         }
         let encoded = work.outcomes.iter().any(|outcome| matches!(outcome, Some(Outcome::Encoded { .. })));
-        if let Some(reason) = work.failure.take() {
-            self.track.set_state(TrackState::Failed { reason });
+        // Whatever the other layers do: one that fails for long is not hidden by them.
+        if let Some(reason) = self.layers.iter().find_map(|layer| layer.failures.persistent()) {
+            self.track.set_state(TrackState::Failed { reason: reason.to_owned() });
         } else if encoded {
             self.track.set_state(TrackState::Active);
         }
@@ -163,7 +149,6 @@ impl EncodeTask {
             rtp_time: RtpTime(0),
             left: targets.map(|target| target > Bitrate::ZERO),
             outcomes: [None, None, None],
-            failure: None,
             frame,
         };
         if targets == [Bitrate::ZERO; MAX_LAYERS] {
@@ -174,6 +159,7 @@ impl EncodeTask {
             return Some(work);
         };
         work.size = Some(size);
+        track.record(|stats| stats.add_taken(taken));
         let sizes = (work.frame.picture.resolution(), size);
         if let Some((source, last)) = self.sizes.replace(sizes)
             && source == sizes.0
@@ -207,16 +193,21 @@ impl EncodeTask {
                 Ok(encoder) => {
                     self.track.swap_encoder(layer, Some(encoder));
                     self.track.record(|stats| stats.stats_mut().encoders_built += 1);
-                    self.layers[layer].handle_new_encoder(&self.track);
+                    self.stepping.handle_new_encoder(work.taken);
                 }
                 Err(error) => {
                     work.left[layer] = false;
-                    self.handle_failure(layer, work, error.to_string());
+                    self.handle_failure(layer, work.taken, error.to_string());
                 }
             }
         }
         let track = Arc::clone(&self.track);
         self.encode(&track.encoder().read(), work);
+        // An allocation has exchanged the encoder for one of another size in between: the next frame finds it.
+        let lost = work.left.iter().filter(|&&left| left).count() as u64;
+        if lost > 0 {
+            track.record(|stats| stats.stats_mut().frames_failed += lost);
+        }
     }
 
     /// Encodes the missing layers that have an encoder.
@@ -267,6 +258,7 @@ impl EncodeTask {
             stats.total_queue_time += queued;
         });
         if self.cpu.is_due(now) {
+            self.allocations.refresh_if_stale();
             self.cpu.check(now, |tracks| self.allocations.list_tracks(tracks));
         }
     }
@@ -281,7 +273,7 @@ impl EncodeTask {
         self.drop_unused(work);
         self.track.record(|stats| stats.stats_mut().frames_unwanted += 1);
         let control = self.track.control();
-        self.stepping.rest(control);
+        self.stepping.rest(control, work.taken);
         if control.is_any_wanted() {
             let reason = if control.is_limited() { LimitationReason::Bandwidth } else { LimitationReason::None };
             self.limit(clock::now(), Some(reason));
@@ -305,13 +297,12 @@ impl EncodeTask {
     }
 
     /// Counts a frame that a layer lost.
-    fn handle_failure(&mut self, layer: usize, work: &mut Work, reason: String) {
+    fn handle_failure(&mut self, layer: usize, now: Instant, reason: String) {
         self.track.record(|stats| stats.stats_mut().frames_failed += 1);
         let failures = &mut self.layers[layer].failures;
-        failures.add(work.taken);
-        if failures.are_persistent() {
-            work.failure = Some(reason);
-        } else {
+        failures.add(now, reason);
+        if failures.persistent().is_none() {
+            let reason = failures.last();
             tracing::warn!(track = %self.track.id(), layer, reason, "encoding failed; the encoder is restarted");
         }
     }

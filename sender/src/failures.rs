@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 pub(crate) struct Failures {
     consecutive: u32,
     retry_at: Option<Instant>,
+    reason: String,
 }
 
 /// A track is called failed from this many consecutive failures on, less than a second after the first.
@@ -13,7 +14,8 @@ const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 impl Failures {
-    pub(crate) fn add(&mut self, now: Instant) {
+    pub(crate) fn add(&mut self, now: Instant, reason: String) {
+        self.reason = reason;
         self.consecutive = self.consecutive.saturating_add(1);
         if let Some(doublings) = self.consecutive.checked_sub(2) {
             let wait = FIRST_WAIT.saturating_mul(1 << doublings.min(10)).min(LONGEST_WAIT);
@@ -28,6 +30,16 @@ impl Failures {
     pub(crate) const fn are_persistent(&self) -> bool {
         self.consecutive >= PERSISTENT
     }
+
+    /// What went wrong last.
+    pub(crate) fn last(&self) -> &str {
+        &self.reason
+    }
+
+    /// What went wrong last, if it has gone wrong for long.
+    pub(crate) fn persistent(&self) -> Option<&str> {
+        self.are_persistent().then_some(&self.reason)
+    }
 }
 
 #[cfg(all(test, not(lenscast_loom)))]
@@ -39,11 +51,11 @@ mod tests {
         let (mut failures, start) = (Failures::default(), Instant::now());
         let waits: Vec<u64> = (0..10)
             .map(|_| {
-                failures.add(start);
+                failures.add(start, "as the test wants it".into());
                 (0..=5_000).find(|&ms| failures.may_retry(start + Duration::from_millis(ms))).unwrap()
             })
             .collect();
         assert_eq!(waits, [0, 100, 200, 400, 800, 1_600, 3_200, 5_000, 5_000, 5_000]);
-        assert!(failures.are_persistent());
+        assert_eq!(failures.persistent(), Some("as the test wants it"));
     }
 }

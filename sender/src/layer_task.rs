@@ -78,11 +78,16 @@ impl LayerTask {
         let encoded = match encoder.encode(&frame.picture, frame.timing, key_frame) {
             Ok(Some(encoded)) => encoded,
             Ok(None) => {
-                track.record(|stats| stats.add_dropped_by_encoder(self.layer));
+                track.record(|stats| stats.add_dropped_by_encoder(frame.taken, self.layer));
                 return Outcome::DroppedByEncoder;
             }
             Err(error) => return Outcome::Failed(error),
         };
+        if encoded.key_frame {
+            self.last_key_frame = Some(frame.taken);
+            // Who asked for one before it is handed on is served, whether it was made for him or not.
+            track.control().take_key_frame_request(self.layer);
+        }
         let Frame { captured, ready, .. } = *frame.frame;
         let meta = BurstMeta {
             codec: encoded.codec,
@@ -101,9 +106,6 @@ impl LayerTask {
         });
         self.next_packet = burst.packets().end;
         let delivered = burst.is_empty() || sink.deliver(self.layer, &burst);
-        if encoded.key_frame {
-            self.last_key_frame = Some(frame.taken);
-        }
         self.failures = Failures::default();
         track.record(|stats| {
             stats.add_frame(
@@ -121,11 +123,6 @@ impl LayerTask {
             total.bursts_refused += u64::from(!delivered);
         });
         Outcome::Encoded { quantizer: encoded.quantizer }
-    }
-
-    /// A new encoder is in place: its first frame is a key frame whether or not somebody asked.
-    pub(crate) fn handle_new_encoder(&self, track: &Track) {
-        track.control().take_key_frame_request(self.layer);
     }
 
     /// Nobody wants the layer, or nothing is allotted to it: what is remembered would be stale.

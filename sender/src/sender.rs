@@ -123,13 +123,15 @@ impl Sender {
         self.allocations.changes()
     }
 
-    /// How each track fares: one stalled camera does not hide behind another.
+    /// How each track fares: one stalled camera does not hide behind another. To be asked about once a second: this also
+    /// notices who begins or stops to watch a camera of which no frames come.
     ///
     /// # Errors
     ///
     /// [`Closed`] after [`Sender::close`].
     pub fn health(&self) -> Result<Vec<(TrackId, Health)>, Closed> {
         let now = clock::now();
+        self.allocations.refresh_if_stale();
         Ok(self.tracks()?.iter().map(|track| (track.id(), track.health(now))).collect())
     }
 
@@ -158,7 +160,7 @@ impl Sender {
         let track = Arc::new(Track::new(id, config, control));
         let (build, allocations, cpu) = (Arc::clone(&self.build), Arc::clone(&self.allocations), Arc::clone(&self.cpu));
         let task = EncodeTask::new(Arc::clone(&track), sink, build, allocations, cpu);
-        let alarm = PanicAlarm(Arc::clone(&track));
+        let alarm = PanicAlarm { track: Arc::clone(&track), allocations: Arc::clone(&self.allocations) };
         let task = thread::Builder::new()
             .name(format!("encode-{}", id.0))
             .spawn(move || {
@@ -295,14 +297,20 @@ impl Running {
 }
 
 /// Tells at once that an encode task panicked: its thread is joined only when the track ends, which may be in weeks.
-struct PanicAlarm(Arc<Track>);
+struct PanicAlarm {
+    track: Arc<Track>,
+    allocations: Arc<Allocations>,
+}
 
 impl Drop for PanicAlarm {
     fn drop(&mut self) {
         if std::thread::panicking() {
             // The camera learns that nobody takes its frames any more.
-            self.0.buffer().close();
-            self.0.set_state(TrackState::Failed { reason: "the encode task panicked".to_owned() });
+            self.track.buffer().close();
+            self.track.end_encoding();
+            self.track.set_state(TrackState::Failed { reason: "the encode task panicked".to_owned() });
+            // Its share goes to the others.
+            self.allocations.refresh();
         }
     }
 }

@@ -136,6 +136,9 @@ impl LimitationReason {
     }
 }
 
+/// A camera of which no frame was taken for so long is silent: longer than the slowest takes, and a slow encoder needs.
+const SILENT: Duration = Duration::from_secs(10);
+
 /// What the encode task writes down.
 #[derive(Debug)]
 pub(crate) struct StatsRecorder {
@@ -143,7 +146,10 @@ pub(crate) struct StatsRecorder {
     rates: Vec<RateTracker>,
     /// The time up to which the limitation's durations count; `None` while nobody wants the track.
     counted_until: Option<Instant>,
+    /// When a frame last came out, or was dropped by the rate control on purpose.
     last_frame: Option<Instant>,
+    /// When a frame last went in.
+    last_taken: Option<Instant>,
     /// Since when frames are to come, as far as anybody has asked.
     expected_since: Option<Instant>,
 }
@@ -156,6 +162,7 @@ impl StatsRecorder {
             rates: (0..layers).map(|_| RateTracker::new(RateTracker::DEFAULT_WINDOW)).collect(),
             counted_until: None,
             last_frame: None,
+            last_taken: None,
             expected_since: None,
         }
     }
@@ -203,7 +210,8 @@ impl StatsRecorder {
         own.resolution = Some(resolution);
     }
 
-    pub(crate) fn add_dropped_by_encoder(&mut self, layer: usize) {
+    pub(crate) fn add_dropped_by_encoder(&mut self, now: Instant, layer: usize) {
+        self.last_frame = Some(now);
         self.stats.frames_dropped_by_encoder += 1;
         self.stats.layers[layer].frames_dropped_by_encoder += 1;
     }
@@ -220,6 +228,16 @@ impl StatsRecorder {
         }
         let since = *self.expected_since.get_or_insert(now);
         Some(self.last_frame.map_or(since, |last| last.max(since)))
+    }
+
+    /// A frame was taken, to be encoded.
+    pub(crate) fn add_taken(&mut self, now: Instant) {
+        self.last_taken = Some(now);
+    }
+
+    /// True if frames go in, whatever becomes of them.
+    pub(crate) fn takes_frames(&self, now: Instant) -> bool {
+        self.last_taken.is_some_and(|at| now.saturating_duration_since(at) < SILENT)
     }
 
     pub(crate) const fn last_frame(&self) -> Option<Instant> {
@@ -289,7 +307,7 @@ mod tests {
         let small = Resolution::new(32, 32).unwrap();
         let frame = EncodedStats { bytes: 0, key_frame: false, resolution: small, quantizer: None };
         recorder.add_frame(start, 0, &frame);
-        recorder.add_dropped_by_encoder(1);
+        recorder.add_dropped_by_encoder(start, 1);
         let kbps = Bitrate::from_kbps;
         let stats = recorder.read(start, [kbps(100), kbps(500), Bitrate::ZERO]);
         assert_eq!((stats.frames_encoded, stats.key_frames_encoded, stats.qp_sum), (4, 1, 21));

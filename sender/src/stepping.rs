@@ -81,6 +81,7 @@ impl Stepping {
         let taken = self.quality_steps.saturating_add(track.control().cpu_steps());
         track.control().set_cpu_usage(Usage { busy: self.usage.usage(), can_step_down: taken < ladder });
         let Some(quality) = &mut self.quality else { return };
+        quality.handle_target(track.control().target(0));
         let outcome = match outcome {
             Some(Outcome::Encoded { quantizer }) => FrameOutcome::Encoded { quantizer: *quantizer },
             Some(Outcome::DroppedByEncoder) => FrameOutcome::Dropped,
@@ -99,14 +100,21 @@ impl Stepping {
     }
 
     /// Nothing is encoded: what was learned is stale. What the track has given up it takes back once nobody wants it.
-    pub(crate) fn rest(&mut self, control: &TrackControl) {
+    pub(crate) fn rest(&mut self, control: &TrackControl, now: Instant) {
         if !control.is_any_wanted() {
             self.quality_steps = 0;
             control.set_cpu_steps(0);
         }
-        self.usage.reset();
+        self.measure_anew(now);
         self.last_number = None;
         control.set_cpu_usage(Usage { busy: 0.0, can_step_down: false });
+    }
+
+    /// The encoder is another: what is known of the last one's quantizers says nothing of it.
+    pub(crate) fn handle_new_encoder(&mut self, now: Instant) {
+        if let Some(quality) = &mut self.quality {
+            quality.reset(now);
+        }
     }
 
     /// A frame costs something else from now on, and another quantizer.
@@ -217,7 +225,43 @@ mod tests {
         scene.track.control().set_cpu_steps(100);
         scene.run(1, QUICK, FAIR);
         assert!(!scene.track.control().cpu_usage().can_step_down);
-        scene.stepping.rest(scene.track.control());
+        scene.stepping.rest(scene.track.control(), scene.start + Duration::from_secs(scene.frames) / 30);
         assert_eq!(scene.run(1, QUICK, FAIR), (1280, 30), "nobody wanted it for a while");
+    }
+
+    /// What was measured before a rest was held against the first frame after it.
+    #[test]
+    fn a_rest_and_a_new_encoder_begin_a_new_measurement() {
+        for forget in [
+            (|scene: &mut Scene, now| scene.stepping.rest(scene.track.control(), now)) as fn(&mut Scene, Instant),
+            |scene, now| scene.stepping.handle_new_encoder(now),
+        ] {
+            let mut scene = Scene::new(DegradationPreference::MaintainFramerate, 1);
+            scene.run(1, QUICK, BAD);
+            scene.frames += 3_600 * 30;
+            let now = scene.start + Duration::from_secs(scene.frames) / 30;
+            forget(&mut scene, now);
+            scene.run(1, QUICK, GOOD);
+            assert!(!scene.stepping.has_quality_steps(), "a second of bad frames an hour ago");
+        }
+    }
+
+    /// An operator gave a camera four times as much, and it stayed small for minutes.
+    #[test]
+    fn much_more_bitrate_than_at_the_last_step_down_is_another_situation() {
+        let mut scene = Scene::new(DegradationPreference::MaintainFramerate, 1);
+        scene.track.control().publish(0, 1, Bitrate::from_kbps(500));
+        // Each step up turns out a mistake, so that the next one waits for longer.
+        for _ in 0..8 {
+            scene.run(3, QUICK, BAD);
+            let mut waited = 0;
+            while scene.run(3, QUICK, GOOD).0 < 1280 && waited < 400 {
+                waited += 1;
+            }
+        }
+        scene.run(3, QUICK, BAD);
+        assert!(scene.run(60, QUICK, GOOD).0 < 1280, "it has learned to wait");
+        scene.track.control().publish(0, 2, Bitrate::from_kbps(2_000));
+        assert_eq!(scene.run(10, QUICK, GOOD).0, 1280);
     }
 }

@@ -15,6 +15,9 @@ pub(crate) struct StreamClock {
 /// The least two frames lie apart: a tick of the RTP clock and then some, so that no two share a timestamp.
 const MIN_STEP: Duration = Duration::from_micros(100);
 
+/// Capture times that run back by more than this are another clock's.
+const MAX_JITTER: Duration = Duration::from_secs(1);
+
 /// A frame is expected to last as long as the one before it did, within these bounds: 240 to 1 frame/s.
 const MIN_INTERVAL: Duration = Duration::from_micros(4_167);
 const MAX_INTERVAL: Duration = Duration::from_secs(1);
@@ -25,6 +28,15 @@ impl StreamClock {
     pub(crate) fn advance(&mut self, captured: Instant, nominal: Duration) -> (FrameTiming, RtpTime) {
         let started = *self.started.get_or_insert(captured);
         let mut timestamp = captured.saturating_duration_since(started);
+        let expected = self.interval.unwrap_or_else(|| nominal.clamp(MIN_INTERVAL, MAX_INTERVAL));
+        if let Some(last) = self.last
+            && captured + MAX_JITTER < started + last
+            && let Some(started) = captured.checked_sub(last + expected)
+        {
+            // Not the order of two frames, but a clock that was set back: it goes on from here.
+            self.started = Some(started);
+            timestamp = last + expected;
+        }
         if let Some(last) = self.last {
             timestamp = timestamp.max(last + MIN_STEP);
             self.interval = Some((timestamp - last).clamp(MIN_INTERVAL, MAX_INTERVAL));
@@ -61,6 +73,18 @@ mod tests {
             assert!(next.1.ticks_since(last.1) > 0);
             last = next;
         }
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_goes_on_at_its_pace() {
+        let (mut clock, start) = (StreamClock::default(), Instant::now() + Duration::from_secs(100));
+        let at = |ms: i64| {
+            let span = Duration::from_millis(ms.unsigned_abs());
+            if ms < 0 { start - span } else { start + span }
+        };
+        let timestamps: Vec<_> =
+            [0, 40, -90_000, -89_960, -89_920].map(|ms| clock.advance(at(ms), NOMINAL).0.timestamp.as_millis()).into();
+        assert_eq!(timestamps, [0, 40, 80, 120, 160]);
     }
 
     #[test]

@@ -1,9 +1,11 @@
 use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 
 use lenscast_capture::FrameBuffer;
 use lenscast_congestion::MAX_LAYERS;
 use lenscast_encoder::{Backend, EncoderSettings, TemporalLayers, VideoEncoder};
+use lenscast_media::sync::atomic::{AtomicBool, Ordering};
 use lenscast_media::sync::{Mutex, RwLock};
 use lenscast_media::{Bitrate, Frame, Resolution, TrackId};
 
@@ -34,6 +36,8 @@ pub struct Track {
     config: TrackConfig,
     control: Arc<TrackControl>,
     buffer: std::sync::Arc<FrameBuffer<Frame>>,
+    /// Its encode task is over.
+    ended: AtomicBool,
     /// See L1 and L2.
     encoder: RwLock<EncoderSlot>,
     /// Guards nothing else, and nothing is called while it is held.
@@ -56,6 +60,7 @@ impl Track {
             config,
             control,
             buffer: std::sync::Arc::new(FrameBuffer::new()),
+            ended: AtomicBool::new(false),
             encoder: RwLock::new(EncoderSlot::default()),
             stats: Mutex::new(StatsRecorder::new(config.layers)),
         }
@@ -147,6 +152,15 @@ impl Track {
         drop(unneeded);
     }
 
+    /// True if frames go in, whatever becomes of them.
+    pub(crate) fn takes_frames(&self, now: Instant) -> bool {
+        self.stats.lock().takes_frames(now)
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
     /// Which layers have an encoder.
     pub(crate) fn layers_with_encoder(&self) -> [bool; MAX_LAYERS] {
         let slot = self.encoder.read();
@@ -165,6 +179,7 @@ impl Track {
 
     /// The encode task is over: drops the encoders, and takes no more.
     pub(crate) fn end_encoding(&self) {
+        self.ended.store(true, Ordering::Release);
         let old = {
             let mut slot = self.encoder.write();
             slot.ended = true;

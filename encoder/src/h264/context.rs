@@ -61,7 +61,7 @@ const FIRST_SIDES: [usize; 2] = [16, 32];
 impl Context {
     /// Starts an encoder with openh264's defaults as `configure` changed them.
     pub(super) fn new(configure: impl FnOnce(&mut SEncParamExt)) -> Result<Self, LibraryError> {
-        let encoder = Encoder::with_api_config(OpenH264API::from_source(), EncoderConfig::new());
+        let encoder = Encoder::with_api_config(OpenH264API::from_source(), EncoderConfig::new().num_threads(1));
         let encoder = encoder.map_err(|error| call_error("creating the encoder", error.to_string()))?;
         let mut context = Self { encoder, info: Box::default() };
         context.set_option(ENCODER_OPTION_TRACE_LEVEL, &mut { WELS_LOG_QUIET })?;
@@ -147,19 +147,35 @@ impl Context {
     }
 
     fn set_option<T: OptionValue>(&mut self, option: ENCODER_OPTION, value: &mut T) -> Result<(), LibraryError> {
-        // SAFETY: the encoder exists. All callers pass a value of the type that openh264 reads for the option (`SetOption`
-        // in `codec/encoder/plus/src/welsEncoderExt.cpp`); it keeps no pointer to it.
+        assert!(T::OPTIONS.contains(&option), "each option has values of its own type");
+        // SAFETY: the encoder exists, and the value is of the type that openh264 reads for the option; it keeps no pointer to
+        // it.
         let result = unsafe { self.encoder.raw_api().set_option(option, ptr::from_mut(value).cast::<c_void>()) };
         check(result, "setting an option")
     }
 }
 
-/// Types that options of openh264 have.
-trait OptionValue {}
-impl OptionValue for c_int {}
-impl OptionValue for f32 {}
-impl OptionValue for SBitrateInfo {}
-impl OptionValue for SEncParamExt {}
+/// A type that options of openh264 have.
+trait OptionValue {
+    /// Those that have it (`SetOption` in `codec/encoder/plus/src/welsEncoderExt.cpp`).
+    const OPTIONS: &[ENCODER_OPTION];
+}
+
+impl OptionValue for c_int {
+    const OPTIONS: &[ENCODER_OPTION] = &[ENCODER_OPTION_TRACE_LEVEL];
+}
+
+impl OptionValue for f32 {
+    const OPTIONS: &[ENCODER_OPTION] = &[ENCODER_OPTION_FRAME_RATE];
+}
+
+impl OptionValue for SBitrateInfo {
+    const OPTIONS: &[ENCODER_OPTION] = &[ENCODER_OPTION_BITRATE, ENCODER_OPTION_MAX_BITRATE];
+}
+
+impl OptionValue for SEncParamExt {
+    const OPTIONS: &[ENCODER_OPTION] = &[ENCODER_OPTION_SVC_ENCODE_PARAM_EXT];
+}
 
 /// The bytes of a layer's NAL units, which follow on one another.
 ///

@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use lenscast_media::Codec;
+use lenscast_media::{Bitrate, Codec};
 
 use super::Adapt;
 
@@ -24,6 +24,9 @@ pub(crate) struct QualityScaler {
     last_down: Option<Instant>,
     /// After a down, no up for so long.
     up_wait: Duration,
+    /// What frames are encoded at, and what they were at the last down.
+    target: Bitrate,
+    target_at_down: Option<Bitrate>,
 }
 
 /// What became of one frame that was given to the encoder.
@@ -79,7 +82,27 @@ impl QualityScaler {
             Codec::Vp9 => Thresholds { low: 149.0, high: 205.0 },
             Codec::H264 => Thresholds { low: 24.0, high: 37.0 },
         };
-        Self { thresholds, period: None, proposed: None, last_up: None, last_down: None, up_wait: FIRST_UP_WAIT }
+        Self {
+            thresholds,
+            period: None,
+            proposed: None,
+            last_up: None,
+            last_down: None,
+            target: Bitrate::ZERO,
+            target_at_down: None,
+            up_wait: FIRST_UP_WAIT,
+        }
+    }
+
+    /// The rate that frames are encoded at. Much more of it than at the last down is another situation: what was learned
+    /// about going up does not hold then.
+    pub(crate) fn handle_target(&mut self, target: Bitrate) {
+        self.target = target;
+        let much_more = |then: Bitrate| target.as_bps() / 3 >= then.as_bps() / 2;
+        if self.last_down.is_some() && self.target_at_down.is_some_and(much_more) {
+            (self.last_down, self.last_up, self.target_at_down) = (None, None, None);
+            self.up_wait = FIRST_UP_WAIT;
+        }
     }
 
     /// What became of a frame, and perhaps what to do about it. Frames that never reached the encoder are none of its.
@@ -105,6 +128,7 @@ impl QualityScaler {
             Some((at, Adapt::Down)) => {
                 self.back_off(at);
                 self.last_down = Some(at);
+                self.target_at_down = Some(self.target);
             }
             None => {}
         }

@@ -159,3 +159,51 @@ fn who_begins_to_watch_takes_a_share_and_who_stops_gives_it_back() {
     assert_eq!(scene.target(&front), alone);
     wait_until("its encoder is gone", || scene.script.alive.load(Ordering::SeqCst) == 1);
 }
+
+/// The task compared what is wanted with what it had told last, but another track's task had told otherwise meanwhile.
+#[test]
+fn who_leaves_and_comes_back_between_two_frames_gets_a_share_again() {
+    let scene = Scene::new();
+    let (mut front, mut rear) = (scene.watched(64), scene.watched(128));
+    scene.limit(kbps(2_000));
+    assert!(front.frame() && rear.frame());
+    front.demand = None;
+    rear.demand = None;
+    assert!(!rear.frame(), "and the allocation goes by nobody watching either");
+    assert_eq!(scene.target(&front), Bitrate::ZERO);
+    front.demand = Some(front.track.control().subscribe(0));
+    assert!(front.frame());
+}
+
+#[test]
+fn who_comes_and_leaves_between_two_frames_keeps_no_share() {
+    let scene = Scene::new();
+    let (mut front, mut rear) = (scene.camera(64, config()), scene.watched(128));
+    scene.limit(kbps(2_000));
+    assert!(rear.frame());
+    let alone = scene.target(&rear);
+    let demand = front.track.control().subscribe(0);
+    rear.demand = None;
+    rear.frame();
+    rear.demand = Some(rear.track.control().subscribe(0));
+    assert!(rear.frame());
+    assert!(scene.target(&rear) < alone, "it was shared with the viewer who came");
+    drop(demand);
+    front.frame();
+    assert_eq!(scene.target(&rear), alone);
+}
+
+#[test]
+fn a_silent_camera_that_nobody_watches_any_more_keeps_no_share() {
+    let scene = Scene::new();
+    let (mut silent, mut rear) = (scene.watched(64), scene.watched(128));
+    scene.limit(kbps(2_000));
+    assert!(silent.frame() && rear.frame());
+    let shared = scene.target(&rear);
+    silent.demand = None;
+    scene.sender.health().unwrap();
+    assert!(scene.target(&rear) > shared, "though no frame of it comes");
+    silent.demand = Some(silent.track.control().subscribe(0));
+    scene.sender.health().unwrap();
+    assert_eq!(scene.target(&rear), shared);
+}

@@ -1,7 +1,7 @@
 use lenscast_media::Bitrate;
-use lenscast_sender::{TrackConfig, TrackShare};
+use lenscast_sender::{TrackConfig, TrackShare, TrackState};
 
-use crate::scene::{Camera, Scene, config, kbps};
+use crate::scene::{Camera, Scene, config, kbps, wait_until};
 
 fn simulcast(scene: &Scene, layers: usize) -> Camera {
     let share = TrackShare { max: kbps(5_000), ..config().share };
@@ -59,4 +59,28 @@ fn a_track_s_share_is_filled_from_the_lowest_layer_up() {
     let [low, middle, high] = targets(150);
     assert!(low > Bitrate::ZERO && middle == Bitrate::ZERO && high == Bitrate::ZERO, "{low} {middle} {high}");
     assert_eq!(targets(60), [low, Bitrate::ZERO, Bitrate::ZERO].map(|bitrate| bitrate.min(control.target(0))));
+}
+
+/// On the frames between two tries, the other layers' success hid it.
+#[test]
+fn a_layer_that_cannot_be_encoded_is_not_hidden_by_the_others() {
+    let scene = Scene::new();
+    let mut camera = simulcast(&scene, 2);
+    let control = camera.track.control().clone();
+    scene.script.failing_width.store(640, std::sync::atomic::Ordering::SeqCst);
+    let _demands = [0, 1].map(|layer| control.subscribe(layer));
+    let failed = |camera: &Camera| matches!(camera.track.stats().state, TrackState::Failed { .. });
+    wait_until("it is called failed", || {
+        camera.frame();
+        failed(&camera)
+    });
+    for _ in 0..20 {
+        camera.frame();
+        assert!(failed(&camera), "the other layer goes on, but this one does not");
+    }
+    scene.script.failing_width.store(0, std::sync::atomic::Ordering::SeqCst);
+    wait_until("it comes back", || {
+        camera.frame();
+        camera.track.stats().state == TrackState::Active
+    });
 }
