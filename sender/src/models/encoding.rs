@@ -60,6 +60,28 @@ fn a_demand_meets_a_start(steps: Steps) {
     });
 }
 
+/// A demand that goes and comes back ∥ an allocation: whatever that went by, the second frame after both is encoded at the
+/// latest.
+fn a_demand_that_comes_back_meets_an_allocation(steps: Steps) {
+    explore(BOUND, steps, |scene| {
+        let track = scene.unwanted_track(0, Backend::Vp8, 1.0).unwrap();
+        let demand = track.control().subscribe(0);
+        scene.send(&track, 0);
+        scene.wait_until_taken(&track);
+        loom::explore();
+        let allocating = scene.spawn(|scene| drop(scene.allocate(&limit(400))));
+        drop(demand);
+        scene.demands.push(track.control().subscribe(0));
+        allocating.join().unwrap();
+        scene.send(&track, 1);
+        scene.wait_until_taken(&track);
+        scene.send(&track, 2);
+        scene.finish(&track);
+        let came = scene.log.bursts().iter().any(|burst| burst.frame == 2);
+        scene.log.check(came, "a frame that was wanted did not come");
+    });
+}
+
 const BOUND: usize = 3;
 
 const ENCODES_UNLOCKED: Steps = Steps {
@@ -80,6 +102,10 @@ const NOTES_AFTER_TELLING: Steps = Steps {
     add: |sender, config, control, sink| {
         sender.add_running(config, control, sink, EncodeTask::run_noting_after_telling)
     },
+    ..REAL
+};
+const REMEMBERS_ITSELF: Steps = Steps {
+    add: |sender, config, control, sink| sender.add_running(config, control, sink, EncodeTask::run_remembering_itself),
     ..REAL
 };
 const TARGET_FIRST: Steps = Steps {
@@ -107,5 +133,8 @@ models! {
     }
     a_demand_meets_a_start {
         finds_a_demand_noted_after_it_was_told => NOTES_AFTER_TELLING, "did not come",
+    }
+    a_demand_that_comes_back_meets_an_allocation {
+        finds_a_task_that_goes_by_what_it_told_itself => REMEMBERS_ITSELF, "did not come",
     }
 }
