@@ -53,6 +53,7 @@ mod sender;
 mod share;
 mod simulcast;
 mod sink;
+mod source_rate;
 mod stats;
 mod stepping;
 mod stream_clock;

@@ -6,14 +6,14 @@ use crate::adaptation::{Adapt, FrameOutcome, Ladder, QualityScaler, UsageMeter};
 use crate::cpu_watch::Usage;
 use crate::frame_limiter::FrameRateLimiter;
 use crate::layer_task::Outcome;
+use crate::source_rate::SourceRate;
 use crate::{DegradationPreference, Track, TrackConfig, TrackControl};
 
 /// How far a track has stepped down in size and frame rate, and why.
 pub(crate) struct Stepping {
     preference: DegradationPreference,
-    framerate: f64,
-    /// Of the source's size.
-    ladder: Option<(Resolution, Ladder)>,
+    rate: SourceRate,
+    ladder: Option<SourceLadder>,
     /// `None` with simulcast, where the layers take over what it would do, and where nothing is to give way.
     quality: Option<QualityScaler>,
     /// Steps down for a quantizer at its bound.
@@ -26,12 +26,28 @@ pub(crate) struct Stepping {
     last_cpu_steps: u8,
 }
 
+/// The steps down from a source of this size and frame rate.
+struct SourceLadder {
+    source: Resolution,
+    rate: f64,
+    ladder: Ladder,
+}
+
+impl SourceLadder {
+    fn new(preference: DegradationPreference, source: Resolution, rate: f64) -> Self {
+        Self { source, rate, ladder: Ladder::new(preference, source, rate) }
+    }
+}
+
+/// A ladder is made anew for a source whose frame rate is another by more than this: its steps would take nothing, or too much.
+const RATE_TOLERANCE: f64 = 0.1;
+
 impl Stepping {
     pub(crate) fn new(config: &TrackConfig) -> Self {
         let watches_quality = config.layers == 1 && config.degradation != DegradationPreference::Disabled;
         Self {
             preference: config.degradation,
-            framerate: config.framerate,
+            rate: SourceRate::new(config.framerate),
             ladder: None,
             quality: watches_quality.then(|| QualityScaler::new(config.backend.codec())),
             quality_steps: 0,
@@ -49,16 +65,24 @@ impl Stepping {
     /// The size in which a frame is to be encoded; `None` if it is one too many.
     pub(crate) fn admit(&mut self, control: &TrackControl, now: Instant, frame: &Frame) -> Option<Resolution> {
         let source = frame.picture.resolution();
-        if self.ladder.as_ref().is_none_or(|(size, _)| *size != source) {
-            self.ladder = Some((source, Ladder::new(self.preference, source, self.framerate)));
-            self.quality_steps = 0;
-        }
         let cpu_steps = control.cpu_steps();
+        self.rate.add(frame);
+        let rate = self.rate.rate();
+        if self.ladder.as_ref().is_none_or(|ladder| ladder.source != source) {
+            self.quality_steps = 0;
+            self.ladder = Some(SourceLadder::new(self.preference, source, rate));
+        } else if self.quality_steps == 0 && cpu_steps == 0 {
+            // Not while it stands on one: a step must not change under it.
+            let is_off = |ladder: &SourceLadder| (rate / ladder.rate - 1.0).abs() > RATE_TOLERANCE;
+            if self.ladder.as_ref().is_some_and(is_off) {
+                self.ladder = Some(SourceLadder::new(self.preference, source, rate));
+            }
+        }
         if cpu_steps != self.last_cpu_steps {
             self.last_cpu_steps = cpu_steps;
             self.measure_anew(now);
         }
-        let (_, ladder) = self.ladder.as_ref().expect("set above");
+        let ladder = &self.ladder.as_ref()?.ladder;
         let steps = self.quality_steps.saturating_add(cpu_steps).min(ladder.steps());
         let restriction = ladder.at(steps);
         self.limiter.set_max(restriction.max_framerate);
@@ -77,7 +101,7 @@ impl Stepping {
         let skipped = self.last_number.map_or(0, |last| frame.number.saturating_sub(last).saturating_sub(1));
         self.last_number = Some(frame.number);
         self.usage.handle_frame(frame.captured, busy, skipped);
-        let ladder = self.ladder.as_ref().map_or(0, |(_, ladder)| ladder.steps());
+        let ladder = self.ladder.as_ref().map_or(0, |ladder| ladder.ladder.steps());
         let taken = self.quality_steps.saturating_add(track.control().cpu_steps());
         track.control().set_cpu_usage(Usage { busy: self.usage.usage(), can_step_down: taken < ladder });
         let Some(quality) = &mut self.quality else { return };
@@ -143,6 +167,8 @@ mod tests {
         picture: Arc<Picture>,
         start: Instant,
         frames: u64,
+        /// In 30ths of a second, from one frame of the source to the next.
+        every: u64,
     }
 
     impl Scene {
@@ -158,18 +184,18 @@ mod tests {
             };
             let picture = Arc::new(Picture::black(Resolution::new(1280, 720).unwrap()));
             let track = Track::new(TrackId(0), config, TrackControl::new());
-            Self { track, stepping: Stepping::new(&config), picture, start: Instant::now(), frames: 0 }
+            Self { track, stepping: Stepping::new(&config), picture, start: Instant::now(), frames: 0, every: 1 }
         }
 
         /// Encodes frames for so long, each of which takes `busy` and comes to `quantizer`. The last size, and how many were
         /// encoded a second.
         fn run(&mut self, seconds: u64, busy: Duration, quantizer: u8) -> (u32, u64) {
             let (mut width, mut admitted) = (0, 0);
-            for _ in 0..seconds * 30 {
+            for _ in 0..seconds * 30 / self.every {
                 let captured = self.start + Duration::from_secs(self.frames) / 30;
-                let frame =
-                    Frame { picture: Arc::clone(&self.picture), number: self.frames, captured, ready: captured };
-                self.frames += 1;
+                let number = self.frames / self.every;
+                let frame = Frame { picture: Arc::clone(&self.picture), number, captured, ready: captured };
+                self.frames += self.every;
                 let admit = self.stepping.admit(self.track.control(), captured, &frame);
                 let outcome = Outcome::Encoded { quantizer: Some(quantizer) };
                 let (busy, outcome) = match admit {
@@ -263,5 +289,16 @@ mod tests {
         assert!(scene.run(60, QUICK, GOOD).0 < 1280, "it has learned to wait");
         scene.track.control().publish(0, 2, Bitrate::from_kbps(2_000));
         assert_eq!(scene.run(10, QUICK, GOOD).0, 1280);
+    }
+
+    /// Steps from 30 frames/s took nothing from a camera that makes ten.
+    #[test]
+    fn steps_go_by_the_rate_at_which_frames_really_come() {
+        let mut scene = Scene::new(DegradationPreference::MaintainResolution, 1);
+        scene.every = 3;
+        assert_eq!(scene.run(20, QUICK, FAIR), (1280, 10));
+        scene.track.control().set_cpu_steps(1);
+        let (_, rate) = scene.run(10, QUICK, FAIR);
+        assert!(rate < 8, "{rate} of 10 frames/s after a step");
     }
 }
