@@ -6,16 +6,18 @@ use std::cmp::Ordering;
 
 use lenscast_media::Bitrate;
 
+use crate::budget::Wire;
 use crate::demand::Bounds;
 use crate::{Allocation, Budget, Demand, LayerDemand, MAX_LAYERS, Share, ShareState};
 
 /// Divides `budget` among `demands`. `previous` tells who was paused, which layers were off, and what rise is small.
 ///
-/// 1. What audio, headers, retransmission and FEC need is set aside: see [`Overhead`](crate::Overhead).
+/// 1. What audio, headers, retransmission and FEC need is set aside: see [`Overhead`](crate::Overhead). Headers are those of
+///    tracks that run: who pauses costs the others nothing, and they get what they would get without it.
 /// 2. Enforced minima are given, whatever the budget says: nothing else can make the sum exceed it. Then minima are given by
-///    weight, the greatest first, of equal weights the lower track first. A track whose minimum does not fit into what is
-///    left pauses, and the next is tried. A paused track runs again only where more than its minimum is left: 10 % of it or
-///    20 kb/s or a sixteenth of the whole budget more, whichever is the most.
+///    weight, the greatest first, of equal weights the lower track first. A track whose minimum, with its own headers, does
+///    not fit into what is left pauses, and the next is tried. A paused track runs again only where more than its minimum is
+///    left: 10 % of it or 20 kb/s or a sixteenth of the whole budget more, whichever is the most.
 /// 3. The rest goes by weight: of all tracks that run, the targets are `weight × level`, each kept within its bounds, at
 ///    the one level that uses the budget up. What a track cannot use thereby goes to the others, and where no bound binds,
 ///    targets are proportional to weights. What rounding leaves, a bit for each track at most, is not used.
@@ -25,9 +27,15 @@ use crate::{Allocation, Budget, Demand, LayerDemand, MAX_LAYERS, Share, ShareSta
 ///    maxima of the layers that are on and what the next one needs is not used, even where that is less than the track's
 ///    minimum.
 ///
-/// With nothing held or paused before, the sum of targets never falls as the budget grows, if no track's minimum lies in
-/// such a gap between layers: where another set of tracks begins to run, all run at their minima, and these use the budget
-/// up. A single track's target can fall: where a heavier one's minimum begins to fit, lighter ones give way to it.
+/// With nothing held or paused before, and if no track's minimum lies in such a gap between layers:
+///
+/// - While the same tracks run, no target falls as the budget grows, and neither does the sum.
+/// - What all targets and their headers take on the wire never falls as the budget grows. Where another set of tracks begins
+///   to run, the heaviest of them that did not run before fits now, beside the same heavier ones: so the minima and headers
+///   of the new set take more than the smaller budget had.
+/// - The sum of targets can fall there, by no more media than the headers of the new set's partial packets take beyond the
+///   old set's. Without a rate of frames, or without bytes of headers, it never falls.
+/// - A single track's target can fall: where a heavier one's minimum begins to fit, lighter ones give way to it.
 ///
 /// With a budget that trembles by ±3 % tracks do not pause and resume in turn.
 #[must_use]
@@ -102,42 +110,53 @@ impl Allocator {
             sums.add(&bounds);
             bounds
         }));
-        let parts = budget.parts(millihertz);
-        let media = parts.media as i64 as f64;
-        if resumes || sums.min > media {
-            self.choose(media, parts.whole, demands, shares);
+        let wire = budget.wire();
+        let mut bits = wire.media(millihertz);
+        if resumes || sums.min > bits as i64 as f64 {
+            bits = self.choose(&wire, demands, shares);
             sums = Sums::default();
             self.bounds.iter().for_each(|bounds| sums.add(bounds));
         }
+        let media = bits as i64 as f64;
         let level = level(media, &sums, &self.bounds);
         for ((bounds, demand), share) in self.bounds.iter().zip(demands).zip(shares.iter_mut()) {
             give(share, demand, bounds, bounds.at(level), allocation.released);
         }
-        allocation.audio = Bitrate::from_bps(parts.audio);
-        allocation.overhead = Bitrate::from_bps(parts.overhead);
+        allocation.audio = Bitrate::from_bps(wire.audio);
+        allocation.overhead = Bitrate::from_bps(wire.video - bits);
         allocation.released = false;
     }
 
-    /// Decides who runs. Who does not gets no bounds any more, and its share says that it is paused.
+    /// Decides who runs, and returns the bits per second of media that they have. Who does not run gets no bounds any more, and
+    /// its share says that it is paused.
     #[inline(never)]
-    fn choose(&mut self, media: f64, whole: f64, demands: &[Demand], shares: &mut [Share]) {
+    fn choose(&mut self, wire: &Wire, demands: &[Demand], shares: &mut [Share]) -> u64 {
         self.order_by_weight();
-        let enforced = self.bounds.iter().zip(demands).filter(|(_, demand)| demand.enforced);
-        let mut left = media - enforced.map(|(bounds, _)| bounds.min).sum::<f64>();
+        // Of those who run: minima, partial packets, and the media that these leave.
+        let (mut minima, mut millihertz) = (0.0, 0_u64);
+        let enforced = |(bounds, demand): &(&Bounds, &Demand)| demand.enforced && !bounds.gets_nothing();
+        for (bounds, demand) in self.bounds.iter().zip(demands).filter(enforced) {
+            minima += bounds.min;
+            millihertz = millihertz.saturating_add(demand.millihertz());
+        }
+        let mut media = wire.media(millihertz);
         for &index in &self.by_weight {
             let index = index as usize;
-            let (bounds, share) = (&mut self.bounds[index], &mut shares[index]);
-            if bounds.gets_nothing() || demands[index].enforced {
+            let (bounds, demand, share) = (&mut self.bounds[index], &demands[index], &mut shares[index]);
+            if bounds.gets_nothing() || demand.enforced {
                 continue;
             }
-            let margin = if share.state == ShareState::Paused { resume_margin(bounds.min, whole) } else { 0.0 };
-            if bounds.min + margin <= left {
-                left -= bounds.min;
+            let margin = if share.state == ShareState::Paused { resume_margin(bounds.min, wire.whole) } else { 0.0 };
+            let with_it = millihertz.saturating_add(demand.millihertz());
+            let left = wire.media(with_it);
+            if minima + bounds.min + margin <= left as i64 as f64 {
+                (minima, millihertz, media) = (minima + bounds.min, with_it, left);
             } else {
                 *bounds = Bounds::NOTHING;
                 *share = Share { state: ShareState::Paused, limited: true, ..Share::fresh(share.track) };
             }
         }
+        media
     }
 
     /// Brings `by_weight` in order, which it is already as long as weights do not change places.
@@ -294,6 +313,7 @@ fn total_order(a: &Demand, b: &Demand) -> Ordering {
     let rest = |demand: &Demand| (demand.min, demand.max, demand.active, demand.enforced);
     (a.track.cmp(&b.track))
         .then_with(|| a.weight.total_cmp(&b.weight))
+        .then_with(|| a.framerate.total_cmp(&b.framerate))
         .then_with(|| rest(a).cmp(&rest(b)))
         .then_with(|| layers(a).cmp(&layers(b)))
 }

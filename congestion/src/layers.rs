@@ -61,6 +61,12 @@ impl Layers {
         self.len == 1
     }
 
+    /// How many layers may be on.
+    #[inline]
+    pub(crate) fn count_active(&self) -> u64 {
+        self.as_slice().iter().map(|layer| u64::from(layer.usable() > 0)).sum()
+    }
+
     /// Bits per second that the active layers can use together.
     #[inline]
     pub(crate) fn usable(&self) -> u64 {

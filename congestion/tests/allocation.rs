@@ -263,6 +263,64 @@ fn headers_retransmission_and_fec_are_set_aside() {
     assert_eq!(allocation.overhead(), kbps(230));
 }
 
+/// Once the headers of all fourteen were set aside before it was decided who runs, and nobody ran.
+#[test]
+fn of_many_cameras_as_many_run_as_fit_with_their_headers() {
+    let overhead = Overhead { packet_bytes: 114, payload_bytes: 1_134, retransmission: 0.02, fec: 0.0, audio: false };
+    let demands: Vec<Demand> = (0..14).map(|track| demand(track, 1.0, 30, 2_500)).collect();
+    let allocation = allocate(&Budget { total: kbps(400), overhead }, &demands, &Allocation::default());
+    // Each takes 30 kb/s, 12 % for full packets and retransmission, and 27 kb/s for 30 partial packets: 61 kb/s.
+    let running = states(&allocation).iter().filter(|state| **state == Allocated).count();
+    assert_eq!(running, 6);
+    assert_eq!(states(&allocation)[..6], [Allocated; 6]);
+    // The headers of six: (400 - 6 * 27.36) / 1.1205... = 210.
+    assert_eq!(targets(&allocation)[..6], [35; 6]);
+    assert_eq!(
+        allocate(&Budget { total: kbps(400), overhead }, &demands[..6], &Allocation::default()).shares(),
+        &allocation.shares()[..6]
+    );
+}
+
+#[test]
+fn a_camera_of_few_frames_fits_where_one_of_many_does_not() {
+    let overhead = Overhead { packet_bytes: 125, payload_bytes: 1_000, retransmission: 0.125, fec: 0.0, audio: false };
+    // 100 kb/s take 125 kb/s on the wire; 60 frames take 60 kb/s more, 5 take 5.
+    let demands =
+        [Demand { framerate: 60.0, ..demand(1, 2.0, 100, 900) }, Demand { framerate: 5.0, ..demand(2, 1.0, 100, 900) }];
+    let at = |total| states(&allocate(&Budget { total: kbps(total), overhead }, &demands, &Allocation::default()));
+    assert_eq!(at(129), [Paused, Paused]);
+    assert_eq!(at(130), [Paused, Allocated]);
+    assert_eq!(at(184), [Paused, Allocated]);
+    assert_eq!(at(185), [Allocated, Paused]);
+    assert_eq!(at(314), [Allocated, Paused]);
+    assert_eq!(at(315), [Allocated, Allocated]);
+}
+
+#[test]
+fn each_active_layer_has_partial_packets_of_its_own() {
+    let overhead = Overhead { packet_bytes: 125, payload_bytes: 0, retransmission: 0.0, fec: 0.0, audio: false };
+    let aside = |demand| {
+        let allocation = allocate(&Budget { total: kbps(1_000), overhead }, &[demand], &Allocation::default());
+        (allocation.overhead().as_kbps(), allocation.total().as_kbps())
+    };
+    // 30 kb/s each, also those that are not on: at 910 kb/s the third is not.
+    assert_eq!(aside(simulcast(1)), (90, 900));
+    assert_eq!(aside(with_layer(simulcast(1), 0, switch_off)), (60, 700));
+    assert_eq!(aside(with_layer(simulcast(1), 0, |layer| layer.max = Bitrate::ZERO)), (60, 700));
+    let lowest = with_layer(with_layer(simulcast(1), 1, switch_off), 2, switch_off);
+    assert_eq!(aside(lowest), (30, 200));
+    assert_eq!(aside(Demand { active: false, ..simulcast(1) }), (0, 0));
+}
+
+#[test]
+fn demands_of_the_same_track_may_differ_in_frames_only() {
+    let overhead = Overhead { packet_bytes: 125, payload_bytes: 0, retransmission: 0.0, fec: 0.0, audio: false };
+    let demands = [Demand { framerate: 60.0, ..demand(1, 1.0, 100, 900) }, demand(1, 1.0, 100, 900)];
+    let at = |demands: &[Demand]| allocate(&Budget { total: kbps(160), overhead }, demands, &Allocation::default());
+    assert_eq!(targets(&at(&demands)), [130, 0]);
+    assert_eq!(at(&[demands[1], demands[0]]), at(&demands));
+}
+
 #[test]
 fn numbers_that_are_none_set_nothing_aside() {
     for none in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -1.0, 0.0] {
@@ -278,7 +336,7 @@ fn a_thousandth_of_a_frame_counts() {
     let overhead = Overhead { packet_bytes: 1_000, payload_bytes: 0, retransmission: 0.0, fec: 0.0, audio: false };
     // 8,000 bits a frame; a part of a bit is set aside as a bit.
     for (framerate, aside) in [(29.97, 239_760), (0.001, 8), (0.0009, 0), (1e300, 1_000_000)] {
-        let demands = [Demand { framerate, ..demand(1, 1.0, 100, 9_000) }];
+        let demands = [Demand { framerate, enforced: true, ..demand(1, 1.0, 100, 9_000) }];
         let allocation = allocate(&Budget { total: kbps(1_000), overhead }, &demands, &Allocation::default());
         assert_eq!(allocation.overhead().as_bps(), aside, "at {framerate}");
     }
