@@ -174,9 +174,6 @@ fn a_paused_track_resumes_with_a_margin_only() {
         assert_eq!(states(&allocation), [Paused]);
         allocation = allocate(&budget(resumes - 1), &demands, &allocation);
         assert_eq!(states(&allocation), [Paused]);
-        allocation.release_held();
-        allocation = allocate(&budget(resumes - 1), &demands, &allocation);
-        assert_eq!(states(&allocation), [Paused], "releasing targets does not wake the paused");
         allocation = allocate(&budget(resumes), &demands, &allocation);
         assert_eq!(targets(&allocation), [resumes]);
     }
@@ -237,6 +234,100 @@ fn releasing_lets_one_small_rise_through() {
     assert_eq!(targets(&allocation), [1_001]);
     allocation = allocate(&budget(1_002), &demands, &allocation);
     assert_eq!(targets(&allocation), [1_001]);
+}
+
+/// Once it was held below its maximum for ever, and was not said to be limited.
+#[test]
+fn a_held_track_comes_to_its_maximum_where_there_is_room_beyond_it() {
+    let demands = [demand(1, 1.0, 100, 1_000)];
+    let mut allocation = fresh(970, &demands);
+    for (total, target) in [(1_000, 970), (1_018, 970), (1_019, 1_000), (990, 990), (1_039, 990), (100_000, 1_000)] {
+        allocation = allocate(&budget(total), &demands, &allocation);
+        assert_eq!(targets(&allocation), [target], "at {total}");
+        assert_eq!(allocation.shares()[0].limited, target < 1_000, "at {total}");
+    }
+}
+
+#[test]
+fn a_maximum_within_a_trembling_budget_is_not_come_to_in_turn() {
+    let demands = [demand(1, 1.0, 100, 1_000)];
+    let mut allocation = fresh(980, &demands);
+    for total in [1_020, 1_000, 980, 1_010, 1_020] {
+        allocation = allocate(&budget(total), &demands, &allocation);
+        assert_eq!(targets(&allocation), [980], "at {total}");
+    }
+}
+
+#[test]
+fn room_is_what_the_level_gives_beyond_the_maximum() {
+    // At a level of 1,060 and more the first could have more than 5 % above 990, if not for its maximum.
+    let demands = [demand(1, 1.0, 100, 1_000), demand(2, 1.0, 100, 2_000)];
+    let mut allocation = fresh(1_980, &demands);
+    assert_eq!(targets(&allocation), [990, 990]);
+    allocation = allocate(&budget(2_030), &demands, &allocation);
+    assert_eq!(targets(&allocation), [990, 990]);
+    allocation = allocate(&budget(2_060), &demands, &allocation);
+    assert_eq!(targets(&allocation), [1_000, 1_060]);
+    // All fit: the second, the last to come to its maximum, still needs room beyond it, the first has it.
+    let mut allocation = fresh(2_980, &[demand(1, 1.0, 100, 990), demands[1]]);
+    assert_eq!(targets(&allocation), [990, 1_990]);
+    for (total, given) in [(3_000, [1_000, 1_990]), (3_134, [1_000, 1_990]), (3_135, [1_000, 2_000])] {
+        allocation = allocate(&budget(total), &demands, &allocation);
+        assert_eq!(targets(&allocation), given, "at {total}");
+        assert_eq!(
+            allocation.shares().iter().map(|share| share.limited).collect::<Vec<_>>(),
+            [false, given[1] < 2_000]
+        );
+    }
+}
+
+/// Once a layer whose margin did not fit below the track's maximum stayed off for ever.
+#[test]
+fn a_layer_that_was_off_takes_its_margin_from_beyond_the_maximum() {
+    let demands = [Demand { max: kbps(1_300), ..simulcast(1) }];
+    let mut allocation = fresh(1_200, &demands);
+    for (total, given, limited) in [
+        (1_300, [200, 700, 0], true),
+        (1_369, [200, 700, 0], true),
+        (1_370, [150, 500, 650], false),
+        (1_250, [150, 500, 600], true),
+    ] {
+        allocation = allocate(&budget(total), &demands, &allocation);
+        assert_eq!(layers(&allocation), given, "at {total}");
+        assert_eq!(allocation.shares()[0].limited, limited, "at {total}");
+    }
+}
+
+#[test]
+fn a_maximum_between_layers_limits_not_the_budget() {
+    let allocation = fresh(9_000, &[Demand { max: kbps(1_200), ..simulcast(1) }]);
+    assert_eq!(layers(&allocation), [200, 700, 0]);
+    assert!(!allocation.shares()[0].limited);
+}
+
+#[test]
+fn a_limit_that_is_taken_back_restores_who_ran() {
+    let demands: Vec<Demand> = (0..14).map(|track| demand(track, 1.0, 700, 2_500)).collect();
+    let before = fresh(10_000, &demands);
+    assert_eq!(states(&before), [Allocated; 14]);
+    let mut allocation = before.clone();
+    for total in [8_000, 10_000] {
+        allocation.release_held();
+        allocation = allocate(&budget(total), &demands, &allocation);
+        assert_eq!(
+            allocation.shares().iter().filter(|share| share.state == Paused).count(),
+            if total < 10_000 { 3 } else { 0 }
+        );
+    }
+    assert_eq!(allocation, before);
+}
+
+#[test]
+fn releasing_turns_a_layer_on_without_its_margin() {
+    let demands = [simulcast(1)];
+    let mut allocation = fresh(1_200, &demands);
+    allocation.release_held();
+    assert_eq!(layers(&allocate(&budget(1_250), &demands, &allocation)), [150, 500, 600]);
 }
 
 #[test]

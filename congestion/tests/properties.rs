@@ -381,7 +381,7 @@ proptest! {
         prop_assert_eq!(first.shares(), second.shares());
     }
 
-    /// A target rises by 5 % or more, or to its minimum, or not at all.
+    /// A target rises by 5 % or more, or to all that its bounds or the layers that are on can use, or not at all.
     #[test]
     fn no_target_rises_a_little(demands in camera_demands(), totals in prop::collection::vec(500_000_u64..5_000_000, 2..20)) {
         let overhead = Overhead { packet_bytes: 0, payload_bytes: 0, retransmission: 0.0, fec: 0.0, audio: false };
@@ -389,10 +389,66 @@ proptest! {
         for total in totals {
             let next = allocate(&Budget { total: Bitrate::from_bps(total), overhead }, &demands, &allocation);
             for (before, now) in allocation.shares().iter().zip(next.shares()) {
+                let demand = demand_of(now, &demands);
+                let on = demand.layers.as_slice().iter().zip(&now.layers).filter(|(_, rate)| **rate > Bitrate::ZERO);
+                let most = on.map(|(layer, _)| layer.max.as_bps()).fold(0, u64::saturating_add).min(demand.max.as_bps());
                 let (before, now) = (before.target.as_bps(), now.target.as_bps());
-                prop_assert!(now <= before || before == 0 || now * 20 >= before * 21);
+                prop_assert!(now <= before || before == 0 || now * 20 >= before * 21 || now == most);
             }
             allocation = next;
+        }
+    }
+
+    /// Whatever was before: where there is room for all, everyone has all that it can use, and nobody is said to be limited.
+    #[test]
+    fn nobody_is_held_where_there_is_room_for_all(
+        demands in camera_demands(), overhead in camera_overhead(), totals in prop::collection::vec(0_u64..20_000_000, 1..10),
+        others in prop::collection::vec(0.9_f64..1.0, 12),
+    ) {
+        let mut before = Allocation::default();
+        for total in totals {
+            before = allocate(&Budget { total: Bitrate::from_bps(total), overhead }, &demands, &before);
+        }
+        // And those who had a maximum a little lower.
+        let lower = demands.iter().zip(others).map(|(demand, part)| {
+            let max = Bitrate::from_bps((demand.max.as_bps() as f64 * part) as u64);
+            Demand { max: max.max(demand.min), ..*demand }
+        });
+        let plenty = Budget { total: Bitrate::UNLIMITED, overhead };
+        let lower = allocate(&plenty, &lower.collect::<Vec<_>>(), &Allocation::default());
+        let all = allocate(&plenty, &demands, &Allocation::default());
+        for before in [before, lower] {
+            let after = allocate(&plenty, &demands, &before);
+            prop_assert_eq!(after.shares(), all.shares());
+            prop_assert!(after.shares().iter().all(|share| !share.limited));
+        }
+    }
+
+    /// Where nothing but the budget limits, a track that has less than it can use is said to be limited, and no other.
+    #[test]
+    fn limited_is_who_has_less_than_with_room_for_all(
+        demands in camera_demands(), overhead in camera_overhead(), totals in prop::collection::vec(0_u64..20_000_000, 1..10),
+    ) {
+        let all = allocate(&Budget { total: Bitrate::UNLIMITED, overhead }, &demands, &Allocation::default());
+        let mut allocation = Allocation::default();
+        for total in totals {
+            allocation = allocate(&Budget { total: Bitrate::from_bps(total), overhead }, &demands, &allocation);
+            for (share, most) in allocation.shares().iter().zip(all.shares()) {
+                prop_assert_eq!(share.limited, share.target < most.target);
+            }
+        }
+    }
+
+    /// What a person asks for depends on nothing before it.
+    #[test]
+    fn a_released_allocation_is_a_fresh_one(history in any_history(), budget in any_budget(), demands in prop::collection::vec(any_demand(), 0..10)) {
+        let (last, mut before) = (history.last().map(|(_, demands)| demands.clone()), Allocation::default());
+        for (budget, demands) in history {
+            before = allocate(&budget, &demands, &before);
+        }
+        before.release_held();
+        for demands in [Some(demands), last].into_iter().flatten() {
+            prop_assert_eq!(allocate(&budget, &demands, &before), allocate(&budget, &demands, &Allocation::default()));
         }
     }
 }
