@@ -9,7 +9,7 @@ pub struct Allocation {
     pub(crate) shares: Vec<Share>,
     pub(crate) audio: Bitrate,
     pub(crate) overhead: Bitrate,
-    /// The next one holds back no rise.
+    /// The next one is made as if there were none before.
     pub(crate) released: bool,
 }
 
@@ -24,7 +24,8 @@ pub struct Share {
     pub layers: [Bitrate; MAX_LAYERS],
     /// Whether the track runs.
     pub state: ShareState,
-    /// The budget bounds the target, not the track's own maximum: "bandwidth" in W3C's `qualityLimitationReason`.
+    /// The target is less than the track's own maximum and layers allow, because of the budget, or because a rise is held back:
+    /// "bandwidth" in W3C's `qualityLimitationReason`.
     pub limited: bool,
 }
 
@@ -71,8 +72,8 @@ impl Allocation {
         Bitrate::from_bps(self.shares.iter().fold(0, |sum: u64, share| sum.saturating_add(share.target.as_bps())))
     }
 
-    /// Makes the next allocation follow the demands exactly, where else it would hold back a small rise: after a person
-    /// changed weights or bounds. Who is paused, and which layers are off, is not forgotten.
+    /// Makes the next allocation follow the budget and the demands alone, as if there were none before: after a person changed
+    /// weights, bounds or a limit. No small rise is held back, and who was paused, and a layer that was off, needs no margin.
     pub fn release_held(&mut self) {
         self.released = true;
     }

@@ -11,7 +11,11 @@ pub struct Budget {
     pub overhead: Overhead,
 }
 
-/// What is set aside before video gets anything.
+/// What is set aside of a budget for what goes over the wire besides the tracks' targets.
+///
+/// Headers are counted for tracks that run: those of full packets by the bits of media, those of partial packets one for each
+/// frame of each active layer. A layer that is active but not on counts too: there may be more set aside than is needed, never
+/// less. Who is paused or inactive costs nothing.
 ///
 /// Fractions that are not positive or not finite count as none.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -36,32 +40,42 @@ const AUDIO_PARTS: u64 = 20;
 const AUDIO_MIN: u64 = 8_000;
 const AUDIO_MAX: u64 = 32_000;
 
-/// A budget's parts in bits per second. They sum to the total.
+/// A budget without what is audio's: what video has on the wire, and what media costs there.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Parts {
+pub(crate) struct Wire {
+    /// Bits per second that audio gets.
     pub(crate) audio: u64,
-    /// Set aside besides audio.
-    pub(crate) overhead: u64,
-    /// Left for the tracks' targets.
-    pub(crate) media: u64,
+    /// Bits per second that are left for video, headers and all.
+    pub(crate) video: u64,
     /// What the whole budget would be as media. Where the budget changes by a fraction, media changes by at most that
     /// fraction of this.
     pub(crate) whole: f64,
+    /// Bits of a packet's headers.
+    header: u64,
+    /// Bits for one bit of media, in full packets.
+    factor: f64,
 }
 
 impl Budget {
-    /// `millihertz`: frames per 1,000 seconds, of all tracks that may get something.
-    ///
-    /// Media of `m` b/s in frames of any size is at most `m / payload` full packets and one partial packet a frame. So
-    /// `packet_bytes` a frame come off first, and what is left is divided by one plus all fractions.
-    pub(crate) fn parts(&self, millihertz: u64) -> Parts {
+    #[inline]
+    pub(crate) fn wire(&self) -> Wire {
         let total = self.total.as_bps().min(LIMIT);
         let audio = if self.overhead.audio { (total / AUDIO_PARTS).clamp(AUDIO_MIN, AUDIO_MAX).min(total) } else { 0 };
-        let video = total - audio;
-        let partial = millihertz.saturating_mul(u64::from(self.overhead.packet_bytes) * 8).div_ceil(1_000);
+        let header = u64::from(self.overhead.packet_bytes) * 8;
         let factor = self.overhead.factor();
-        let media = ((video.saturating_sub(partial)) as i64 as f64 / factor) as i64 as u64;
-        Parts { audio, overhead: video - media, media, whole: total as i64 as f64 / factor }
+        Wire { audio, video: total - audio, whole: total as i64 as f64 / factor, header, factor }
+    }
+}
+
+impl Wire {
+    /// Bits per second of media for tracks that run with `millihertz` together: partial packets per 1,000 seconds.
+    ///
+    /// Media of `m` b/s in frames of any size is at most `m / payload` full packets and one partial packet a frame and layer.
+    /// So the headers of partial packets come off first, and what is left is divided by one plus all fractions.
+    #[inline]
+    pub(crate) fn media(&self, millihertz: u64) -> u64 {
+        let partial = millihertz.saturating_mul(self.header).div_ceil(1_000);
+        ((self.video.saturating_sub(partial)) as i64 as f64 / self.factor) as i64 as u64
     }
 }
 

@@ -22,8 +22,8 @@ pub struct Demand {
     pub active: bool,
     /// The minimum is given whatever the budget says.
     pub enforced: bool,
-    /// Frames per second: each frame's last packet is partly filled and has headers all the same. To a thousandth; what is not
-    /// positive or not finite counts as none.
+    /// Frames per second of each active layer: each frame's last packet is partly filled and has headers all the same. To a
+    /// thousandth; what is not positive or not finite counts as none.
     pub framerate: f64,
     /// The spatial layers.
     pub layers: Layers,
@@ -82,15 +82,15 @@ impl Bounds {
 }
 
 impl Demand {
-    /// Frames per 1,000 seconds.
+    /// Frames per 1,000 seconds of all active layers: so many packets are partly filled at most.
     #[inline]
     pub(crate) fn millihertz(&self) -> u64 {
-        if is_positive(self.framerate) {
-            // The conversion saturates.
-            (self.framerate * 1_000.0) as i64 as u64
-        } else {
-            0
+        if !is_positive(self.framerate) {
+            return 0;
         }
+        // The conversion saturates.
+        let each = (self.framerate * 1_000.0) as i64 as u64;
+        if self.layers.are_one() { each } else { each.saturating_mul(self.layers.count_active()) }
     }
 }
 

@@ -61,6 +61,12 @@ impl Layers {
         self.len == 1
     }
 
+    /// How many layers may be on.
+    #[inline]
+    pub(crate) fn count_active(&self) -> u64 {
+        self.as_slice().iter().map(|layer| u64::from(layer.usable() > 0)).sum()
+    }
+
     /// Bits per second that the active layers can use together.
     #[inline]
     pub(crate) fn usable(&self) -> u64 {
@@ -70,15 +76,31 @@ impl Layers {
         self.as_slice().iter().fold(0, |sum: u64, layer| sum.saturating_add(layer.usable()))
     }
 
-    /// Splits a track's bits per second among its layers; what no enabled layer can use stays out of it. `previous` has no
-    /// bits at all unless the track was running.
+    /// What [`Layers::split`] makes of `bits` in all where no layer was off before: less than they are where they lie between
+    /// what the layers that are on can use and what the next one needs.
+    #[inline]
+    pub(crate) fn reach(&self, bits: u64) -> u64 {
+        let (mut left, mut usable) = (bits, 0_u64);
+        for layer in self.as_slice().iter().filter(|layer| layer.usable() > 0) {
+            if usable > 0 && left < layer.min.as_bps() {
+                break;
+            }
+            left -= left.min(layer.target.as_bps()).min(layer.usable());
+            usable = usable.saturating_add(layer.usable());
+        }
+        bits.min(usable)
+    }
+
+    /// Splits a track's bits per second among its layers; what no enabled layer can use stays out of it. `spare` bits
+    /// are there beside them, which the track's maximum keeps from it. `previous` has no bits at all unless the track was running.
     ///
     /// It is what libwebrtc's `modules/video_coding/utility/simulcast_rate_allocator.cc` does: up to the target from the
-    /// bottom, the first layer whose minimum is not left and all above it off, and the rest to the topmost that is on. Two
+    /// bottom, the first layer whose minimum is not left and all above it off, and the rest to the topmost that is on. Three
     /// things differ: what the topmost cannot use goes downward, and the lowest may get less than its minimum (whether it
-    /// is worth sending is the track's minimum).
+    /// is worth sending is the track's minimum), and the margin of a layer that was off may come from `spare`: else one that
+    /// fits below the track's maximum, but not with its margin, would stay off for ever.
     #[inline(never)]
-    pub(crate) fn split(&self, bits: u64, previous: &[Bitrate; MAX_LAYERS]) -> [Bitrate; MAX_LAYERS] {
+    pub(crate) fn split(&self, bits: u64, spare: u64, previous: &[Bitrate; MAX_LAYERS]) -> [Bitrate; MAX_LAYERS] {
         let ran = previous.iter().any(|rate| *rate > Bitrate::ZERO);
         let mut rates = [0_u64; MAX_LAYERS];
         let mut enabled = [false; MAX_LAYERS];
@@ -86,7 +108,8 @@ impl Layers {
         let mut lowest = true;
         for (index, layer) in self.layers.iter().enumerate().filter(|(_, layer)| layer.usable() > 0) {
             let was_off = ran && previous[index] == Bitrate::ZERO;
-            if !lowest && left < layer.enabled_from(was_off) {
+            let fits = left >= layer.min.as_bps() && left.saturating_add(spare) >= layer.enabled_from(was_off);
+            if !lowest && !fits {
                 break;
             }
             lowest = false;

@@ -5,6 +5,8 @@
 //!
 //! **Invariants.**
 //! - What is given to tracks and what is set aside never exceed the budget together, but for minima marked enforced.
+//! - A track that pauses costs the others nothing: they get what they would get without it.
+//! - With room for all, every track has all that it can use, whatever it had before.
 //! - Every function is total: no input panics, whatever its numbers are.
 //! - The same input gives the same output; the order of demands makes no difference.
 //!

@@ -123,6 +123,38 @@ fn one_a_track(mut demands: Vec<Demand>) -> Vec<Demand> {
     demands
 }
 
+/// What targets take on the wire with all headers, in bits per second: partial packets come to a whole bit.
+fn on_the_wire(targets: impl Iterator<Item = (u64, Demand)>, overhead: &Overhead) -> f64 {
+    let (mut media, mut partial) = (0, 0);
+    for (target, demand) in targets {
+        let active = demand.layers.as_slice().iter().filter(|layer| layer.active && layer.max > Bitrate::ZERO).count();
+        media += target;
+        partial += (demand.framerate * 1_000.0) as u64 * active as u64 * u64::from(overhead.packet_bytes) * 8;
+    }
+    let headers = f64::from(overhead.packet_bytes) / f64::from(overhead.payload_bytes);
+    media as f64 * (1.0 + headers + overhead.retransmission + overhead.fec) + partial.div_ceil(1_000) as f64
+}
+
+fn used(allocation: &Allocation, demands: &[Demand], overhead: &Overhead) -> f64 {
+    let running = allocation.shares().iter().filter(|share| share.state == ShareState::Allocated);
+    on_the_wire(running.map(|share| (share.target.as_bps(), *demand_of(share, demands))), overhead)
+}
+
+/// What holds from a budget to a greater one, with nothing held or paused before.
+fn check_rise(
+    less: &Allocation,
+    more: &Allocation,
+    demands: &[Demand],
+    overhead: &Overhead,
+) -> Result<(), TestCaseError> {
+    let mut shares = less.shares().iter().zip(more.shares());
+    if shares.clone().all(|(less, more)| less.state == more.state) {
+        prop_assert!(shares.all(|(less, more)| less.target <= more.target));
+    }
+    prop_assert!(used(less, demands, overhead) <= used(more, demands, overhead) + 1e-3);
+    Ok(())
+}
+
 proptest! {
     #[test]
     fn never_gives_more_than_there_is(history in any_history()) {
@@ -167,6 +199,8 @@ proptest! {
         }
     }
 
+    /// While the same tracks run nobody's target falls. Where others begin to run their headers may take media from the sum,
+    /// but nothing from what all take on the wire.
     #[test]
     fn a_greater_budget_never_gives_less_in_all(
         demands in camera_demands(), overhead in camera_overhead(), totals in prop::collection::vec(0_u64..20_000_000, 2..20),
@@ -174,24 +208,63 @@ proptest! {
         let mut totals = totals;
         totals.extend(totals.clone().iter().map(|total| total + 1));
         totals.sort_unstable();
-        let given = |total: &u64| {
-            let budget = Budget { total: Bitrate::from_bps(*total), overhead };
-            allocate(&budget, &demands, &Allocation::default()).total()
-        };
+        let given = |total: &u64| allocate(&Budget { total: Bitrate::from_bps(*total), overhead }, &demands, &Allocation::default());
         for pair in totals.windows(2) {
-            prop_assert!(given(&pair[0]) <= given(&pair[1]), "{} gives more than {}", pair[0], pair[1]);
+            check_rise(&given(&pair[0]), &given(&pair[1]), &demands, &overhead)?;
         }
     }
 
     /// At the budgets where one more track begins to run, too, which arbitrary ones miss.
     #[test]
-    fn a_greater_budget_never_gives_less_where_tracks_change(demands in camera_demands(), chosen in any::<u16>()) {
-        let overhead = Overhead { packet_bytes: 0, payload_bytes: 0, retransmission: 0.0, fec: 0.0, audio: false };
-        let minima = demands.iter().enumerate().filter(|(index, _)| chosen & (1 << index) != 0);
-        let edge: u64 = minima.map(|(_, demand)| demand.min.as_bps()).sum();
+    fn a_greater_budget_never_gives_less_where_tracks_change(
+        demands in camera_demands(), overhead in camera_overhead(), chosen in any::<u16>(), headers in any::<bool>(),
+    ) {
+        let packet_bytes = if headers { overhead.packet_bytes } else { 0 };
+        let overhead = Overhead { packet_bytes, audio: false, ..overhead };
+        let chosen: Vec<&Demand> =
+            demands.iter().enumerate().filter(|(index, _)| chosen & (1 << index) != 0).map(|(_, demand)| demand).collect();
+        let edge = on_the_wire(chosen.iter().map(|demand| (demand.min.as_bps(), **demand)), &overhead) as u64;
         let given = |total| allocate(&Budget { total: Bitrate::from_bps(total), overhead }, &demands, &Allocation::default());
         for total in edge.saturating_sub(3)..edge + 3 {
-            prop_assert!(given(total).total() <= given(total + 1).total());
+            let (less, more) = (given(total), given(total + 1));
+            check_rise(&less, &more, &demands, &overhead)?;
+            prop_assert!(headers || less.total() <= more.total());
+        }
+    }
+
+    /// What runs fits on the wire with all its headers.
+    #[test]
+    fn headers_fit_too(demands in camera_demands(), overhead in camera_overhead(), total in 0_u64..20_000_000) {
+        let budget = Budget { total: Bitrate::from_bps(total), overhead };
+        let allocation = allocate(&budget, &demands, &Allocation::default());
+        let taken = used(&allocation, &demands, &overhead) + allocation.audio().as_bps() as f64;
+        prop_assert!(taken <= total as f64 + 1e-3, "{taken} of {total}");
+    }
+
+    /// Without a track that paused, everything is as it was with it. Neither its minimum nor its headers take anything.
+    #[test]
+    fn who_pauses_costs_the_others_nothing(
+        history in any_history(), cameras in camera_demands(), overhead in camera_overhead(), total in 0_u64..3_000_000,
+    ) {
+        let mut history = history;
+        let budget = Budget { total: Bitrate::from_bps(total), overhead };
+        history.extend([(budget, cameras.clone()), (Budget { total: Bitrate::from_bps(total * 2), ..budget }, cameras)]);
+        let mut before = Allocation::default();
+        for (budget, demands) in history {
+            let demands = one_a_track(demands);
+            let with = allocate(&budget, &demands, &before);
+            let is_paused = |demand: &Demand| with.share(demand.track).is_some_and(|share| share.state == ShareState::Paused);
+            let one = demands.iter().find(|demand| is_paused(demand)).map(|demand| demand.track);
+            let keeps: [&dyn Fn(&Demand) -> bool; 2] = [&|demand| Some(demand.track) != one, &|demand| !is_paused(demand)];
+            for keeps in keeps {
+                let rest: Vec<Demand> = demands.iter().copied().filter(keeps).collect();
+                let without = allocate(&budget, &rest, &before);
+                prop_assert_eq!(with.overhead(), without.overhead());
+                for demand in rest {
+                    prop_assert_eq!(with.share(demand.track), without.share(demand.track));
+                }
+            }
+            before = with;
         }
     }
 
@@ -210,11 +283,13 @@ proptest! {
                     prop_assert!(at_max || left < demands.len() as u64, "{left} left");
                     prop_assert_eq!(share.limited, !at_max);
                 }
-                // The others' minima leave less than its own.
+                // The others' minima and headers leave less than its own need.
                 ShareState::Paused => {
-                    let minima: u64 = allocation.shares().iter().filter(|other| other.state == ShareState::Allocated)
-                        .map(|other| demand_of(other, &demands).min.as_bps()).sum();
-                    prop_assert!(minima + demand.min.as_bps() > left + allocation.total().as_bps());
+                    let running = allocation.shares().iter().filter(|other| other.state == ShareState::Allocated)
+                        .map(|other| demand_of(other, &demands));
+                    let all = running.chain([demand]).map(|demand| (demand.min.as_bps(), *demand));
+                    let video = total - allocation.audio().as_bps();
+                    prop_assert!(on_the_wire(all, &overhead) > video as f64 - 1e-3);
                 }
                 ShareState::Inactive => prop_assert!(false, "every demand asks"),
             }
@@ -306,7 +381,7 @@ proptest! {
         prop_assert_eq!(first.shares(), second.shares());
     }
 
-    /// A target rises by 5 % or more, or to its minimum, or not at all.
+    /// A target rises by 5 % or more, or to all that its bounds or the layers that are on can use, or not at all.
     #[test]
     fn no_target_rises_a_little(demands in camera_demands(), totals in prop::collection::vec(500_000_u64..5_000_000, 2..20)) {
         let overhead = Overhead { packet_bytes: 0, payload_bytes: 0, retransmission: 0.0, fec: 0.0, audio: false };
@@ -314,10 +389,66 @@ proptest! {
         for total in totals {
             let next = allocate(&Budget { total: Bitrate::from_bps(total), overhead }, &demands, &allocation);
             for (before, now) in allocation.shares().iter().zip(next.shares()) {
+                let demand = demand_of(now, &demands);
+                let on = demand.layers.as_slice().iter().zip(&now.layers).filter(|(_, rate)| **rate > Bitrate::ZERO);
+                let most = on.map(|(layer, _)| layer.max.as_bps()).fold(0, u64::saturating_add).min(demand.max.as_bps());
                 let (before, now) = (before.target.as_bps(), now.target.as_bps());
-                prop_assert!(now <= before || before == 0 || now * 20 >= before * 21);
+                prop_assert!(now <= before || before == 0 || now * 20 >= before * 21 || now == most);
             }
             allocation = next;
+        }
+    }
+
+    /// Whatever was before: where there is room for all, everyone has all that it can use, and nobody is said to be limited.
+    #[test]
+    fn nobody_is_held_where_there_is_room_for_all(
+        demands in camera_demands(), overhead in camera_overhead(), totals in prop::collection::vec(0_u64..20_000_000, 1..10),
+        others in prop::collection::vec(0.9_f64..1.0, 12),
+    ) {
+        let mut before = Allocation::default();
+        for total in totals {
+            before = allocate(&Budget { total: Bitrate::from_bps(total), overhead }, &demands, &before);
+        }
+        // And those who had a maximum a little lower.
+        let lower = demands.iter().zip(others).map(|(demand, part)| {
+            let max = Bitrate::from_bps((demand.max.as_bps() as f64 * part) as u64);
+            Demand { max: max.max(demand.min), ..*demand }
+        });
+        let plenty = Budget { total: Bitrate::UNLIMITED, overhead };
+        let lower = allocate(&plenty, &lower.collect::<Vec<_>>(), &Allocation::default());
+        let all = allocate(&plenty, &demands, &Allocation::default());
+        for before in [before, lower] {
+            let after = allocate(&plenty, &demands, &before);
+            prop_assert_eq!(after.shares(), all.shares());
+            prop_assert!(after.shares().iter().all(|share| !share.limited));
+        }
+    }
+
+    /// Where nothing but the budget limits, a track that has less than it can use is said to be limited, and no other.
+    #[test]
+    fn limited_is_who_has_less_than_with_room_for_all(
+        demands in camera_demands(), overhead in camera_overhead(), totals in prop::collection::vec(0_u64..20_000_000, 1..10),
+    ) {
+        let all = allocate(&Budget { total: Bitrate::UNLIMITED, overhead }, &demands, &Allocation::default());
+        let mut allocation = Allocation::default();
+        for total in totals {
+            allocation = allocate(&Budget { total: Bitrate::from_bps(total), overhead }, &demands, &allocation);
+            for (share, most) in allocation.shares().iter().zip(all.shares()) {
+                prop_assert_eq!(share.limited, share.target < most.target);
+            }
+        }
+    }
+
+    /// What a person asks for depends on nothing before it.
+    #[test]
+    fn a_released_allocation_is_a_fresh_one(history in any_history(), budget in any_budget(), demands in prop::collection::vec(any_demand(), 0..10)) {
+        let (last, mut before) = (history.last().map(|(_, demands)| demands.clone()), Allocation::default());
+        for (budget, demands) in history {
+            before = allocate(&budget, &demands, &before);
+        }
+        before.release_held();
+        for demands in [Some(demands), last].into_iter().flatten() {
+            prop_assert_eq!(allocate(&budget, &demands, &before), allocate(&budget, &demands, &Allocation::default()));
         }
     }
 }
