@@ -257,7 +257,7 @@ export function noteOn({ totalKbps, wantedKbps, overheadKbps = 0, audioKbps = 0 
   if (totalKbps === null) return { brief: "No total is set: every camera may send its maximum.", more: MATTER };
   if (cameras.every(({ state }) => state === "inactive")) return { brief: "Nobody watches.", more: "" };
   const apart = [overheadKbps > 0 && `${kbps(overheadKbps)} kb/s for headers`, audioKbps > 0 && `${kbps(audioKbps)} kb/s for sound`].filter(Boolean);
-  const setAside = apart.length > 0 ? `${apart.join(" and ")} are set aside.` : "";
+  const setAside = apart.length > 0 ? `${apart.join(" and ")}.` : "";
   const isMuch = overheadKbps + audioKbps >= MUCH * totalKbps ? "That is much of so small a total." : "";
   const isEnough = wantedKbps <= totalKbps;
   return {

@@ -300,7 +300,7 @@ describe("the page's bandwidth panel", () => {
     await until(page, () => !document.querySelector("[data-part=total-number]").disabled);
     await total(200);
     const { reason } = await playerIn(page, "front", "squeezed");
-    assert.match(reason, /size with headers on top, does not fit/);
+    assert.match(reason, /size does not fit/);
     assert.equal((await player(other, "front")).state, "live");
     await until(page, (at) => performance.now() > at + 5_000, await page.evaluate(() => performance.now()));
     await total(4_000);
@@ -350,6 +350,147 @@ describe("the page's bandwidth panel", () => {
     assert.ok(!(await panel.isVisible()));
   });
 
+  // Browsers have six HTTP/1.1 connections for a server.
+  for (const isOpen of [false, true]) {
+    test(`seven windows of one browser all play and hear of changes, with the panel ${isOpen ? "open" : "closed"}`, async (t) => {
+      const server = await Server.start(small("front") + small("rear"));
+      t.after(() => server.stop());
+      const context = await browser.newContext({ viewport: { width: 500, height: 400 } });
+      t.after(() => context.close());
+      if (isOpen) await keepOpen(context);
+      const streams = { count: 0, most: 0 };
+      const isStream = (request) => request.url().endsWith("/allocation/events");
+      const ended = (request) => isStream(request) && (streams.count -= 1);
+      context.on("request", (request) => isStream(request) && (streams.most = Math.max(streams.most, (streams.count += 1))));
+      context.on("requestfinished", ended);
+      context.on("requestfailed", ended);
+      const tabs = [];
+      for (let tab = 0; tab < 7; tab++) tabs.push(await openTab(context, server));
+      const pages = tabs.map(({ page }) => page);
+      const allAre = (state) => Promise.all(pages.map((page) => playerIn(page, "front", state)));
+      await allAre("live");
+      const answers = new Map(pages.map((page) => [page, []]));
+      for (const page of pages) page.on("response", (response) => answers.get(page).push(new URL(response.url()).pathname));
+      await server.change({ cameras: { front: { weight: 0 } } });
+      await allAre("off");
+      await server.change({ cameras: { front: { weight: 1 } } });
+      await allAre("live");
+      for (const deadline = Date.now() + 10_000; ; ) {
+        const isAnswered = (paths) => ["/api/v1/cameras", "/api/v1/allocation"].every((path) => paths.filter((answered) => answered === path).length >= 2);
+        if ([...answers.values()].every(isAnswered)) break;
+        assert.ok(Date.now() < deadline, JSON.stringify([...answers.values()]));
+        await new Promise((resolve) => setTimeout(resolve, 50));
+      }
+      assert.deepEqual(await Promise.all(pages.map((page) => sessions(page))), pages.map(() => [1, 1]));
+      assert.equal(streams.most, isOpen ? 1 : 0, "streams at a time");
+      assert.deepEqual(tabs.flatMap(({ seen }) => seen.errors), []);
+      if (!isOpen) return;
+      // Another window takes over.
+      const first = context.waitForEvent("request", isStream);
+      await pages[0].close();
+      await first;
+    });
+  }
+
+  const refuse = (route) => route.fulfill({ status: 503, contentType: "application/problem+json", body: '{"detail":"there are 256 streams"}' });
+  for (const [what, answer] of [["refused", refuse], ["broken off", (route) => route.abort()], ["held back by a proxy", () => {}]]) {
+    test(`works where the stream of events is ${what}`, async (t) => {
+      const server = await Server.start(`${TOTAL}${small("front", "weight = 0")}${small("rear", "layers = 2")}`);
+      t.after(() => server.stop());
+      const prepare = async (context) => {
+        await keepOpen(context);
+        await context.route("**/api/v1/allocation/events", answer);
+      };
+      const { page, context } = await open(browser, server, { prepare });
+      t.after(() => context.close());
+      await playerIn(page, "rear", "live");
+      await playerIn(page, "front", "off");
+      await page.getByLabel("Quality of rear").waitFor();
+      const total = page.getByRole("slider", { name: "Total" });
+      assert.deepEqual([await total.inputValue(), await page.locator("[data-share]").count()], [String(TOTAL_KBPS), 2]);
+      await total.focus();
+      await page.keyboard.press("ArrowRight");
+      const step = Number(await total.getAttribute("step"));
+      await allocationThat(server, ({ totalKbps }) => totalKbps === TOTAL_KBPS + step);
+      // Somebody else's changes come as well.
+      await server.change({ cameras: { rear: { weight: 5 } } });
+      await until(page, () => document.querySelector('[data-share="rear"] [data-part=weight-number]').value === "5");
+      // Longer than a player waits for pictures.
+      await until(page, (at) => performance.now() > at + 5_000, await page.evaluate(() => performance.now()));
+      assert.deepEqual([(await player(page, "front")).state, await sessions(page)], ["off", [1, 1]]);
+      assert.ok(!(await page.getByRole("alert").getByText(/./).filter({ visible: true }).count()));
+    });
+  }
+
+  test("nothing can be set before it is known how it is, and why it is not known is said", async (t) => {
+    const server = await Server.start(TOTAL + small("front"));
+    t.after(() => server.stop());
+    const prepare = async (context) => {
+      await keepOpen(context);
+      await context.route("**/api/v1/allocation", refuse);
+      await context.route("**/api/v1/allocation/events", refuse);
+    };
+    const { page, context } = await open(browser, server, { prepare });
+    t.after(() => context.close());
+    await page.getByRole("alert").getByText("Not known: there are 256 streams").waitFor();
+    for (const control of ["Total", "Total in kb/s", "No limit", "Equal shares"]) {
+      assert.ok(await page.getByLabel(control, { exact: true }).or(page.getByRole("button", { name: control })).isDisabled(), control);
+    }
+    await context.unroute("**/api/v1/allocation", refuse);
+    await page.getByRole("slider", { name: "Weight of front" }).waitFor();
+    await page.getByRole("alert").getByText("Not known").waitFor({ state: "hidden" });
+    assert.ok(await page.getByRole("slider", { name: "Total" }).isEnabled());
+    assert.equal((await server.api("allocation")).totalKbps, TOTAL_KBPS);
+  });
+
+  test("Escape takes back what was half typed", async (t) => {
+    const { page, server } = await show(t, TOTAL + small("front", "max_kbps = 900"));
+    const maximum = page.getByRole("spinbutton", { name: "Maximum of front" });
+    await maximum.focus();
+    await page.keyboard.press("Control+A");
+    await page.keyboard.type("90");
+    await page.keyboard.press("Escape");
+    await page.getByRole("region", { name: "Bandwidth" }).waitFor({ state: "hidden" });
+    await page.getByRole("button", { name: "Bandwidth" }).click();
+    assert.equal(await maximum.inputValue(), "900");
+    await setWeight(page, "front", 3);
+    const { cameras } = await allocationThat(server, ({ cameras }) => cameras[0].weight === 3);
+    assert.equal(cameras[0].maxKbps, 900);
+    assert.deepEqual((await requestsOf(page)).filter(({ method }) => method === "PUT").length, 1);
+  });
+
+  test("what is set aside for headers is told", async (t) => {
+    const { page, server } = await show(t, "[bandwidth]\ntotal_kbps = 100\n" + small("front"));
+    await playerIn(page, "front", "live");
+    const { overheadKbps } = await allocationThat(server, ({ overheadKbps }) => overheadKbps > 0);
+    t.diagnostic(`${overheadKbps} of 100 kb/s`);
+    await until(page, () => /\d+ kb\/s for headers\./.test(document.querySelector("[data-part=note]").textContent));
+  });
+
+  for (const [width, height, least] of [[375, 740, 2], [740, 360, 1], [320, 568, 1]]) {
+    test(`shows cameras whole on a screen of ${width}×${height}`, async (t) => {
+      const phone = { viewport: { width, height }, hasTouch: true, isMobile: true, deviceScaleFactor: 2 };
+      const { page } = await show(t, TOTAL + small("front") + small("rear") + small("side"), phone);
+      await playerIn(page, "front", "live");
+      const { whole, wide, sliders, cut } = await page.evaluate(() => {
+        const bottom = Math.min(innerHeight, document.querySelector("[data-page=allocation]").getBoundingClientRect().bottom);
+        const rows = [...document.querySelectorAll("[data-share]")].map((row) => row.getBoundingClientRect());
+        const panel = document.querySelector("[data-page=allocation]");
+        const widthOf = (element) => element.getBoundingClientRect().width;
+        const parts = (name) => [...panel.querySelectorAll(`[data-share] [data-part=${name}]`)];
+        const overlap = parts("part").map((part, row) => part.getBoundingClientRect().right - parts("rates")[row].getBoundingClientRect().left);
+        const cut = overlap.some((px) => px > 0) || parts("name").some((name) => name.scrollWidth > name.clientWidth && getComputedStyle(name).display !== "inline");
+        const sliders = parts("weight-range").map(widthOf);
+        return { sliders, cut, whole: rows.filter((row) => row.bottom <= bottom + 1).length, wide: panel.scrollWidth - panel.clientWidth };
+      });
+      await picture(page, `allocation-${width}x${height}.png`);
+      assert.ok(whole >= least, `${whole} cameras are whole in sight`);
+      assert.equal(wide, 0, "nothing sticks out");
+      assert.ok(Math.min(...sliders) >= 100, `a finger can set a slider of ${sliders} px`);
+      assert.ok(!cut, "names and parts are whole");
+    });
+  }
+
   for (const [what, width, height] of [["a phone upright", 390, 844], ["a small phone", 320, 568], ["a phone on its side", 844, 390]]) {
     test(`fits ${what}, and leaves the picture to be seen`, async (t) => {
       const phone = { viewport: { width, height }, hasTouch: true, isMobile: true, deviceScaleFactor: 2 };
@@ -369,6 +510,11 @@ describe("the page's bandwidth panel", () => {
     });
   }
 });
+
+// The panel is open as soon as the page is.
+function keepOpen(context) {
+  return context.addInitScript(() => localStorage.setItem("lenscast.allocation", "open"));
+}
 
 // Types a weight.
 async function setWeight(page, name, weight) {

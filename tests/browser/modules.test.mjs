@@ -412,7 +412,7 @@ describe("the allocation in words", () => {
     assert.match(note(null).more, /only once/);
     assert.match(note(4_050).brief, /Enough for all maxima/);
     assert.match(note(4_050).more, /only once/);
-    assert.deepEqual(note(4_049), { brief: "1.8 Mb/s sent. 50 kb/s for headers are set aside.", more: "" });
+    assert.deepEqual(note(4_049), { brief: "1.8 Mb/s sent. 50 kb/s for headers.", more: "" });
     assert.match(note(250).more, /much of so small a total/);
     const nobody = noteOn({ totalKbps: 1_000, wantedKbps: 0 }, [{ ...camera, state: "inactive" }]);
     assert.deepEqual(nobody, { brief: "Nobody watches.", more: "" });
@@ -420,7 +420,7 @@ describe("the allocation in words", () => {
 
   test("what is not for pictures is told", () => {
     const { brief } = noteOn({ totalKbps: 1_000, ...demand({ cameras: [camera], overheadKbps: 29.6, audioKbps: 128 }) }, [camera]);
-    assert.equal(brief, "900 kb/s sent. 30 kb/s for headers and 128 kb/s for sound are set aside.");
+    assert.equal(brief, "900 kb/s sent. 30 kb/s for headers and 128 kb/s for sound.");
   });
 
   test("a camera's part is what it is to send, of what all are to", () => {
