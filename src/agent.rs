@@ -17,7 +17,9 @@ use rand::rngs::StdRng;
 use thiserror::Error;
 use tokio::sync::{Mutex, mpsc};
 
-use crate::allocation::{AllocateError, AllocationChange, Filed, difference, limit_of, told, told_limit};
+use crate::allocation::{
+    AllocateError, AllocationChange, Filed, Refused, changed, difference, limit_of, told, told_limit,
+};
 use crate::camera::{Camera, StartCameraError};
 use crate::config::{CameraConfig, Config, Listen};
 
@@ -51,6 +53,18 @@ pub enum StartAgentError {
     /// No limit of the bandwidth.
     #[error(transparent)]
     Allocation(#[from] SetAllocationError),
+}
+
+/// What of a new configuration is not in effect.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ReloadError {
+    /// A camera does not run, nor do those that are new and come after it in the file.
+    #[error("a camera could not be started: {0}")]
+    Camera(StartCameraError),
+    /// A camera's share, or the limit, is what it was.
+    #[error("its shares of the bandwidth are not in effect: {0}")]
+    Allocation(AllocateError),
 }
 
 impl Agent {
@@ -156,51 +170,55 @@ impl Agent {
     ///
     /// # Errors
     ///
-    /// If the system gives no threads for a new camera; those before it in the file run then.
-    pub async fn reload(self: &Arc<Self>, config: &Config) -> Result<(), StartCameraError> {
+    /// Everything that is not in effect; the rest is. The next reload tries it again.
+    pub async fn reload(self: &Arc<Self>, config: &Config) -> Result<(), Vec<ReloadError>> {
         let mut filed = self.changing.lock().await;
         let after = Filed::new(config);
-        let (kept, ended, live) = {
+        let (kept, ended, noted) = {
             let _allocating = self.allocating.lock().await;
             let stays = |camera: &Arc<Camera>| {
                 config.cameras.iter().any(|wanted| wanted.is_same_but_for_share(camera.config()))
             };
-            let live = self.live_shares();
+            // What those that end have by now is all that will ever be changed of it.
+            let noted = self.live_shares();
             let (kept, ended): (Vec<_>, Vec<_>) = self.cameras().into_iter().partition(stays);
             self.set_cameras(kept.clone());
-            (kept, ended, live)
+            (kept, ended, noted)
         };
         for camera in ended {
             tracing::info!(camera = camera.config().name, "ended by the new configuration");
             camera.stop(&self.sender, &self.transport).await;
         }
-        let shares = filed.merged(&live, &after);
+        let shares = filed.merged(&noted, &after);
         let mut running = Vec::new();
-        let mut result = Ok(());
+        let mut problems = Vec::new();
         for wanted in &config.cameras {
             match kept.iter().find(|camera| camera.config().name == wanted.name) {
                 Some(camera) => running.push(Arc::clone(camera)),
-                None if result.is_ok() => match self.start_camera(wanted.clone(), shares[&wanted.name]).await {
+                None if problems.is_empty() => match self.start_camera(wanted.clone(), shares[&wanted.name]).await {
                     Ok(camera) => running.push(camera),
-                    Err(error) => result = Err(error),
+                    Err(error) => problems.push(ReloadError::Camera(error)),
                 },
                 None => {}
             }
         }
+        let allocating = Arc::clone(&self.allocating).lock_owned().await;
         self.set_cameras(running);
-        let changes = kept.iter().filter_map(|camera| {
-            let name = &camera.config().name;
-            let change = difference(live.get(name)?, &shares[name]);
-            (change != ShareChange::default()).then(|| (name.clone(), change))
+        let change = self.filed_change(&filed, &noted, &kept, &after);
+        let agent = Arc::clone(self);
+        let applied = tokio::task::spawn_blocking(move || {
+            // Held to the end, even if nobody waits for that any more.
+            let _allocating = allocating;
+            agent.apply_filed_locked(&change)
         });
-        self.apply_filed(AllocationChange {
-            expected_version: None,
-            limit: filed.new_limit(&after),
-            shares: changes.collect(),
-        })
-        .await;
-        *filed = after;
-        result
+        match applied.await {
+            Ok((refused, errors)) => {
+                *filed = filed.followed_by(after, &refused);
+                problems.extend(errors.into_iter().map(ReloadError::Allocation));
+            }
+            Err(_) => problems.push(ReloadError::Allocation(AllocateError::Panicked)),
+        }
+        if problems.is_empty() { Ok(()) } else { Err(problems) }
     }
 
     /// From now on it is not ready, and takes no new viewers.
@@ -255,14 +273,47 @@ impl Agent {
         named.collect()
     }
 
-    /// What a reload changes of cameras that run on, and the limit.
-    async fn apply_filed(self: &Arc<Self>, change: AllocationChange) {
-        if change == AllocationChange::default() {
-            return;
+    /// What a reload changes of the cameras that now run, and the limit, with `allocating` held: what somebody has changed
+    /// since the reload began counts. `noted` has the claims of cameras as they were before the reload ended them.
+    fn filed_change(
+        &self,
+        filed: &Filed,
+        noted: &BTreeMap<String, TrackShare>,
+        kept: &[Arc<Camera>],
+        after: &Filed,
+    ) -> AllocationChange {
+        let live = self.live_shares();
+        let ran_on = |name: &str| kept.iter().any(|camera| camera.config().name == name);
+        let shares = filed.merged_since(noted, &live, ran_on, after);
+        let changes = live.iter().filter_map(|(name, live)| {
+            let change = difference(live, shares.get(name)?);
+            (change != ShareChange::default()).then(|| (name.clone(), change))
+        });
+        AllocationChange { expected_version: None, limit: filed.new_limit(after), shares: changes.collect() }
+    }
+
+    /// With `allocating` held. All at once; if that cannot be, one after the other, so that no camera costs the others what
+    /// the file says of them. Returns what is not in effect, and why. Blocks.
+    fn apply_filed_locked(&self, change: &AllocationChange) -> (Refused, Vec<AllocateError>) {
+        let (mut refused, mut errors) = (Refused::default(), Vec::new());
+        let apply = |change: &AllocationChange| self.allocate_locked(change, "none", "the configuration");
+        if apply(change).is_ok() {
+            return (refused, errors);
         }
-        if let Err(error) = self.allocate_for(change, "none".to_owned(), "the configuration".to_owned()).await {
-            tracing::error!(%error, "the new configuration's shares of the bandwidth are not in effect");
+        if change.limit.is_some()
+            && let Err(error) = apply(&AllocationChange { limit: change.limit, ..AllocationChange::default() })
+        {
+            refused.limit = true;
+            errors.push(error);
         }
+        for share in &change.shares {
+            if let Err(error) = apply(&AllocationChange { shares: vec![share.clone()], ..AllocationChange::default() })
+            {
+                refused.shares.push(share.0.clone());
+                errors.push(error);
+            }
+        }
+        (refused, errors)
     }
 
     async fn allocate_for(
@@ -302,9 +353,13 @@ impl Agent {
             shares: shares.collect::<Result<_, AllocateError>>()?,
         };
         let before = self.sender.allocation().map_err(|closed| AllocateError::Refused(closed.into()))?;
+        if changes_nothing(&request, &before) {
+            return Ok(before.version);
+        }
         let version = self.sender.allocate(&request).map_err(|error| match error {
             SetAllocationError::Share { track, error } => AllocateError::Share { camera: name_of(track), error },
             SetAllocationError::Encoder { track, error } => AllocateError::Encoder { camera: name_of(track), error },
+            SetAllocationError::NothingPositive => AllocateError::NothingPositive,
             error => AllocateError::Refused(error),
         })?;
         // Closed in between, there is nobody whom it concerns.
@@ -324,6 +379,17 @@ impl Agent {
     }
 }
 
+/// True if all that is asked for is so already, and nothing stands against it.
+fn changes_nothing(request: &AllocationRequest, now: &AllocationReport) -> bool {
+    let shares = by_track(now);
+    let is_so = |(track, change): &(TrackId, ShareChange)| {
+        shares.get(track).is_some_and(|share| difference(share, &changed(share, change)) == ShareChange::default())
+    };
+    request.expected_version.is_none_or(|expected| expected == now.version)
+        && request.limit.is_none_or(|limit| limit == now.limit)
+        && request.shares.iter().all(is_so)
+}
+
 fn by_track(report: &AllocationReport) -> BTreeMap<TrackId, TrackShare> {
     report.tracks.iter().map(|allotted| (allotted.track, allotted.share)).collect()
 }
@@ -338,4 +404,106 @@ fn usable_udp(listen: &Listen) -> Vec<SocketAddr> {
         std::net::UdpSocket::bind(SocketAddr::new(address.ip(), 0)).is_ok()
     });
     usable.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng as _;
+
+    use super::*;
+    use crate::config::parse;
+
+    fn config(total: &str, cameras: &[(&str, &str)]) -> Config {
+        let cameras = cameras.iter().map(|(name, keys)| {
+            format!("[[camera]]\nname = \"{name}\"\npattern = true\nwidth = 64\nheight = 64\nfps = 5\n{keys}\n")
+        });
+        let text =
+            format!("[webrtc]\nlisten = [\"127.0.0.1:0\"]\n[bandwidth]\n{total}\n{}", cameras.collect::<String>());
+        Config::from_raw(parse(&text).unwrap()).unwrap()
+    }
+
+    async fn change(agent: &Arc<Agent>, camera: &str, change: ShareChange) {
+        let change = AllocationChange { shares: vec![(camera.to_owned(), change)], ..AllocationChange::default() };
+        agent.allocate(change, "127.0.0.1:1".parse().unwrap(), "somebody".to_owned()).await.unwrap();
+    }
+
+    /// The claim of a camera, in kb/s.
+    fn claim(agent: &Agent, camera: &str) -> (f64, u64, u64) {
+        let share = agent.live_shares()[camera];
+        (share.weight, share.min.as_kbps(), share.max.as_kbps())
+    }
+
+    /// Runs a reload up to where a camera is being ended, makes the change there, and lets it go on. On one thread: the reload
+    /// cannot go on before the change has begun.
+    async fn changed_while_a_camera_ends(
+        before: &Config,
+        after: Config,
+        camera: &str,
+        made: ShareChange,
+    ) -> (Arc<Agent>, Result<(), Vec<ReloadError>>) {
+        let (agent, _events) = Agent::start(before, StdRng::seed_from_u64(1)).await.unwrap();
+        let reloading = tokio::spawn({
+            let agent = Arc::clone(&agent);
+            async move { agent.reload(&after).await }
+        });
+        while agent.cameras().len() == before.cameras.len() {
+            tokio::task::yield_now().await;
+        }
+        assert!(!reloading.is_finished());
+        change(&agent, camera, made).await;
+        let outcome = reloading.await.unwrap();
+        (agent, outcome)
+    }
+
+    #[tokio::test]
+    async fn a_change_during_a_reload_is_merged_and_costs_the_file_nothing() {
+        let before = config("", &[("a", "max_kbps = 600"), ("b", ""), ("gone", "")]);
+        let after = config("total_kbps = 900", &[("a", "max_kbps = 500"), ("b", "weight = 3")]);
+        // More than the file's new maximum: together they cannot be.
+        let made = ShareChange { min: Some(lenscast_media::Bitrate::from_kbps(550)), ..ShareChange::default() };
+        let (agent, outcome) = changed_while_a_camera_ends(&before, after.clone(), "a", made).await;
+        outcome.unwrap();
+        assert_eq!((claim(&agent, "a"), claim(&agent, "b").0), ((1.0, 30, 500), 3.0));
+        assert_eq!(agent.allocation().unwrap().limit.as_kbps(), 900);
+        agent.shutdown().await;
+
+        let made = ShareChange { weight: Some(7.0), ..ShareChange::default() };
+        let (agent, outcome) = changed_while_a_camera_ends(&before, after, "a", made).await;
+        outcome.unwrap();
+        assert_eq!((claim(&agent, "a"), claim(&agent, "b").0), ((7.0, 30, 500), 3.0), "both changes hold");
+        agent.shutdown().await;
+    }
+
+    #[tokio::test]
+    async fn what_the_sender_refuses_costs_no_other_camera_its_share_and_is_told() {
+        let (agent, _events) =
+            Agent::start(&config("", &[("a", ""), ("b", "")]), StdRng::seed_from_u64(1)).await.unwrap();
+        let to = |name: &str, weight| (name.to_owned(), ShareChange { weight: Some(weight), ..ShareChange::default() });
+        let filed = AllocationChange {
+            limit: Some(lenscast_media::Bitrate::from_kbps(900)),
+            shares: vec![to("a", -1.0), to("b", 3.0)],
+            ..AllocationChange::default()
+        };
+        let (refused, errors) = agent.apply_filed_locked(&filed);
+        assert_eq!((refused.limit, &refused.shares[..], errors.len()), (false, &["a".to_owned()][..], 1), "{errors:?}");
+        assert_eq!((claim(&agent, "a").0, claim(&agent, "b").0), (1.0, 3.0));
+        assert_eq!(agent.allocation().unwrap().limit.as_kbps(), 900);
+        agent.shutdown().await;
+    }
+
+    #[tokio::test]
+    async fn a_change_of_nothing_makes_no_version() {
+        let (agent, _events) = Agent::start(&config("", &[("a", "")]), StdRng::seed_from_u64(1)).await.unwrap();
+        let before = (agent.allocation().unwrap().version, agent.allocation_changes());
+        for made in [ShareChange::default(), ShareChange { weight: Some(1.0), ..ShareChange::default() }] {
+            change(&agent, "a", made).await;
+            assert_eq!((agent.allocation().unwrap().version, agent.allocation_changes()), before);
+        }
+        let stale = AllocationChange { expected_version: Some(before.0 + 1), ..AllocationChange::default() };
+        let error = agent.allocate(stale, "127.0.0.1:1".parse().unwrap(), String::new()).await.unwrap_err();
+        assert!(matches!(error, AllocateError::Refused(SetAllocationError::Conflict { .. })), "{error}");
+        change(&agent, "a", ShareChange { weight: Some(2.0), ..ShareChange::default() }).await;
+        assert_eq!(agent.allocation().unwrap().version, before.0 + 1);
+        agent.shutdown().await;
+    }
 }

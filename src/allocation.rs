@@ -30,7 +30,7 @@ pub struct AllocationChange {
 #[non_exhaustive]
 pub enum AllocateError {
     /// There is no camera of this name.
-    #[error("no camera is called {name:?}; there are {}", .there.join(", "))]
+    #[error("no camera is called {:?}; there are {}", shown(.name), .there.join(", "))]
     UnknownCamera {
         /// What was asked for.
         name: String,
@@ -53,6 +53,9 @@ pub enum AllocateError {
         /// Why.
         error: BuildEncoderError,
     },
+    /// No camera would send anything.
+    #[error("weight: all cameras would be at 0, at least one must be above 0")]
+    NothingPositive,
     /// For another reason of the sender's.
     #[error(transparent)]
     Refused(SetAllocationError),
@@ -77,6 +80,34 @@ impl Filed {
     /// The limit that `after` sets, if it says another than this.
     pub(crate) fn new_limit(&self, after: &Self) -> Option<Bitrate> {
         (self.total != after.total).then(|| limit_of(after.total))
+    }
+
+    /// What is in effect once `after` is, but for what was `refused`: there it still says what it said.
+    pub(crate) fn followed_by(&self, after: Self, refused: &Refused) -> Self {
+        let Self { mut total, mut shares } = after;
+        if refused.limit {
+            total = self.total;
+        }
+        for name in &refused.shares {
+            // Without one, the camera has just begun, with what the file says.
+            shares.extend(self.shares.get(name).map(|share| (name.clone(), *share)));
+        }
+        Self { total, shares }
+    }
+
+    /// The claim of each camera of `after`, at the end of a reload. `noted` has the claims from its beginning, `live` those of
+    /// all cameras that run now: those that ran on may have been changed meanwhile, those that it started are what this has
+    /// made of `noted`.
+    pub(crate) fn merged_since(
+        &self,
+        noted: &BTreeMap<String, TrackShare>,
+        live: &BTreeMap<String, TrackShare>,
+        kept: impl Fn(&str) -> bool,
+        after: &Self,
+    ) -> BTreeMap<String, TrackShare> {
+        let mut claims = noted.clone();
+        claims.extend(live.iter().filter(|(name, _)| kept(name)).map(|(name, share)| (name.clone(), *share)));
+        self.merged(&claims, after)
     }
 
     /// The claim of each camera of `after`. `live` has those of the cameras that run; the others start from the file.
@@ -122,6 +153,14 @@ fn merged(before: &CameraShare, live: &TrackShare, after: &CameraShare) -> Track
     TrackShare { min: after.claim.min, max: after.claim.max, ..share }
 }
 
+/// What of a reload did not take effect: the next one tries it again.
+#[derive(Debug, Default)]
+pub(crate) struct Refused {
+    pub(crate) limit: bool,
+    /// The cameras whose claims stay what they were.
+    pub(crate) shares: Vec<String>,
+}
+
 /// What is set aside for headers and retransmissions. Where nothing is known of what there is, nothing is: the report then
 /// speaks of a part of the largest budget that can be.
 pub(crate) fn overhead_of(report: &AllocationReport) -> Bitrate {
@@ -136,6 +175,16 @@ pub(crate) fn difference(from: &TrackShare, to: &TrackShare) -> ShareChange {
         min: (from.min != to.min).then_some(to.min),
         max: (from.max != to.max).then_some(to.max),
         enforced: (from.enforced != to.enforced).then_some(to.enforced),
+    }
+}
+
+/// What `change` makes of `share`.
+pub(crate) fn changed(share: &TrackShare, change: &ShareChange) -> TrackShare {
+    TrackShare {
+        weight: change.weight.unwrap_or(share.weight),
+        min: change.min.unwrap_or(share.min),
+        max: change.max.unwrap_or(share.max),
+        enforced: change.enforced.unwrap_or(share.enforced),
     }
 }
 
@@ -165,6 +214,14 @@ pub(crate) fn told_limit(from: Bitrate, to: Bitrate) -> Option<String> {
         limit => (limit.as_bps() as f64 / 1e3).to_string(),
     };
     (from != to).then(|| format!("totalKbps {} -> {}", text(from), text(to)))
+}
+
+/// What is shown or logged of what a stranger sent, at most, in characters.
+const MAX_SHOWN: usize = 100;
+
+/// The beginning of what a stranger sent.
+pub(crate) fn shown(text: &str) -> String {
+    text.chars().take(MAX_SHOWN).collect()
 }
 
 /// In the terms of the API.
@@ -199,13 +256,7 @@ mod tests {
     fn reloaded(before: &str, live: ShareChange, after: &str) -> TrackShare {
         let (before, after) = (filed(&camera("a", before)), filed(&camera("a", after)));
         let claim = before.shares["a"].claim;
-        let live = TrackShare {
-            weight: live.weight.unwrap_or(claim.weight),
-            min: live.min.unwrap_or(claim.min),
-            max: live.max.unwrap_or(claim.max),
-            enforced: live.enforced.unwrap_or(claim.enforced),
-        };
-        before.merged(&BTreeMap::from([("a".to_owned(), live)]), &after)["a"]
+        before.merged(&BTreeMap::from([("a".to_owned(), changed(&claim, &live))]), &after)["a"]
     }
 
     const NOTHING: ShareChange = ShareChange { weight: None, min: None, max: None, enforced: None };
@@ -245,6 +296,44 @@ mod tests {
         let merged = before.merged(&live, &filed(&camera("a", "")));
         assert_eq!(merged["a"].weight, 1.0);
         assert_eq!(before.merged(&live, &after)["a"].weight, 3.0);
+    }
+
+    #[test]
+    fn what_was_changed_during_a_reload_counts_for_cameras_that_ran_on() {
+        let text = camera("a", "") + &camera("b", "codec = \"h264\"");
+        let (before, after) = (filed(&(camera("a", "") + &camera("b", ""))), filed(&text));
+        let claim = before.shares["a"].claim;
+        let weighing = |weight| TrackShare { weight, ..claim };
+        let noted = BTreeMap::from([("a".to_owned(), weighing(2.0)), ("b".to_owned(), weighing(3.0))]);
+        let live = BTreeMap::from([("a".to_owned(), weighing(0.0)), ("b".to_owned(), weighing(9.0))]);
+        let merged = before.merged_since(&noted, &live, |name| name == "a", &after);
+        assert_eq!((merged["a"].weight, merged["b"].weight), (0.0, 3.0), "b was restarted with what it had");
+        let silent = BTreeMap::from([("a".to_owned(), weighing(2.0)), ("b".to_owned(), weighing(0.0))]);
+        let merged = before.merged_since(&silent, &live, |name| name == "a", &after);
+        assert_eq!((merged["a"].weight, merged["b"].weight), (1.0, 1.0), "all silent by now: the file's");
+    }
+
+    #[test]
+    fn what_was_refused_is_tried_again_by_the_next_reload() {
+        let before = filed(&(camera("a", "weight = 2") + &camera("b", "weight = 2")));
+        let after =
+            "[bandwidth]\ntotal_kbps = 900\n".to_owned() + &camera("a", "weight = 3") + &camera("b", "weight = 4");
+        let refused = Refused { limit: true, shares: vec!["b".to_owned()] };
+        let filed_now = before.followed_by(filed(&after), &refused);
+        let live = ["a", "b"].map(|name| (name.to_owned(), before.shares[name].claim));
+        let live = BTreeMap::from(live.map(|(name, claim)| (name, TrackShare { weight: 5.0, ..claim })));
+        let merged = filed_now.merged(&live, &filed(&after));
+        assert_eq!((merged["a"].weight, merged["b"].weight), (5.0, 4.0), "of a the file says nothing new any more");
+        assert_eq!(filed_now.new_limit(&filed(&after)), Some(kbps(900)));
+        let filed_now = before.followed_by(filed(&after), &Refused::default());
+        assert_eq!(filed_now.new_limit(&filed(&after)), None);
+    }
+
+    #[test]
+    fn a_name_that_is_not_known_is_cut() {
+        let error = AllocateError::UnknownCamera { name: "x".repeat(5_000), there: vec!["front".to_owned()] };
+        let text = error.to_string();
+        assert!(text.len() < 200 && text.ends_with("there are front"), "{text}");
     }
 
     #[test]

@@ -50,8 +50,16 @@ fn run(args: &ConfigArgs) -> ExitCode {
 
 fn check_config(args: &ConfigArgs, print_effective: bool) -> ExitCode {
     match Config::load(args.config.as_deref(), &args.overrides()) {
-        Ok(config) if print_effective => print(&config.to_toml()),
-        Ok(config) => print(&format!("ok: {} camera(s)\n", config.cameras.len())),
+        Ok(config) => {
+            for warning in config.warnings() {
+                report(&format_args!("warning: {warning}"));
+            }
+            if print_effective {
+                print(&config.to_toml())
+            } else {
+                print(&format!("ok: {} camera(s)\n", config.cameras.len()))
+            }
+        }
         Err(error) => fail(&error, EXIT_CONFIG),
     }
 }
@@ -66,13 +74,13 @@ fn print(text: &str) -> ExitCode {
 }
 
 fn fail(error: &dyn std::error::Error, code: u8) -> ExitCode {
-    report(error);
+    report(&error);
     ExitCode::from(code)
 }
 
 /// On standard error, whatever the log level: it is the last thing the user sees.
-fn report(error: &dyn std::error::Error) {
-    for line in error.to_string().lines() {
+fn report(message: &dyn std::fmt::Display) {
+    for line in message.to_string().lines() {
         let _ = writeln!(std::io::stderr(), "lenscast: {line}");
     }
 }

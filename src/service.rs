@@ -74,6 +74,7 @@ pub async fn run(args: &ConfigArgs) -> Result<(), ServiceError> {
     let config = source.load()?;
     crate::logging::start(&config.log);
     warn_of_open_doors(&config);
+    warn_of_values(&config);
     let mut signals = Signals::new().map_err(ServiceError::Signals)?;
 
     let (agent, events) = Agent::start(&config, rand::make_rng()).await?;
@@ -209,6 +210,7 @@ async fn reload(source: &ConfigSource, agent: &Arc<Agent>, running: &mut Config)
             return;
         }
     };
+    warn_of_values(&config);
     let fixed = [
         ("http", config.http != running.http),
         ("webrtc", config.webrtc != running.webrtc),
@@ -219,7 +221,11 @@ async fn reload(source: &ConfigSource, agent: &Arc<Agent>, running: &mut Config)
     }
     match agent.reload(&config).await {
         Ok(()) => tracing::info!(cameras = config.cameras.len(), "the new configuration is in effect"),
-        Err(error) => tracing::error!(%error, "a camera of the new configuration could not be started"),
+        Err(problems) => {
+            for error in problems {
+                tracing::error!(%error, "a part of the new configuration is not in effect");
+            }
+        }
     }
     // The rest of what runs is still what the process was started with.
     running.cameras = config.cameras;
@@ -267,6 +273,12 @@ fn warn_of_open_doors(config: &Config) {
         tracing::warn!(
             "whoever reaches this machine's HTTP port can watch and share out the bandwidth: set http.token_file"
         );
+    }
+}
+
+fn warn_of_values(config: &Config) {
+    for warning in config.warnings() {
+        tracing::warn!("{warning}");
     }
 }
 

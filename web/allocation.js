@@ -1,9 +1,13 @@
-// Who gets how much of the bandwidth: what the server says of it, followed as it changes, and what this page wants of it.
+// Who gets how much of the bandwidth: what the server says of it, and what this page wants of it.
 //
 // | event | when |
 // |---|---|
 // | `change` | there is something new to show: from the server, or wanted here and not yet answered |
-// | `problem` | `problem` has become another: why the last change was refused, or null |
+// | `problem` | `problem` or `lost` has become another: why the last change was refused, why the server's word is not known |
+//
+// It is asked for again and again, which works everywhere. Who looks at it closely is told of changes by a stream of events
+// besides, at once. Such a stream holds one of the few connections that a browser has for a server (six, with HTTP/1.1): all
+// windows of a browser together have one at most, and none where the browser offers no locks.
 //
 // What is wanted goes out at once, and then at most every PERIOD_MS, one request at a time: of what changes faster, the newest
 // counts. The last value is always sent.
@@ -13,18 +17,24 @@ import { FOREVER_MS, delay } from "./wait.js";
 
 export const PERIOD_MS = 200;
 
-// The server tells by itself of what changes, not of what is measured.
-const MEASURE_MS = 1_000;
+// How often it is asked for: to know what the cameras may send, and to see what they do send.
+export const READ_MS = 2_000;
+export const READ_CLOSELY_MS = 1_000;
+
+const LOCK = "lenscast.allocation";
 
 const NEVER = new AbortController().signal;
 
 export class Allocation extends EventTarget {
   #api;
-  #backoff = new Backoff();
-  #wake = new AbortController();
-  #wakeMeasuring = new AbortController();
+  #locks;
+  #readBackoff = new Backoff();
+  #followBackoff = new Backoff();
+  #wakeReading = new AbortController();
+  #wakeFollowing = new AbortController();
   #paused = false;
-  #measured = false;
+  #hidden = false;
+  #close = false;
   // The server's newest word.
   #server = null;
   // What is being sent, and what is to be sent after it: as the API takes it, or null.
@@ -32,10 +42,13 @@ export class Allocation extends EventTarget {
   #waiting = null;
   #isBusy = false;
 
-  constructor(api) {
+  // `locks`: the browser's, which only pages from a trustworthy origin have.
+  constructor(api, locks = globalThis.navigator?.locks) {
     super();
     this.#api = api;
+    this.#locks = locks;
     this.problem = null;
+    this.lost = null;
   }
 
   // As the API describes it, with what is wanted here in its place; null before the first answer.
@@ -48,32 +61,42 @@ export class Allocation extends EventTarget {
     return this.#server;
   }
 
-  // Follows the server until the page ends.
-  async run() {
-    this.#measure();
-    for (;;) {
-      const { signal } = (this.#wake = new AbortController());
-      await delay(this.#paused ? FOREVER_MS : await this.#follow(signal), signal);
-    }
+  // Reads and follows it until the page ends.
+  run() {
+    this.#keepReading();
+    this.#keepFollowing();
   }
 
-  // Begins to follow anew, whatever it waits for.
-  followNow() {
-    this.#wake.abort();
+  // Asks now, whatever it waits for.
+  askNow() {
+    this.#wakeReading.abort();
   }
 
-  // While nobody looks there is nothing to follow.
+  // Asks and follows anew.
+  beginAnew() {
+    this.#wakeReading.abort();
+    this.#wakeFollowing.abort();
+  }
+
+  // While nobody looks there is nothing to ask for.
   set paused(paused) {
     if (this.#paused === paused) return;
     this.#paused = paused;
-    this.followNow();
-    this.#wakeMeasuring.abort();
+    this.beginAnew();
   }
 
-  // Whether somebody looks at what is measured: what is really sent, and why not more.
-  set measured(measured) {
-    this.#measured = measured;
-    this.#wakeMeasuring.abort();
+  // Whether the page is hidden, if only just now: it may still play, but nobody looks closely.
+  set hidden(hidden) {
+    if (this.#hidden === hidden) return;
+    this.#hidden = hidden;
+    this.beginAnew();
+  }
+
+  // Whether somebody looks at the shares themselves, with what is really sent and why not more.
+  set close(close) {
+    if (this.#close === close) return;
+    this.#close = close;
+    this.beginAnew();
   }
 
   // Asks for `totalKbps` (null: no limit), and for `weight`, `minKbps` and `maxKbps` of `cameras` by name; what is not named
@@ -84,36 +107,65 @@ export class Allocation extends EventTarget {
     if (!this.#isBusy) this.#send();
   }
 
+  get #isLookedAtClosely() {
+    return this.#close && !this.#hidden && !this.#paused;
+  }
+
+  async #keepReading() {
+    for (;;) {
+      const { signal } = (this.#wakeReading = new AbortController());
+      await delay(this.#paused ? FOREVER_MS : await this.#read(), signal);
+    }
+  }
+
+  // Resolves with how long to wait before it is read again.
+  async #read() {
+    const known = this.#server?.version;
+    try {
+      this.#take(await this.#api.allocation(), known);
+      this.#readBackoff.reset();
+      return this.#isLookedAtClosely ? READ_CLOSELY_MS : READ_MS;
+    } catch (problem) {
+      this.#tell({ lost: problem });
+      // Whoever enters a token calls `beginAnew`.
+      return problem.status === 401 ? FOREVER_MS : this.#readBackoff.next(problem.retryAfterMs);
+    }
+  }
+
+  async #keepFollowing() {
+    for (;;) {
+      const { signal } = (this.#wakeFollowing = new AbortController());
+      const isWanted = this.#isLookedAtClosely && this.#locks !== undefined;
+      await delay(isWanted ? await this.#follow(signal) : FOREVER_MS, signal);
+    }
+  }
+
   // Resolves with how long to wait before it is tried again.
   async #follow(signal) {
-    let isFirst = true;
     try {
-      for await (const { type, data } of this.#api.allocationEvents(signal)) {
-        if (type !== "allocation") continue;
-        this.#backoff.reset();
-        // A server that was started anew counts its versions anew.
-        this.#take(JSON.parse(data), isFirst);
-        isFirst = false;
-      }
-      return this.#backoff.next();
+      await this.#locks.request(LOCK, { signal }, () => this.#stream(signal));
+      return this.#followBackoff.next();
     } catch (problem) {
-      // Whoever enters a token calls `followNow`. The camera list tells of a server that does not answer.
-      return problem.status === 401 ? FOREVER_MS : this.#backoff.next(problem.retryAfterMs);
+      return problem.status === 401 ? FOREVER_MS : this.#followBackoff.next(problem.retryAfterMs ?? null);
     }
   }
 
-  async #measure() {
-    for (;;) {
-      const { signal } = (this.#wakeMeasuring = new AbortController());
-      const isWanted = this.#measured && !this.#paused;
-      if (isWanted && this.#server) await this.#reread();
-      await delay(isWanted ? MEASURE_MS : FOREVER_MS, signal);
+  async #stream(signal) {
+    let known = this.#server?.version;
+    for await (const { type, data } of this.#api.allocationEvents(signal)) {
+      if (type !== "allocation") continue;
+      this.#followBackoff.reset();
+      this.#take(JSON.parse(data), known);
+      known = undefined;
     }
   }
 
-  // An answer and an event may overtake each other.
-  #take(view, isFirst = false) {
-    if (!isFirst && this.#server && view.version < this.#server.version) return;
+  // Answers and events may overtake each other. But what was asked for when the version `known` was, and is older than that,
+  // comes from a server that was started anew and counts its versions anew.
+  #take(view, known = -Infinity) {
+    this.#tell({ lost: null });
+    const newest = this.#server?.version ?? -Infinity;
+    if (view.version < newest && view.version >= known) return;
     this.#server = view;
     this.#changed();
   }
@@ -127,7 +179,7 @@ export class Allocation extends EventTarget {
       // Too much at a time, not too much at all.
       if (problem?.status === 429) this.#waiting = merge(this.#sending, this.#waiting);
       this.#sending = null;
-      this.#setProblem(problem);
+      this.#tell({ problem });
       this.#changed();
       await pause;
       if (problem?.status === 429) await delay(problem.retryAfterMs ?? PERIOD_MS, NEVER);
@@ -135,35 +187,20 @@ export class Allocation extends EventTarget {
     this.#isBusy = false;
   }
 
-  // Resolves with what went wrong, or null.
+  // Resolves with what went wrong, or null. It goes by no version: what somebody sets by hand holds, whoever was first.
   async #put(changes) {
-    const problem = await this.#attempt(changes);
-    // Somebody else was first: what was wanted here still is, of what is there now.
-    return problem?.status === 409 && (await this.#reread()) ? this.#attempt(changes) : problem;
-  }
-
-  async #attempt(changes) {
-    const version = this.#server?.version;
+    const known = this.#server?.version;
     try {
-      this.#take(await this.#api.changeAllocation(version === undefined ? changes : { version, ...changes }));
+      this.#take(await this.#api.changeAllocation(changes), known);
       return null;
     } catch (problem) {
       return problem;
     }
   }
 
-  async #reread() {
-    try {
-      this.#take(await this.#api.allocation());
-      return true;
-    } catch {
-      return false;
-    }
-  }
-
-  #setProblem(problem) {
-    if (problem === this.problem) return;
-    this.problem = problem;
+  #tell({ problem = this.problem, lost = this.lost }) {
+    if (problem === this.problem && lost === this.lost) return;
+    [this.problem, this.lost] = [problem, lost];
     this.dispatchEvent(new Event("problem"));
   }
 

@@ -4,12 +4,20 @@
 
 import { partsOf, set, write } from "./dom.js";
 import * as format from "./format.js";
-import { LAST_POSITION, positionOf, shares, weightAt } from "./weight.js";
+import { LAST_POSITION, positionOf, weightAt } from "./weight.js";
 
 const OPEN_KEY = "lenscast.allocation";
 
 // Of a total that nobody has set yet.
 const MIN_TOTAL_KBPS = 100;
+
+// The slider's end, at most: beyond that a hand could not set what is common. More can be typed.
+const MAX_SCALE_KBPS = 100_000;
+
+// What is not for pictures is said to be much from this part of the total on.
+const MUCH = 0.2;
+
+const MATTER = "Weights matter only once the cameras together want more than the total.";
 
 const LIMITS = { none: "not limited", bandwidth: "limited by bandwidth", cpu: "limited by CPU", other: "limited by its encoder" };
 
@@ -52,7 +60,7 @@ export class AllocationPanel {
     this.#panel.hidden = !open;
     this.#button.setAttribute("aria-expanded", open);
     rememberOpen(open);
-    this.#allocation.measured = open;
+    this.#allocation.close = open;
     this.#show();
   }
 
@@ -72,19 +80,20 @@ export class AllocationPanel {
 
   #proposedTotal() {
     const targets = sum(this.#allocation.view.cameras, "targetKbps");
-    return this.#lastTotal ?? Math.max(MIN_TOTAL_KBPS, Math.round(targets));
+    return this.#lastTotal ?? Math.min(MAX_SCALE_KBPS, Math.max(MIN_TOTAL_KBPS, Math.round(targets)));
   }
 
   #showProblem() {
-    const { problem } = this.#allocation;
-    this.#parts.message.hidden = problem === null;
-    write(this.#parts.message, problem ? `Not changed: ${problem.message}` : "");
+    const text = trouble(this.#allocation);
+    this.#parts.message.hidden = text === "";
+    write(this.#parts.message, text);
   }
 
   // Nothing is laid out for nobody.
   #show() {
     const { view } = this.#allocation;
     if (!view || this.#panel.hidden) return;
+    this.#parts.total.disabled = this.#parts.equal.disabled = false;
     this.#showTotal(view);
     this.#showRows(view);
   }
@@ -92,7 +101,7 @@ export class AllocationPanel {
   #showTotal(view) {
     const { totalKbps, cameras } = view;
     this.#lastTotal = totalKbps ?? this.#lastTotal;
-    const { "total-range": range, "total-number": number, "no-limit": noLimit, note } = this.#parts;
+    const { "total-range": range, "total-number": number, "no-limit": noLimit } = this.#parts;
     const { max, step } = totalScale(view);
     Object.assign(range, { min: step, max, step });
     range.disabled = number.disabled = totalKbps === null;
@@ -100,16 +109,19 @@ export class AllocationPanel {
     for (const control of this.#total) control.show(totalKbps ?? max);
     range.setAttribute("aria-valuetext", totalKbps === null ? "no limit" : format.bitrate(totalKbps * 1_000));
     if (totalKbps === null) number.value = "";
-    write(note, noteOn({ totalKbps, ...demand(view) }, cameras));
+    const { brief, more } = noteOn({ totalKbps, ...demand(view) }, cameras);
+    write(this.#parts["note-brief"], brief);
+    write(this.#parts["note-more"], more);
   }
 
-  #showRows({ cameras }) {
+  #showRows(view) {
+    const { cameras } = view;
     for (const [name, row] of this.#rows) {
       if (cameras.some((camera) => camera.name === name)) continue;
       row.element.remove();
       this.#rows.delete(name);
     }
-    const parts = shares(cameras);
+    const parts = shares(view);
     cameras.forEach((camera, position) => {
       const { name } = camera;
       if (!this.#rows.has(name)) this.#rows.set(name, new Row(this.#template, name, (share) => this.#allocation.change({ cameras: { [name]: share } })));
@@ -147,17 +159,17 @@ class Row {
     ];
   }
 
-  // `part` is its share of what there is, 0 to 1.
+  // `part` is its part of what is shared, 0 to 1, or null.
   show(camera, part) {
     const { weight, minKbps, maxKbps } = camera;
-    const share = weight > 0 ? format.percent(part) : "off";
+    const share = weight === 0 ? "off" : part === null ? "" : format.percent(part);
     const { "weight-range": range, part: place, rates, reason } = this.#parts;
     this.#weight[0].show(positionOf(weight));
     this.#weight[1].show(weight);
     this.#bounds[0].show(minKbps);
     this.#bounds[1].show(maxKbps);
     write(place, share);
-    const spoken = weight > 0 ? `${weight}, ${share}` : "off";
+    const spoken = weight === 0 ? "off" : [weight, share].filter((word) => word !== "").join(", ");
     if (range.getAttribute("aria-valuetext") !== spoken) range.setAttribute("aria-valuetext", spoken);
     write(rates, `${kbps(camera.targetKbps)} → ${kbps(camera.actualKbps)} kb/s`);
     write(reason, outcome(camera));
@@ -200,7 +212,14 @@ class NumberField {
     input.addEventListener("input", () => {
       this.#edited = true;
     });
+    input.addEventListener("keydown", ({ key }) => {
+      if (key !== "Escape" || !this.#edited) return;
+      this.#edited = false;
+      input.value = this.#shown;
+    });
     input.addEventListener("change", () => {
+      // Some browsers tell of what was typed even after it was taken back.
+      if (!this.#edited) return;
       this.#edited = false;
       const value = input.valueAsNumber;
       if (Number.isFinite(value)) change(value);
@@ -220,35 +239,63 @@ class NumberField {
 // What became of a camera's claim, in words.
 export function outcome({ weight, minKbps, state, qualityLimitationReason, framesPerSecond, frameWidth, frameHeight }) {
   if (weight === 0) return "off";
-  if (state === "paused") return `paused: its minimum of ${minKbps} kb/s does not fit`;
+  if (state === "paused") return `paused: its minimum of ${minKbps} kb/s, with headers on top, does not fit`;
   if (state === "inactive") return "nobody watches";
   const size = frameWidth ? `, ${format.resolution(frameWidth, frameHeight)}` : "";
   const rate = framesPerSecond > 0 ? `, ${format.rate(framesPerSecond)}` : "";
   return `${LIMITS[qualityLimitationReason] ?? qualityLimitationReason}${size}${rate}`;
 }
 
-// How much all that are watched would take, and how much of the total is not for them, in kb/s.
+// How much all that are watched would take, headers and sound included, and these by themselves, in kb/s.
 export function demand({ cameras, overheadKbps = 0, audioKbps = 0 }) {
   const watched = cameras.filter(({ weight, state }) => weight > 0 && state !== "inactive");
-  return { wantedKbps: sum(watched, "maxKbps") + overheadKbps + audioKbps, reservedKbps: overheadKbps + audioKbps };
+  return { wantedKbps: sum(watched, "maxKbps") + overheadKbps + audioKbps, overheadKbps, audioKbps };
 }
 
-export function noteOn({ totalKbps, wantedKbps }, cameras) {
-  if (totalKbps === null) return "No total is set: every camera may send its maximum. Weights matter only once the cameras together want more than a total.";
-  if (cameras.every(({ state }) => state === "inactive")) return "Nobody watches.";
-  if (wantedKbps <= totalKbps) return "The total is enough for all maxima. Weights matter only once the cameras together want more than the total.";
-  return `${format.bitrate(sum(cameras, "actualKbps") * 1_000)} sent.`;
+// What the total comes to: `brief`, and `more` where there is room for it.
+export function noteOn({ totalKbps, wantedKbps, overheadKbps = 0, audioKbps = 0 }, cameras) {
+  if (totalKbps === null) return { brief: "No total is set: every camera may send its maximum.", more: MATTER };
+  if (cameras.every(({ state }) => state === "inactive")) return { brief: "Nobody watches.", more: "" };
+  const apart = [overheadKbps > 0 && `${kbps(overheadKbps)} kb/s for headers`, audioKbps > 0 && `${kbps(audioKbps)} kb/s for sound`].filter(Boolean);
+  const setAside = apart.length > 0 ? `${apart.join(" and ")}.` : "";
+  const isMuch = overheadKbps + audioKbps >= MUCH * totalKbps ? "That is much of so small a total." : "";
+  const isEnough = wantedKbps <= totalKbps;
+  return {
+    brief: sentences(isEnough ? "Enough for all maxima." : `${format.bitrate(sum(cameras, "actualKbps") * 1_000)} sent.`, setAside),
+    more: sentences(isMuch, isEnough ? MATTER : ""),
+  };
 }
 
-// A slider's end and step for totals: somewhat above all that the cameras could use.
+// Each camera's part of what is shared, 0 to 1, by name: what it is to send, of what all are to. Null where nothing is shared
+// with it: there is no total, or nobody watches it.
+export function shares({ totalKbps, cameras }) {
+  const all = sum(cameras, "targetKbps");
+  const shareOf = ({ state, targetKbps }) => (totalKbps === null || state === "inactive" ? null : all > 0 ? targetKbps / all : 0);
+  return new Map(cameras.map((camera) => [camera.name, shareOf(camera)]));
+}
+
+// What is wrong, in words; empty if nothing is.
+export function trouble({ problem, lost, answered }) {
+  if (problem) return `Not changed: ${problem.message}`;
+  // The page asks for a token by itself.
+  if (!lost || lost.status === 401) return "";
+  return `${answered ? "Not up to date" : "Not known"}: ${lost.message}`;
+}
+
+// A slider's end and step for totals: somewhat above all that the cameras could use, within reason.
 export function totalScale({ totalKbps, cameras, overheadKbps = 0, audioKbps = 0 }) {
-  const most = Math.max(totalKbps ?? 0, 1.2 * (sum(cameras, "maxKbps") + overheadKbps + audioKbps), 10 * MIN_TOTAL_KBPS);
+  const usable = Math.min(MAX_SCALE_KBPS, 1.2 * (sum(cameras, "maxKbps") + overheadKbps + audioKbps));
+  const most = Math.max(totalKbps ?? 0, usable, 10 * MIN_TOTAL_KBPS);
   const step = most <= 5_000 ? 10 : most <= 50_000 ? 100 : 1_000;
   return { max: Math.ceil(most / step) * step, step };
 }
 
 function sum(cameras, name) {
   return cameras.reduce((sum, camera) => sum + (camera[name] ?? 0), 0);
+}
+
+function sentences(...texts) {
+  return texts.filter((text) => text !== "").join(" ");
 }
 
 function kbps(value) {

@@ -40,8 +40,7 @@ export class Api {
     return body;
   }
 
-  // Changes that; resolves with what it is then. Rejects with a Problem: 409 if `changes.version` is not the newest, 422 if
-  // it cannot be.
+  // Changes that; resolves with what it is then. Rejects with a Problem: 422 if it cannot be.
   async changeAllocation(changes) {
     const headers = { "Content-Type": "application/json" };
     const { body } = await this.#ask("/api/v1/allocation", { method: "PUT", headers, body: JSON.stringify(changes) });

@@ -37,7 +37,7 @@ list.addEventListener("problem", () => {
 dialog.addEventListener("token", ({ detail }) => {
   api.token = detail;
   list.askNow();
-  allocation.followNow();
+  allocation.beginAnew();
 });
 
 allocation.addEventListener("change", () => {
@@ -49,8 +49,15 @@ grid.addEventListener("away", () => {
   allocation.paused = grid.away;
 });
 
+document.addEventListener("visibilitychange", () => {
+  allocation.hidden = document.hidden;
+});
+allocation.hidden = document.hidden;
+
 const announced = new Map();
 grid.addEventListener("state", ({ detail: tile }) => {
+  // Its pictures may have ceased because it is not to send any.
+  if (tile.player.state.state === "reconnecting") allocation.askNow();
   showSummary();
   announce(tile);
 });
@@ -92,7 +99,7 @@ function showSummary() {
 // For people who do not see the page: what becomes of a camera, but not each step on its way.
 function announce({ name, player }) {
   const { state, reason } = player.state;
-  if (!["live", "degraded", "failed", "reconnecting"].includes(state) || announced.get(name) === state) return;
+  if (!["live", "degraded", "stalled", "failed", "reconnecting"].includes(state) || announced.get(name) === state) return;
   announced.set(name, state);
   part("announcer").textContent = [`${name} is ${state}.`, reason].filter(Boolean).join(" ");
 }

@@ -3,7 +3,7 @@
 // | state | means |
 // |---|---|
 // | `paused` | nobody looks |
-// | `starting`, `degraded`, `failed`, `stopped` | what the server says of the camera; `reason` says why |
+// | `starting`, `degraded`, `stalled`, `failed`, `stopped` | what the server says of the camera; `reason` says why |
 // | `connecting` | no picture yet, or none yet of what was just switched on |
 // | `live` | pictures come |
 // | `off` | the camera's weight is 0: it sends nothing |
@@ -339,7 +339,7 @@ export class Player extends EventTarget {
   #withheld() {
     const { weight, state, minKbps } = this.#allocation;
     if (weight === 0) return { state: "off", reason: "Its share of the bandwidth is 0: it sends nothing." };
-    if (state === "paused") return { state: "squeezed", reason: `Its minimum of ${minKbps} kb/s does not fit into the bandwidth.` };
+    if (state === "paused") return { state: "squeezed", reason: `Its minimum of ${minKbps} kb/s, with headers on top, does not fit into the bandwidth.` };
     return { state: "squeezed", reason: "This size does not fit into the bandwidth; a smaller one does." };
   }
 

@@ -13,6 +13,7 @@ const STATES = {
   squeezed: { label: "no bandwidth", title: "No bandwidth" },
   reconnecting: { label: "reconnecting", title: "Reconnecting" },
   degraded: { label: "degraded", title: "No pictures from the camera" },
+  stalled: { label: "stalled", title: "No pictures from the encoder" },
   stopped: { label: "stopped", title: "The camera is stopped" },
   failed: { label: "failed", title: "Cannot play" },
 };
@@ -123,7 +124,7 @@ export class Tile extends EventTarget {
   #showState({ state, reason, blocked, canRetry = false }) {
     const { title, label } = STATES[state] ?? { label: state, title: state };
     const tap = blocked && (state === "connecting" || state === "reconnecting");
-    const since = state === "degraded" ? this.player.camera.sinceSeconds : undefined;
+    const since = state === "degraded" || state === "stalled" ? this.player.camera.sinceSeconds : undefined;
     set(this.element.dataset, "state", state);
     write(this.#parts.state, label);
     this.#parts.notice.hidden = state === "live";

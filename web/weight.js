@@ -17,12 +17,3 @@ export function positionOf(weight) {
   if (!(weight > 0)) return 0;
   return Math.min(LAST_POSITION, Math.max(1, 1 + Math.round(STEPS_PER_DECADE * Math.log10(weight / MIN))));
 }
-
-// Each camera's part of what there is, 0 to 1, by name. One that nobody watches takes nothing from the others: its part is
-// what it would get.
-export function shares(cameras) {
-  const watched = cameras.filter(({ state }) => state !== "inactive");
-  const sum = watched.reduce((sum, { weight }) => sum + weight, 0);
-  const shareOf = ({ weight, state }) => (weight > 0 ? weight / (state === "inactive" ? sum + weight : sum) : 0);
-  return new Map(cameras.map((camera) => [camera.name, shareOf(camera)]));
-}

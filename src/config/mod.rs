@@ -4,6 +4,7 @@
 //! is legal, and all that are found are told at once.
 
 mod camera;
+mod need;
 mod raw;
 
 use std::fmt;
@@ -17,6 +18,7 @@ use lenscast_transport::{Timeouts, TransportConfig};
 use thiserror::Error;
 
 pub use camera::{CameraConfig, CameraSettings, CameraShare};
+pub use need::needed;
 pub use raw::{RawBandwidth, RawCamera, RawConfig, RawDevice, RawHttp, RawIceServer, RawLog, RawLogFormat, RawWebrtc};
 
 /// A configuration that can be run.
@@ -169,7 +171,8 @@ const MAX_FILE_BYTES: u64 = 1024 * 1024;
 const HTTP_PORT: u16 = 8080;
 const WEBRTC_PORT: u16 = 8189;
 
-/// What may be set as the limit of all cameras together: from the least that one needs to ten gigabits.
+/// What may be set as the limit of all cameras together: from the default minimum of one camera, without its headers, to ten
+/// gigabits. Whether a camera can send with so little is told by [`Config::warnings`].
 pub const TOTAL_KBPS: RangeInclusive<u64> = 30..=10_000_000;
 
 /// What flags and environment say, over what the file says.
@@ -303,7 +306,13 @@ fn read(path: &Path) -> Result<RawConfig, ConfigError> {
 ///
 /// If `text` is no TOML, or has keys or kinds of values that do not exist.
 pub fn parse(text: &str) -> Result<RawConfig, String> {
-    toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())
+    toml::from_str(text).map_err(|error| {
+        let mut message = error.to_string().trim_end().to_owned();
+        if message.contains("unknown field `bitrate_kbps`") {
+            message.push_str("\nbitrate_kbps is called max_kbps now");
+        }
+        message
+    })
 }
 
 fn http(raw: &RawHttp, problems: &mut Problems) -> HttpConfig {
@@ -534,6 +543,9 @@ mod tests {
         assert!(message.contains("unknown field `port`") && message.contains("`listen`"), "{message}");
         let message = parse("[[camera]]\nname = \"a\"\nbitrate = \"2M\"\n").unwrap_err();
         assert!(message.contains("unknown field `bitrate`") && message.contains("`max_kbps`"), "{message}");
+        assert!(!message.contains("is called"), "{message}");
+        let message = parse("[[camera]]\nname = \"a\"\nbitrate_kbps = 900\n").unwrap_err();
+        assert!(message.ends_with("bitrate_kbps is called max_kbps now"), "{message}");
     }
 
     #[test]

@@ -22,8 +22,8 @@ use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, State};
 use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::Response;
 use axum::response::sse::{Event, KeepAlive, Sse};
-use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use futures_core::Stream;
@@ -34,31 +34,32 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Interval, MissedTickBehavior};
 
+use super::events::unbuffered;
+use super::streams::{NoPlace, Place};
 use super::whep::{require_type, whole_within};
 use super::{App, Problem};
-use crate::allocation::{AllocateError, AllocationChange, overhead_of};
+use crate::allocation::{AllocateError, AllocationChange, overhead_of, shown};
 use crate::camera::Camera;
-use crate::config::TOTAL_KBPS;
+use crate::config::{TOTAL_KBPS, needed};
 
 const JSON: &str = "application/json";
 
 /// All that the largest number of cameras needs takes half of it.
 const MAX_BODY_BYTES: usize = 64 * 1024;
 
-/// Streams of events at once. Each holds a connection and is told of each change.
-pub(super) const MAX_STREAMS: usize = 256;
+/// Streams of events at once: as many as there are viewers by default. Each holds a connection and is told of each change.
+pub(super) const MAX_STREAMS: usize = 1_000;
+
+/// Streams of events of one network: a few people's pages, all that there are of them behind a proxy.
+pub(super) const MAX_STREAMS_OF_ONE: usize = 32;
 
 /// How often a stream looks whether there is something to tell: so it tells at most ten times a second.
 const PERIOD: Duration = Duration::from_millis(100);
 
 /// When to try again, if there are too many streams or the server stops.
 const RETRY: Duration = Duration::from_secs(5);
-
-/// What is shown or logged of what a stranger sent, at most, in characters.
-const MAX_SHOWN: usize = 100;
 
 /// Routes below the server's root.
 pub(super) fn routes() -> Router<Arc<App>> {
@@ -93,9 +94,10 @@ async fn change(
             AllocateError::Refused(SetAllocationError::Closed(_)) => stopping(),
             // A camera was there and has just been ended by a reload.
             AllocateError::Refused(SetAllocationError::UnknownTrack(_)) => Problem::new(StatusCode::CONFLICT, detail),
-            AllocateError::UnknownCamera { .. } | AllocateError::Share { .. } | AllocateError::Refused(_) => {
-                Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
-            }
+            AllocateError::UnknownCamera { .. }
+            | AllocateError::Share { .. }
+            | AllocateError::NothingPositive
+            | AllocateError::Refused(_) => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail),
             AllocateError::Encoder { .. } | AllocateError::Panicked => {
                 Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail)
             }
@@ -104,15 +106,20 @@ async fn change(
     describe(&app).map(Json)
 }
 
-async fn events(State(app): State<Arc<App>>) -> Result<Response, Problem> {
-    let slot = Arc::clone(&app.allocation_streams).try_acquire_owned().map_err(|_| {
-        let detail = format!("there are {MAX_STREAMS} streams of these events already");
+async fn events(State(app): State<Arc<App>>, ConnectInfo(peer): ConnectInfo<SocketAddr>) -> Result<Response, Problem> {
+    let place = app.allocation_streams.take(peer.ip()).map_err(|none| {
+        let detail = match none {
+            NoPlace::All(there) => format!("there are {there} streams of these events already: ask by GET"),
+            NoPlace::OfThisNetwork(there) => {
+                format!("your address has {there} streams of these events already: ask by GET")
+            }
+        };
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).retry_after(RETRY)
     })?;
     let mut interval = tokio::time::interval(PERIOD);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let events = AllocationEvents { app, interval, told: None, _slot: slot };
-    Ok(Sse::new(events).keep_alive(KeepAlive::default()).into_response())
+    let events = AllocationEvents { app, interval, told: None, _place: place };
+    Ok(unbuffered(Sse::new(events).keep_alive(KeepAlive::default())))
 }
 
 /// What holds now.
@@ -151,19 +158,26 @@ fn describe_camera(camera: &Camera, allotted: &AllottedTrack) -> Value {
         "weight": number(allotted.share.weight),
         "minKbps": kbps(allotted.share.min),
         "maxKbps": kbps(allotted.share.max),
+        "enforceMin": allotted.share.enforced,
+        // What its minimum takes with headers, if it were alone.
+        "needsKbps": kbps(needed(allotted.share.min, camera.config().settings.framerate)),
         "targetKbps": kbps(allotted.target),
         "actualKbps": kbps(stats.bitrate),
-        "state": match allotted.state {
-            ShareState::Allocated => "allocated",
-            ShareState::Paused => "paused",
-            ShareState::Inactive => "inactive",
-        },
+        "state": state_name(allotted.state),
         "qualityLimitationReason": stats.quality_limitation.reason.as_str(),
         "framesPerSecond": stats.frames_per_second,
         "frameWidth": width(stats.resolution),
         "frameHeight": height(stats.resolution),
         "layers": layers.collect::<Vec<_>>(),
     })
+}
+
+pub(super) const fn state_name(state: ShareState) -> &'static str {
+    match state {
+        ShareState::Allocated => "allocated",
+        ShareState::Paused => "paused",
+        ShareState::Inactive => "inactive",
+    }
 }
 
 fn kbps(bitrate: Bitrate) -> Value {
@@ -184,10 +198,6 @@ fn stopping() -> Problem {
 fn caller(headers: &HeaderMap) -> String {
     let said = headers.get(header::ORIGIN).or_else(|| headers.get(header::USER_AGENT));
     said.map_or_else(|| "unknown".to_owned(), |said| shown(&said.as_bytes().escape_ascii().to_string()))
-}
-
-fn shown(text: &str) -> String {
-    text.chars().take(MAX_SHOWN).collect()
 }
 
 /// What a `PUT` says. Values are looked at one by one, so that each that is wrong is named.
@@ -214,6 +224,8 @@ struct CameraChange {
     min_kbps: Option<Value>,
     #[serde(default, deserialize_with = "present")]
     max_kbps: Option<Value>,
+    #[serde(default, deserialize_with = "present")]
+    enforce_min: Option<Value>,
 }
 
 /// A structure that is written as an object, and not as an array of its members' values, which is read otherwise.
@@ -297,12 +309,17 @@ impl ChangeRequest {
                 value.map_err(|problem| problems.push(format!("camera {:?}: {field} = {problem}", shown(&name)))).ok()
             };
             let bounds = (BITRATES.start().as_kbps() as f64, BITRATES.end().as_kbps() as f64);
-            let change = ShareChange {
-                weight: field("weight", change.weight, (*WEIGHTS.start(), *WEIGHTS.end())),
-                min: field("minKbps", change.min_kbps, bounds).map(bitrate),
-                max: field("maxKbps", change.max_kbps, bounds).map(bitrate),
-                enforced: None,
-            };
+            let weight = field("weight", change.weight, (*WEIGHTS.start(), *WEIGHTS.end()));
+            let min = field("minKbps", change.min_kbps, bounds).map(bitrate);
+            let max = field("maxKbps", change.max_kbps, bounds).map(bitrate);
+            let enforced = change.enforce_min.and_then(|value| {
+                if !value.is_boolean() {
+                    let (name, value) = (shown(&name), shown(&value.to_string()));
+                    problems.push(format!("camera {name:?}: enforceMin = {value}: must be true or false"));
+                }
+                value.as_bool()
+            });
+            let change = ShareChange { weight, min, max, enforced };
             (name, change)
         });
         let change = AllocationChange { expected_version, limit, shares: shares.collect() };
@@ -326,7 +343,7 @@ struct AllocationEvents {
     interval: Interval,
     /// What [`crate::agent::Agent::allocation_changes`] said when it was last told.
     told: Option<(u64, u64)>,
-    _slot: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl Stream for AllocationEvents {

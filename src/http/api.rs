@@ -99,7 +99,10 @@ pub(super) fn state_of(camera: &Camera) -> Value {
     match camera.source_status().state {
         SourceState::Live { .. } => match camera.health() {
             Health::Failed(reason) => json!({ "state": "failed", "reason": reason }),
-            Health::Stalled(silent) => json!({ "state": "stalled", "sinceSeconds": silent.as_secs_f64() }),
+            Health::Stalled(silent) => {
+                let reason = format!("no frame was encoded for {} s", silent.as_secs());
+                json!({ "state": "stalled", "reason": reason, "sinceSeconds": silent.as_secs_f64() })
+            }
             Health::Idle | Health::Starting | Health::Encoding => json!({ "state": "live" }),
         },
         SourceState::Degraded { reason, since } => {

@@ -16,7 +16,7 @@ use std::time::Duration;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderName, StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
@@ -92,7 +92,13 @@ async fn stream(
     app.sessions.subscription(&address.1, subscription).ok_or_else(no_subscription)?;
     let interval = tokio::time::interval(PERIOD);
     let events = CameraEvents { app, address, subscription, interval, told: Told::default() };
-    Ok(Sse::new(events).keep_alive(KeepAlive::default()).into_response())
+    Ok(unbuffered(Sse::new(events).keep_alive(KeepAlive::default())))
+}
+
+/// The answer, so that a proxy passes on each event at once: nginx holds back answers else until it has some kilobytes
+/// (`X-Accel-Buffering`, ngx_http_proxy_module).
+pub(super) fn unbuffered(events: impl IntoResponse) -> Response {
+    ([(HeaderName::from_static("x-accel-buffering"), "no")], events).into_response()
 }
 
 fn number(name: &str) -> Result<u32, Problem> {

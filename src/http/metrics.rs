@@ -14,7 +14,7 @@ use axum::routing::get;
 use lenscast_capture::SourceState;
 use lenscast_media::sync::Mutex;
 use lenscast_media::{Bitrate, HistogramSnapshot};
-use lenscast_sender::TrackStats;
+use lenscast_sender::{AllottedTrack, ShareState, TrackStats};
 use lenscast_transport::{CloseCause, TransportStats};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text::encode};
@@ -25,6 +25,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::App;
+use super::allocation::state_name;
 use crate::allocation::overhead_of;
 use crate::camera::Camera;
 
@@ -221,8 +222,15 @@ impl Page {
         for camera in app.agent.cameras() {
             let allotted = report.tracks.iter().find(|allotted| allotted.track == camera.track().id());
             // Without it, the camera is just being ended.
-            let Some(share) = allotted.map(|allotted| allotted.share) else { continue };
-            let labels: Labels = vec![("camera", camera.config().name.clone())];
+            let Some(AllottedTrack { share, state, .. }) = allotted else { continue };
+            let name = &camera.config().name;
+            for each in [ShareState::Allocated, ShareState::Paused, ShareState::Inactive] {
+                let labels = vec![("camera", name.clone()), ("state", state_name(each).to_owned())];
+                let help =
+                    "1 for what the allocation makes of the camera: allocated, paused for want of bandwidth, inactive";
+                self.gauge("track_allocation_state", help, &labels, f64::from(u8::from(each == *state)));
+            }
+            let labels: Labels = vec![("camera", name.clone())];
             self.gauge("track_weight", "Its part of the bandwidth in relation to the others'", &labels, share.weight);
             let help = "Below this the camera pauses";
             self.gauge("track_min_bits_per_second", help, &labels, share.min.as_bps() as f64);
@@ -271,9 +279,13 @@ impl Page {
         let cameras = app.agent.cameras();
         for session in &stats.sessions {
             for consumer in &session.consumers {
-                let camera = cameras.iter().find(|camera| camera.layer_of(consumer.producer).is_some());
-                let Some(camera) = camera.map(|camera| camera.config().name.clone()) else { continue };
-                let labels: Labels = vec![("camera", camera), ("session", session.id.0.to_string())];
+                let watched = cameras.iter().find_map(|camera| Some((camera, camera.layer_of(consumer.producer)?)));
+                let Some((camera, layer)) = watched else { continue };
+                let labels: Labels = vec![
+                    ("camera", camera.config().name.clone()),
+                    ("layer", layer.to_string()),
+                    ("session", session.id.0.to_string()),
+                ];
                 let stats = &consumer.stats;
                 for (name, help, value) in [
                     ("viewer_packets_sent", "RTP packets sent, without retransmissions", stats.packets_sent),

@@ -13,6 +13,7 @@ mod recent_latency;
 pub mod sdp_fragment;
 mod server;
 mod sessions;
+mod streams;
 mod whep;
 
 use std::num::NonZeroU32;
@@ -25,13 +26,14 @@ use axum::middleware::{from_fn, from_fn_with_state, map_response};
 use axum::response::Response;
 use lenscast_transport::{SessionEvent, SessionState, TransportStats};
 use rand::rngs::StdRng;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 
 pub use problem::Problem;
 use rate_limit::RateLimiter;
 use recent_latency::RecentLatency;
 pub use server::{HttpServer, StartHttpError};
 use sessions::Sessions;
+use streams::Places;
 
 use crate::agent::Agent;
 use crate::camera::Camera;
@@ -44,8 +46,8 @@ pub struct App {
     ice_servers: Vec<IceServer>,
     sessions: Sessions,
     limiter: RateLimiter,
-    /// One for each stream of the allocation's events that there may be besides.
-    allocation_streams: Arc<Semaphore>,
+    /// For streams of the allocation's events.
+    allocation_streams: Arc<Places>,
     recent_latency: RecentLatency,
     closed: metrics::ClosedSessions,
     latest_stats: tokio::sync::Mutex<Option<(Instant, Arc<TransportStats>)>>,
@@ -65,7 +67,7 @@ impl App {
             ice_servers,
             sessions: Sessions::new(random),
             limiter: RateLimiter::per_minute(changes),
-            allocation_streams: Arc::new(Semaphore::new(allocation::MAX_STREAMS)),
+            allocation_streams: Places::new(allocation::MAX_STREAMS, allocation::MAX_STREAMS_OF_ONE),
             recent_latency: RecentLatency::new(),
             closed: metrics::ClosedSessions::default(),
             latest_stats: tokio::sync::Mutex::new(None),

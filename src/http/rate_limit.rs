@@ -35,7 +35,7 @@ impl RateLimiter {
 }
 
 /// Who has one IPv6 address has 2⁶⁴ of them (RFC 4291 §2.5.4): they count as one.
-fn network_of(address: IpAddr) -> IpAddr {
+pub(super) fn network_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => address.into(),
         IpAddr::V6(address) => {

@@ -25,7 +25,6 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use lenscast_router::ProducerId;
 use lenscast_transport::{CreateSessionError, MAX_OFFER_BYTES, ViewerOffer};
-use serde::Deserialize;
 
 use super::events;
 use super::sdp_fragment::{MAX_FRAGMENT_BYTES, SdpFragment, restart_fragment};
@@ -79,17 +78,17 @@ async fn session_head(State(app): State<Arc<App>>, Path(address): Path<(String, 
     Ok((StatusCode::OK, [(header::ETAG, session.etag)]).into_response())
 }
 
-/// What of a camera a viewer wants.
-#[derive(Debug, Deserialize)]
-struct PlayQuery {
-    /// As text, for an error of our own.
-    layer: Option<String>,
-}
+/// What of a camera a viewer wants: keys and values as text, for errors of our own.
+type PlayQuery = Vec<(String, String)>;
 
 /// The producer of the layer that is asked for: the largest if none is.
 fn wanted_layer(camera: &Camera, query: Result<Query<PlayQuery>, QueryRejection>) -> Result<ProducerId, Problem> {
     let Query(query) = query.map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.body_text()))?;
-    let Some(text) = query.layer else { return Ok(camera.producer()) };
+    let mut layers = query.into_iter().filter(|(key, _)| key == "layer").map(|(_, text)| text);
+    let Some(text) = layers.next() else { return Ok(camera.producer()) };
+    if layers.next().is_some() {
+        return Err(Problem::new(StatusCode::BAD_REQUEST, "layer is there twice, a viewer gets one"));
+    }
     let layer = text.parse::<usize>().ok().and_then(|layer| camera.producers().get(layer));
     layer.copied().ok_or_else(|| {
         let (shown, name) = (text.chars().take(16).collect::<String>(), &camera.config().name);

@@ -5,8 +5,8 @@ import { readFile, readdir } from "node:fs/promises";
 import path from "node:path";
 import { describe, test } from "node:test";
 
-import { Allocation, PERIOD_MS } from "../../web/allocation.js";
-import { demand, noteOn, outcome, totalScale } from "../../web/allocation_panel.js";
+import { Allocation, PERIOD_MS, READ_CLOSELY_MS, READ_MS } from "../../web/allocation.js";
+import { demand, noteOn, outcome, shares, totalScale, trouble } from "../../web/allocation_panel.js";
 import { Backoff, MAX_MS, MIN_MS } from "../../web/backoff.js";
 import { CaptureClock, ServerClock } from "../../web/clock.js";
 import { EventStream } from "../../web/event_stream.js";
@@ -17,7 +17,7 @@ import { iceServers, parseLinks } from "../../web/link_header.js";
 import { Problem } from "../../web/problem.js";
 import { Reception } from "../../web/reception.js";
 import { delay, event } from "../../web/wait.js";
-import { LAST_POSITION, positionOf, shares, weightAt } from "../../web/weight.js";
+import { LAST_POSITION, positionOf, weightAt } from "../../web/weight.js";
 
 const WEB = path.resolve(import.meta.dirname, "../../web");
 
@@ -154,16 +154,6 @@ describe("weights", () => {
   test("what lies beyond the slider is at its end, and only 0 is off", () => {
     assert.deepEqual([0, 1e-6, 1e6].map(positionOf), [0, 1, LAST_POSITION]);
   });
-
-  test("a camera that nobody watches takes no share from the others", () => {
-    const cameras = [
-      { name: "a", weight: 4, state: "allocated" },
-      { name: "b", weight: 1, state: "paused" },
-      { name: "c", weight: 5, state: "inactive" },
-      { name: "d", weight: 0, state: "paused" },
-    ];
-    assert.deepEqual([...shares(cameras)], [["a", 0.8], ["b", 0.2], ["c", 0.5], ["d", 0]]);
-  });
 });
 
 describe("the allocation", () => {
@@ -174,12 +164,20 @@ describe("the allocation", () => {
   });
   const weightsOf = ({ view }) => Object.fromEntries(view.cameras.map(({ name, weight }) => [name, weight]));
   const turn = () => new Promise((resolve) => setImmediate(resolve));
+  const turns = async () => {
+    for (let step = 0; step < 5; step++) await turn();
+  };
 
   // A server whose events are pushed by the test, and whose answers to changes are the test's.
   class FakeApi {
     changes = [];
     answers = [];
-    #tell = [];
+    // What it answers who asks, or throws.
+    held = null;
+    readings = 0;
+    // Streams that there were, and what ends or feeds the one there is.
+    streams = 0;
+    #tell = null;
 
     async changeAllocation(changes) {
       this.changes.push(changes);
@@ -187,28 +185,142 @@ describe("the allocation", () => {
     }
 
     async allocation() {
-      return this.reread;
+      this.readings += 1;
+      if (this.held instanceof Problem) throw this.held;
+      return this.held;
     }
 
     async *allocationEvents(signal) {
-      while (!signal.aborted) yield await new Promise((resolve) => this.#tell.push(resolve));
+      this.streams += 1;
+      try {
+        for (;;) {
+          const event = await new Promise((resolve, reject) => {
+            this.#tell = { resolve, reject };
+            signal.addEventListener("abort", () => reject(Problem.unreachable(signal.reason)));
+          });
+          yield event;
+        }
+      } finally {
+        this.#tell = null;
+      }
+    }
+
+    get isFollowed() {
+      return this.#tell !== null;
     }
 
     async tell(view) {
-      this.#tell.shift()({ type: "allocation", data: JSON.stringify(view) });
-      for (let step = 0; step < 3; step++) await turn();
+      this.#tell.resolve({ type: "allocation", data: JSON.stringify(view) });
+      await turns();
+    }
+
+    async refuse(problem) {
+      this.#tell.reject(problem);
+      await turns();
     }
   }
 
-  async function followed(t) {
+  // The browser's locks, with one window that waits for them.
+  const freeLocks = { request: (name, { signal }, hold) => (signal.aborted ? Promise.reject(signal.reason) : hold()) };
+  const takenLocks = { request: (name, { signal }) => new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason))) };
+
+  async function begun(t, locks, held) {
     t.mock.timers.enable({ apis: ["setTimeout"] });
     const api = new FakeApi();
-    const allocation = new Allocation(api);
+    api.held = held;
+    const allocation = new Allocation(api, locks);
     allocation.run();
-    await turn();
+    await turns();
+    return { api, allocation };
+  }
+
+  async function followed(t) {
+    const { api, allocation } = await begun(t, freeLocks, view(1, { a: 1, b: 1 }));
+    allocation.close = true;
+    await turns();
     await api.tell(view(1, { a: 1, b: 1 }));
     return { api, allocation };
   }
+
+  test("is read with or without a stream, which only who looks closely holds", async (t) => {
+    const { api, allocation } = await begun(t, freeLocks, view(1, { a: 1 }));
+    assert.deepEqual(weightsOf(allocation), { a: 1 });
+    const step = async (ms) => {
+      const { readings } = api;
+      t.mock.timers.tick(ms);
+      await turns();
+      return api.readings - readings;
+    };
+    assert.deepEqual([await step(READ_MS - 1), await step(1), api.streams], [0, 1, 0]);
+    allocation.close = true;
+    await turns();
+    assert.deepEqual([api.isFollowed, await step(READ_CLOSELY_MS)], [true, 1]);
+    allocation.hidden = true;
+    await turns();
+    assert.deepEqual([api.isFollowed, await step(READ_CLOSELY_MS), await step(READ_MS)], [false, 0, 1]);
+    allocation.hidden = false;
+    await turns();
+    assert.equal(api.isFollowed, true);
+    allocation.paused = true;
+    await turns();
+    assert.deepEqual([api.isFollowed, await step(100 * READ_MS)], [false, 0]);
+    allocation.paused = false;
+    await turns();
+    assert.equal(api.isFollowed, true);
+    allocation.close = false;
+    await turns();
+    assert.equal(api.isFollowed, false);
+  });
+
+  for (const [what, locks] of [["another window follows it", takenLocks], ["the browser has no locks", undefined]]) {
+    test(`is read and not followed where ${what}`, async (t) => {
+      const { api, allocation } = await begun(t, locks, view(1, { a: 1 }));
+      allocation.close = true;
+      await turns();
+      api.held = view(2, { a: 2 });
+      t.mock.timers.tick(READ_CLOSELY_MS);
+      await turns();
+      assert.deepEqual([api.streams, weightsOf(allocation)], [0, { a: 2 }]);
+      allocation.close = false;
+      await turns();
+    });
+  }
+
+  test("a stream that fails is tried again, later and later, while reading goes on", async (t) => {
+    const { api, allocation } = await followed(t);
+    let last = api.streams;
+    for (let time = 0; time < 5; time++, last = api.streams) {
+      await api.refuse(new Problem(503, "there are too many streams"));
+      t.mock.timers.tick(MIN_MS - 1);
+      await turns();
+      assert.equal(api.streams, last);
+      api.held = view(10 + time, { a: 10 + time, b: 1 });
+      t.mock.timers.tick(MAX_MS);
+      await turns();
+      assert.deepEqual([api.streams, weightsOf(allocation).a, allocation.lost], [last + 1, 10 + time, null]);
+    }
+  });
+
+  test("says why it is not known, until it is", async (t) => {
+    const { api, allocation } = await begun(t, freeLocks, new Problem(503, "the server is stopping"));
+    assert.equal(trouble(allocation), "Not known: the server is stopping");
+    api.held = view(1, { a: 1 });
+    t.mock.timers.tick(MAX_MS);
+    await turns();
+    assert.equal(trouble(allocation), "");
+    api.held = Problem.unreachable();
+    t.mock.timers.tick(READ_MS);
+    await turns();
+    assert.equal(trouble(allocation), "Not up to date: The server does not answer.");
+  });
+
+  test("a server that was started anew counts anew", async (t) => {
+    const { api, allocation } = await begun(t, undefined, view(7, { a: 7 }));
+    api.held = view(1, { a: 1 });
+    t.mock.timers.tick(READ_MS);
+    await turns();
+    assert.deepEqual(weightsOf(allocation), { a: 1 });
+  });
 
   test("follows the server, but not backwards", async (t) => {
     const { api, allocation } = await followed(t);
@@ -222,7 +334,7 @@ describe("the allocation", () => {
     const weigh = (share) => allocation.change({ cameras: share });
     api.answers.push(() => view(2, { a: 2, b: 1 }), () => view(3, { a: 4, b: 7 }));
     weigh({ a: { weight: 2 } });
-    assert.deepEqual(api.changes, [{ version: 1, cameras: { a: { weight: 2 } } }]);
+    assert.deepEqual(api.changes, [{ cameras: { a: { weight: 2 } } }]);
     weigh({ a: { weight: 3 } });
     weigh({ b: { weight: 7 } });
     weigh({ a: { weight: 4 } });
@@ -236,31 +348,10 @@ describe("the allocation", () => {
     assert.deepEqual([weightsOf(allocation), allocation.view.totalKbps], [{ a: 4, b: 7 }, 500]);
     t.mock.timers.tick(1);
     for (let step = 0; step < 3; step++) await turn();
-    assert.deepEqual(api.changes.slice(1), [{ version: 2, cameras: { a: { weight: 4 }, b: { weight: 7 } } }]);
+    assert.deepEqual(api.changes.slice(1), [{ cameras: { a: { weight: 4 }, b: { weight: 7 } } }]);
     t.mock.timers.tick(10 * PERIOD_MS);
     await turn();
     assert.equal(api.changes.length, 2);
-  });
-
-  test("tries once more if somebody else was first", async (t) => {
-    const { api, allocation } = await followed(t);
-    const conflict = () => {
-      throw new Problem(409, "version 1 is not the newest");
-    };
-    api.reread = view(5, { a: 5, b: 6 });
-    api.answers.push(conflict, () => view(6, { a: 2, b: 6 }));
-    allocation.change({ cameras: { a: { weight: 2 } } });
-    for (let step = 0; step < 5; step++) await turn();
-    assert.deepEqual(api.changes.map(({ version }) => version), [1, 5]);
-    assert.deepEqual([weightsOf(allocation), allocation.problem], [{ a: 2, b: 6 }, null]);
-
-    api.answers.push(conflict, conflict);
-    t.mock.timers.tick(PERIOD_MS);
-    for (let step = 0; step < 5; step++) await turn();
-    allocation.change({ totalKbps: 700 });
-    for (let step = 0; step < 5; step++) await turn();
-    assert.equal(allocation.problem.status, 409);
-    assert.equal(allocation.view.totalKbps, null, "what was refused is not shown");
   });
 
   test("says why a change is refused, until one is not", async (t) => {
@@ -295,7 +386,7 @@ describe("the allocation", () => {
     assert.equal(api.changes.length, 1);
     t.mock.timers.tick(1);
     for (let step = 0; step < 3; step++) await turn();
-    assert.deepEqual(api.changes[1], { version: 1, totalKbps: 900, cameras: { a: { weight: 3 } } });
+    assert.deepEqual(api.changes[1], { totalKbps: 900, cameras: { a: { weight: 3 } } });
   });
 });
 
@@ -307,7 +398,7 @@ describe("the allocation in words", () => {
       [{ framesPerSecond: 29.9, frameWidth: 640, frameHeight: 360 }, "limited by bandwidth, 640×360, 30 fps"],
       [{ qualityLimitationReason: "cpu" }, "limited by CPU"],
       [{ qualityLimitationReason: "none" }, "not limited"],
-      [{ state: "paused" }, "paused: its minimum of 300 kb/s does not fit"],
+      [{ state: "paused" }, "paused: its minimum of 300 kb/s, with headers on top, does not fit"],
       [{ state: "paused", weight: 0 }, "off"],
       [{ state: "inactive" }, "nobody watches"],
     ];
@@ -317,16 +408,36 @@ describe("the allocation in words", () => {
   test("a total that bounds nothing is said to", () => {
     const cameras = [camera, { ...camera, weight: 4 }];
     const note = (totalKbps) => noteOn({ totalKbps, ...demand({ cameras, overheadKbps: 50 }) }, cameras);
-    assert.match(note(null), /No total is set.*only once/);
-    assert.match(note(4_050), /enough for all maxima/);
-    assert.equal(note(4_049), "1.8 Mb/s sent.");
-    assert.equal(noteOn({ totalKbps: 1_000, wantedKbps: 0 }, [{ ...camera, state: "inactive" }]), "Nobody watches.");
+    assert.match(note(null).brief, /No total is set/);
+    assert.match(note(null).more, /only once/);
+    assert.match(note(4_050).brief, /Enough for all maxima/);
+    assert.match(note(4_050).more, /only once/);
+    assert.deepEqual(note(4_049), { brief: "1.8 Mb/s sent. 50 kb/s for headers.", more: "" });
+    assert.match(note(250).more, /much of so small a total/);
+    const nobody = noteOn({ totalKbps: 1_000, wantedKbps: 0 }, [{ ...camera, state: "inactive" }]);
+    assert.deepEqual(nobody, { brief: "Nobody watches.", more: "" });
+  });
+
+  test("what is not for pictures is told", () => {
+    const { brief } = noteOn({ totalKbps: 1_000, ...demand({ cameras: [camera], overheadKbps: 29.6, audioKbps: 128 }) }, [camera]);
+    assert.equal(brief, "900 kb/s sent. 30 kb/s for headers and 128 kb/s for sound.");
+  });
+
+  test("a camera's part is what it is to send, of what all are to", () => {
+    const of = (name, targetKbps, state = "allocated") => ({ name, weight: 1, targetKbps, state });
+    const cameras = [of("a", 600), of("b", 200), of("c", 0, "inactive"), of("d", 0, "paused")];
+    assert.deepEqual([...shares({ totalKbps: 800, cameras })], [["a", 0.75], ["b", 0.25], ["c", null], ["d", 0]]);
+    assert.deepEqual([...shares({ totalKbps: null, cameras }).values()], [null, null, null, null], "nothing is shared");
+    assert.deepEqual([...shares({ totalKbps: 10, cameras: [of("d", 0, "paused")] })], [["d", 0]]);
   });
 
   test("the total's slider reaches beyond what the cameras could use, and what is set", () => {
     const cameras = [camera, camera];
     assert.deepEqual(totalScale({ totalKbps: null, cameras }), { max: 4_800, step: 10 });
     assert.deepEqual(totalScale({ totalKbps: 60_000, cameras }), { max: 60_000, step: 1_000 });
+    const unbounded = [{ ...camera, maxKbps: 1e9 }];
+    assert.deepEqual(totalScale({ totalKbps: 3_000, cameras: unbounded }), { max: 100_000, step: 1_000 });
+    assert.equal(totalScale({ totalKbps: 150_000, cameras: unbounded }).max, 150_000);
   });
 });
 

@@ -83,6 +83,13 @@ export class Server {
     return response.json();
   }
 
+  // Changes the allocation, as somebody else.
+  async change(changes) {
+    const request = { method: "PUT", headers: { "Content-Type": "application/json" }, body: JSON.stringify(changes) };
+    const response = await fetch(new URL("/api/v1/allocation", this.url), request);
+    if (!response.ok) throw new Error(`PUT allocation: ${response.status} ${await response.text()}`);
+  }
+
   camera(name) {
     return this.api(`cameras/${name}`);
   }

@@ -131,6 +131,7 @@ fn an_unknown_key_and_a_wrong_kind_of_value_are_named_with_their_line() {
         ("[[camera]]\nname = \"a\"\nbitrate = \"2 Mbit\"\n", &["line 3", "unknown field `bitrate`", "max_kbps"]),
         ("[[camera]]\nname = \"a\"\nmax_kbps = \"2M\"\n", &["line 3", "invalid type", "2M"]),
         ("[[camera]]\nname = \"a\"\nfps = -5\n", &["line 3", "-5"]),
+        ("[[camera]]\nname = \"a\"\nbitrate_kbps = 900\n", &["line 3", "bitrate_kbps is called max_kbps now"]),
         ("[webrtc\n", &["line 1"]),
     ] {
         let found = Setup::bare().file("bad.toml", config).args(["check-config", "-c", "bad.toml"]).run();
@@ -164,6 +165,21 @@ fn a_file_that_cannot_be_read_is_named() {
     let found = check(binary, "binary.toml");
     assert_eq!(found.code, Some(78), "{found:?}");
     assert!(found.log.contains("binary.toml"), "{}", found.log);
+}
+
+#[test]
+fn a_limit_that_is_too_small_is_warned_of_by_check_config_and_at_the_start() {
+    let config = format!("[bandwidth]\ntotal_kbps = 300\n{CAMERA}min_kbps = 290\nenforce_min = true\n");
+    let found = Setup::bare().file("small.toml", &config).args(["check-config", "-c", "small.toml"]).run();
+    assert_eq!((found.code, found.out.as_str()), (Some(0), "ok: 1 camera(s)\n"));
+    let lines: Vec<_> = found.log.lines().collect();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    for (line, part) in lines.iter().zip(["no camera can send with so little", "cameras with enforce_min take about 3"])
+    {
+        assert!(line.starts_with("lenscast: warning: bandwidth.total_kbps = 300: ") && line.contains(part), "{line}");
+    }
+    let server = Setup::new(&config).start();
+    server.log.line_with("no camera can send with so little");
 }
 
 #[test]

@@ -139,7 +139,9 @@ fn each_camera_that_is_watched_and_not_encoded_is_named_with_its_state() {
         (states(&reply) == ["live", "stalled", "stalled"]).then_some(reply)
     });
     assert_eq!((reply.status, &reply.json()["status"]), (200, &json!("degraded")));
-    assert!(reply.json()["cameras"]["left"]["sinceSeconds"].as_f64() >= Some(2.0), "{reply:?}");
+    let left = &reply.json()["cameras"]["left"];
+    assert!(left["sinceSeconds"].as_f64() >= Some(2.0), "{reply:?}");
+    assert!(left["reason"].as_str().is_some_and(|reason| reason.starts_with("no frame was encoded for ")), "{reply:?}");
     for name in ["left", "right"] {
         let line = |line: &str| (line.contains("nothing comes out") && line.contains(name)).then_some(());
         server.log.line("the stall", line);

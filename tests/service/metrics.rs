@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use lenscast_media::Codec;
 
 use crate::support::client::Client;
@@ -76,6 +78,14 @@ fn shares_targets_and_what_bounds_the_quality_are_told_by_camera_and_layer() {
     assert_eq!((of("lenscast_track_weight", "front"), of("lenscast_track_weight", "back")), (Some(1.0), Some(3.0)));
     assert_eq!(of("lenscast_track_min_bits_per_second", "front"), Some(30_000.0));
     assert_eq!(of("lenscast_track_max_bits_per_second", "front"), Some(600_000.0));
+    for (state, expected) in [("allocated", 1.0), ("paused", 0.0), ("inactive", 0.0)] {
+        let labels = [("camera", "front"), ("state", state)];
+        assert_eq!(metrics.value("lenscast_track_allocation_state", &labels), Some(expected), "{state}");
+    }
+    let layers_watched: Vec<_> =
+        metrics.series("lenscast_viewer_packets_sent_total").map(|(labels, _)| labels).collect();
+    let layers_watched = layers_watched.iter().map(|labels| (labels["camera"].as_str(), labels["layer"].as_str()));
+    assert_eq!(layers_watched.collect::<BTreeMap<_, _>>(), BTreeMap::from([("front", "0"), ("back", "1")]));
     let target = |camera| of("lenscast_track_target_bits_per_second", camera).unwrap();
     assert!(target("front") > 0.0 && target("front") + target("back") + overhead <= 400_000.0);
     let layer = |name: &str, camera, layer| metrics.value(name, &[("camera", camera), ("layer", layer)]);
