@@ -1,5 +1,6 @@
 //! The API, `/api/v1`: cameras with their settings and statistics, and what a viewer's page needs to know of its session.
-//! Statistics bear W3C's names (webrtc-stats) where it has them; times are seconds, latencies milliseconds.
+//! Statistics bear W3C's names (webrtc-stats) where it has them, and the README says which are ours; times are seconds,
+//! latencies milliseconds.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -22,6 +22,8 @@ impl EventStream {
         assert_eq!(response.status(), 200, "{path}");
         let kind = response.headers().get("content-type").and_then(|value| value.to_str().ok());
         assert_eq!(kind, Some("text/event-stream"));
+        let buffering = response.headers().get("x-accel-buffering").and_then(|value| value.to_str().ok());
+        assert_eq!(buffering, Some("no"), "a proxy is to pass on each event at once");
         let (sender, receiver) = mpsc::channel();
         std::thread::spawn(move || {
             let mut event = ServerEvent { kind: String::new(), data: String::new() };
