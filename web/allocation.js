@@ -34,7 +34,7 @@ export class Allocation extends EventTarget {
   #wakeFollowing = new AbortController();
   #paused = false;
   #hidden = false;
-  #close = false;
+  #closely = false;
   // The server's newest word.
   #server = null;
   // What is being sent, and what is to be sent after it: as the API takes it, or null.
@@ -93,9 +93,9 @@ export class Allocation extends EventTarget {
   }
 
   // Whether somebody looks at the shares themselves, with what is really sent and why not more.
-  set close(close) {
-    if (this.#close === close) return;
-    this.#close = close;
+  set closely(closely) {
+    if (this.#closely === closely) return;
+    this.#closely = closely;
     this.beginAnew();
   }
 
@@ -108,7 +108,7 @@ export class Allocation extends EventTarget {
   }
 
   get #isLookedAtClosely() {
-    return this.#close && !this.#hidden && !this.#paused;
+    return this.#closely && !this.#hidden && !this.#paused;
   }
 
   async #keepReading() {

@@ -60,7 +60,7 @@ export class AllocationPanel {
     this.#panel.hidden = !open;
     this.#button.setAttribute("aria-expanded", open);
     rememberOpen(open);
-    this.#allocation.close = open;
+    this.#allocation.closely = open;
     this.#show();
   }
 

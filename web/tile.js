@@ -124,7 +124,7 @@ export class Tile extends EventTarget {
   #showState({ state, reason, blocked, canRetry = false }) {
     const { title, label } = STATES[state] ?? { label: state, title: state };
     const tap = blocked && (state === "connecting" || state === "reconnecting");
-    const since = state === "degraded" || state === "stalled" ? this.player.camera.sinceSeconds : undefined;
+    const since = state === "degraded" ? this.player.camera.sinceSeconds : undefined;
     set(this.element.dataset, "state", state);
     write(this.#parts.state, label);
     this.#parts.notice.hidden = state === "live";

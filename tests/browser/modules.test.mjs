@@ -236,7 +236,7 @@ describe("the allocation", () => {
 
   async function followed(t) {
     const { api, allocation } = await begun(t, freeLocks, view(1, { a: 1, b: 1 }));
-    allocation.close = true;
+    allocation.closely = true;
     await turns();
     await api.tell(view(1, { a: 1, b: 1 }));
     return { api, allocation };
@@ -252,7 +252,7 @@ describe("the allocation", () => {
       return api.readings - readings;
     };
     assert.deepEqual([await step(READ_MS - 1), await step(1), api.streams], [0, 1, 0]);
-    allocation.close = true;
+    allocation.closely = true;
     await turns();
     assert.deepEqual([api.isFollowed, await step(READ_CLOSELY_MS)], [true, 1]);
     allocation.hidden = true;
@@ -267,7 +267,7 @@ describe("the allocation", () => {
     allocation.paused = false;
     await turns();
     assert.equal(api.isFollowed, true);
-    allocation.close = false;
+    allocation.closely = false;
     await turns();
     assert.equal(api.isFollowed, false);
   });
@@ -275,13 +275,13 @@ describe("the allocation", () => {
   for (const [what, locks] of [["another window follows it", takenLocks], ["the browser has no locks", undefined]]) {
     test(`is read and not followed where ${what}`, async (t) => {
       const { api, allocation } = await begun(t, locks, view(1, { a: 1 }));
-      allocation.close = true;
+      allocation.closely = true;
       await turns();
       api.held = view(2, { a: 2 });
       t.mock.timers.tick(READ_CLOSELY_MS);
       await turns();
       assert.deepEqual([api.streams, weightsOf(allocation)], [0, { a: 2 }]);
-      allocation.close = false;
+      allocation.closely = false;
       await turns();
     });
   }

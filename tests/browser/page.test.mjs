@@ -147,13 +147,13 @@ describe("the page", () => {
     });
   }
 
-  test("says that an encoder hangs, and for how long", async (t) => {
+  test("says that an encoder hangs, and for how long, once only", async (t) => {
     const server = await Server.start('[[camera]]\nname = "front"\npattern = true\n');
     t.after(() => server.stop());
     const prepare = (context) => context.route("**/api/v1/cameras?*", async (route) => {
       const response = await route.fetch();
       const { cameras, ...rest } = await response.json();
-      const stalled = { state: "stalled", reason: "the encoder has made nothing for 12 s", sinceSeconds: 12 };
+      const stalled = { state: "stalled", reason: "no frame was encoded for 12 s", sinceSeconds: 12 };
       await route.fulfill({ response, json: { ...rest, cameras: cameras.map((camera) => ({ ...camera, ...stalled })) } });
     });
     const { page, context } = await open(browser, server, { prepare });
@@ -162,9 +162,9 @@ describe("the page", () => {
     const text = (part) => page.locator(`[data-part=${part}]`).innerText();
     assert.deepEqual(
       [await text("state"), await text("notice-title"), await text("notice-reason"), await text("notice-since")],
-      ["stalled", "No pictures from the encoder", "the encoder has made nothing for 12 s", "for 12 s"],
+      ["stalled", "No pictures from the encoder", "no frame was encoded for 12 s", ""],
     );
-    await until(page, () => /^front is stalled\. the encoder/.test(document.querySelector("[data-page=announcer]").textContent));
+    await until(page, () => /^front is stalled\. no frame/.test(document.querySelector("[data-page=announcer]").textContent));
     assert.equal((await player(page, "front")).sessions, 0, "no session is asked for");
   });
 
