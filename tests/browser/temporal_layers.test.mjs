@@ -9,7 +9,7 @@ import { CpuWatch, judge } from "./cpu.mjs";
 import { attachProbe, received } from "./probe.mjs";
 import { Server } from "./server.mjs";
 
-const FRAMES = 150;
+const FRAMES = 90;
 
 const camera = (codec, layers) => `
 [[camera]]
