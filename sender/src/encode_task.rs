@@ -271,9 +271,8 @@ impl EncodeTask {
             return;
         }
         self.drop_unused(work);
-        self.track.record(|stats| stats.stats_mut().frames_unwanted += 1);
-        let control = self.track.control();
-        self.stepping.rest(control, work.taken);
+        let control = Arc::clone(self.track.control());
+        self.stepping.rest(&control, work.taken);
         if control.is_any_wanted() {
             let reason = if control.is_limited() { LimitationReason::Bandwidth } else { LimitationReason::None };
             self.limit(clock::now(), Some(reason));
@@ -282,6 +281,7 @@ impl EncodeTask {
             self.limit(clock::now(), None);
             self.track.set_state(TrackState::Idle);
         }
+        self.track.record(|stats| stats.stats_mut().frames_unwanted += 1);
     }
 
     fn drop_unused(&mut self, work: &Work) {

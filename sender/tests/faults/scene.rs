@@ -232,21 +232,15 @@ impl Camera {
 
     /// Puts a frame and waits until the task is done with it. True if something came out.
     pub(crate) fn frame(&mut self) -> bool {
-        let seen = |track: &Track| {
+        // What the task writes down last.
+        let done = |track: &Track| {
             let stats = track.stats();
-            (stats.frames_encoded, stats.frames_unwanted + stats.frames_failed)
+            (stats.total_encode_time, stats.frames_unwanted)
         };
-        let before = seen(&self.track);
+        let (before, encoded) = (done(&self.track), self.track.stats().frames_encoded);
         self.put();
-        let deadline = Instant::now() + BOUND;
-        loop {
-            let now = seen(&self.track);
-            if now != before {
-                return now.0 > before.0;
-            }
-            assert!(Instant::now() < deadline, "the encode task did not handle a frame");
-            std::thread::yield_now();
-        }
+        wait_until("the encode task handles the frame", || done(&self.track) != before);
+        self.track.stats().frames_encoded > encoded
     }
 
     pub(crate) fn burst(&self) -> Arc<Burst> {
