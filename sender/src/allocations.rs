@@ -175,7 +175,8 @@ const PACKET_BYTES: u32 = 40 + 8 + (1_200 - MAX_PAYLOAD as u32);
 /// What is set aside for packets that are sent again. Loss beyond it shows in the estimate.
 const RETRANSMISSION: f64 = 0.02;
 
-const OVERHEAD: Overhead = Overhead {
+/// What is set aside for each track before it gets anything.
+pub const OVERHEAD: Overhead = Overhead {
     packet_bytes: PACKET_BYTES,
     payload_bytes: MAX_PAYLOAD as u32,
     retransmission: RETRANSMISSION,

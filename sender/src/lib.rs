@@ -60,7 +60,7 @@ mod stream_clock;
 mod track;
 
 pub use adaptation::{DegradationPreference, ParseDegradationPreferenceError};
-pub use allocations::{AllocationReport, AllocationRequest, AllottedTrack, SetAllocationError};
+pub use allocations::{AllocationReport, AllocationRequest, AllottedTrack, OVERHEAD, SetAllocationError};
 pub use control::{Demand, TrackControl};
 pub use encode_task::Build;
 pub use health::Health;

@@ -1,14 +1,9 @@
 //! What a camera takes at least on the wire, and what a configuration's limit is too small for.
 
 use lenscast_media::Bitrate;
-use lenscast_sender::MAX_PAYLOAD;
+use lenscast_sender::OVERHEAD;
 
 use super::{CameraConfig, Config};
-
-/// The most that a packet takes beside its payload, and a fraction for packets that are sent again: what the sender sets aside
-/// (`sender/src/allocations.rs`).
-const PACKET_BYTES: f64 = 40.0 + 8.0 + (1_200 - MAX_PAYLOAD) as f64;
-const RETRANSMISSION: f64 = 0.02;
 
 /// What must be there for a camera to send `media` at this rate of frames, headers and retransmissions included, if it is the
 /// only one. Rounded up to whole kilobits.
@@ -19,7 +14,9 @@ pub fn needed(media: Bitrate, frames_per_second: f64) -> Bitrate {
 
 /// As the sender counts: full packets for all of it, and one more for each frame.
 fn on_the_wire(media: f64, frames_per_second: f64) -> f64 {
-    media * (1.0 + PACKET_BYTES / MAX_PAYLOAD as f64 + RETRANSMISSION) + frames_per_second * PACKET_BYTES * 8.0
+    let headers = f64::from(OVERHEAD.packet_bytes);
+    let share = headers / f64::from(OVERHEAD.payload_bytes) + OVERHEAD.retransmission;
+    media * (1.0 + share) + frames_per_second * headers * 8.0
 }
 
 impl Config {
