@@ -24,6 +24,8 @@ pub mod rtcp;
 mod rtp;
 mod sequence_runs;
 mod stats;
+#[allow(dead_code)]
+mod vp8;
 mod worker;
 
 pub use consumer::{ConsumerParameters, RtxParameters};
