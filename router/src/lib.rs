@@ -26,6 +26,8 @@ mod layers;
 mod outlet_link;
 mod producer;
 mod producer_parameters;
+#[allow(dead_code)]
+pub mod receive;
 pub mod rtcp;
 mod rtp;
 mod sequence_runs;
