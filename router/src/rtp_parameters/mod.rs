@@ -46,6 +46,8 @@ mod mapping;
 mod matching;
 mod mime_type;
 mod parameters;
+#[cfg(test)]
+mod tests;
 mod validation;
 
 pub use capabilities::{DYNAMIC_PAYLOAD_TYPES, RouterCapabilitiesError, RtpCapabilities};
