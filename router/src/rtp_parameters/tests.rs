@@ -4,7 +4,7 @@ use lenscast_media::{Bitrate, Ssrc};
 use proptest::prelude::*;
 
 use super::*;
-use crate::{ExtensionId, PayloadType};
+use crate::{ExtensionId, MediaKind, PayloadType, Rid};
 
 const RANDOM: Ssrc = Ssrc(0x1000);
 const OPTIONS: ConsumerOptions =
@@ -457,4 +457,29 @@ proptest! {
             prop_assert_eq!(piped.codecs.iter().any(|codec| codec.mime_type.is_rtx()), rtx.is_some());
         }
     }
+}
+
+#[test]
+fn the_engine_gets_a_producer_in_its_own_numbers() {
+    let agreed = mapping().agreed;
+    let engine = agreed.to_producer().unwrap();
+    assert_eq!((engine.codec, engine.clock_rate), (lenscast_media::Codec::H264.into(), 90_000));
+    assert_eq!((engine.payload_type, engine.rtx_payload_type), (Some(payload_type(111)), Some(payload_type(112))));
+    assert_eq!((engine.encodings.len(), engine.temporal_layers), (3, 3));
+    assert_eq!(engine.encodings[2].rid, Rid::new("high"));
+    assert_eq!(
+        (engine.extensions.mid, engine.extensions.video_orientation),
+        (Some(extension_id(1)), Some(extension_id(2)))
+    );
+}
+
+#[test]
+fn the_engine_sends_the_extensions_of_a_consumer_and_the_mid_of_its_section() {
+    let mut parameters = consumed(&with_extension(receiver(), ExtensionUri::TransportWideSequence));
+    assert_eq!(parameters.sent_extensions().mid, None);
+    parameters.mid = crate::Mid::new("0");
+    let sent = parameters.sent_extensions();
+    assert_eq!(sent.mid, Some((extension_id(1), crate::Mid::new("0").unwrap())));
+    assert_eq!((sent.video_orientation, sent.transport_sequence), (Some(extension_id(11)), Some(extension_id(5))));
+    assert_eq!(sent.playout_delay, None, "the receiver does not know it");
 }

@@ -6,8 +6,8 @@ use lenscast_media::Ssrc;
 use thiserror::Error;
 
 use super::matching::Special;
-use super::{CodecIdentity, MediaKind, RtpCapabilities, RtpParameters};
-use crate::PayloadType;
+use super::{CodecIdentity, RtpCapabilities, RtpParameters};
+use crate::{MediaKind, PayloadType};
 
 /// Capabilities or parameters that contradict themselves. Fields are named as the W3C does.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -128,7 +128,7 @@ impl RtpParameters {
             source(encoding.ssrc, format!("{path}.ssrc"))?;
             source(encoding.rtx_ssrc, format!("{path}.rtx.ssrc"))?;
             if let Some(rid) = encoding.rid {
-                rids.insert(rid, &rid, format!("{path}.rid"))?;
+                rids.insert(rid.as_str().to_owned(), &rid, format!("{path}.rid"))?;
             }
         }
         Ok(())
@@ -215,11 +215,11 @@ impl ValidationError {
 #[cfg(test)]
 mod tests {
     use super::super::{
-        Direction, ExtensionUri, FormatParameters, Rid, RtpCodecCapability, RtpEncodingParameters,
+        Direction, ExtensionUri, FormatParameters, RtpCodecCapability, RtpEncodingParameters,
         RtpHeaderExtensionCapability, RtpHeaderExtensionParameters,
     };
     use super::*;
-    use crate::ExtensionId;
+    use crate::{ExtensionId, Rid};
 
     fn payload_type(value: u8) -> PayloadType {
         PayloadType::new(value).unwrap()
