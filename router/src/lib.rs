@@ -28,6 +28,7 @@ mod producer;
 mod producer_parameters;
 pub mod rtcp;
 mod rtp;
+pub mod rtp_parameters;
 mod sequence_runs;
 mod stats;
 mod stream_state;
