@@ -27,7 +27,6 @@ mod layers;
 mod outlet_link;
 mod producer;
 mod producer_parameters;
-#[allow(dead_code)]
 pub mod receive;
 pub mod rtcp;
 mod rtp;
