@@ -53,7 +53,7 @@ impl PublisherClock {
         // Signed, so that it holds across the wrap of 2036.
         let ahead = ntp.0.wrapping_sub(reference.0) as i64;
         let distance = ahead.unsigned_abs();
-        let fraction = (distance & 0xFFFF_FFFF) * 1_000_000_000 >> 32;
+        let fraction = ((distance & 0xFFFF_FFFF) * 1_000_000_000) >> 32;
         let span = Duration::new(distance >> 32, fraction as u32);
         if span > DAY {
             return None;
