@@ -29,7 +29,6 @@ mod outlet;
 mod outlet_link;
 mod producer;
 mod producer_parameters;
-#[allow(dead_code)]
 pub mod receive;
 mod receive_link;
 mod resend;
