@@ -59,6 +59,9 @@ pub use server::{
     TransportConfig, TransportServer,
 };
 pub use session::{CloseCause, Timeouts};
-pub use srtp::{OpenSrtcpError, ProtectionProfile, SrtcpReceiver, SrtpKeyError, SrtpSender, server_keys};
+pub use srtp::{
+    OpenSrtcpError, OpenSrtpError, ProtectionProfile, SrtpKeyError, SrtpReceiver, SrtpSender, client_keys, master_keys,
+    server_keys,
+};
 pub use stats::{DropStats, SessionConsumer, SessionStats, SocketStats, TransportStats, WorkerStats};
 pub use upstream::Upstream;
