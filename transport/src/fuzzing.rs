@@ -95,10 +95,12 @@ pub fn offer(text: &str) {
 /// # Panics
 ///
 /// If it is taken for authentic.
-pub fn srtcp(data: &[u8]) {
-    for profile in [ProtectionProfile::AeadAes128Gcm, ProtectionProfile::Aes128CmHmacSha1_80] {
+pub fn srtp(data: &[u8]) {
+    for profile in ProtectionProfile::ALL {
         let (_, mut receiver) = server_keys(profile, &vec![7; profile.keying_material_len()]).expect("the length fits");
-        assert!(receiver.open(&mut data.to_vec()).is_err());
+        // Of 32 bits a fuzzer may guess the tag.
+        let forged = receiver.open_rtp(&mut data.to_vec()).is_ok() && profile != ProtectionProfile::Aes128CmHmacSha1_32;
+        assert!(!forged && receiver.open_rtcp(&mut data.to_vec()).is_err());
     }
 }
 
