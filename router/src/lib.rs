@@ -35,6 +35,8 @@ mod stream_state;
 mod trace;
 mod transport;
 mod upstream;
+#[allow(dead_code)]
+mod vp8;
 mod worker;
 
 pub use consumer_parameters::{ConsumerParameters, RtxParameters};
