@@ -19,6 +19,7 @@ mod egress;
 mod event;
 mod history;
 mod id;
+pub mod pipe;
 mod producer;
 pub mod rtcp;
 mod rtp;
