@@ -19,6 +19,8 @@ mod egress;
 mod event;
 mod history;
 mod id;
+#[cfg(all(test, lenscast_loom))]
+mod models;
 pub mod pipe;
 mod producer;
 pub mod rtcp;

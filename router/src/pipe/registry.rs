@@ -188,17 +188,13 @@ impl<K: Ord + Clone, V, E> Shared<K, V, E> {
 
 impl<K: Ord + Clone, V, E> Clone for Shared<K, V, E> {
     fn clone(&self) -> Self {
-        if let Some(Entry { id, stage: Stage::Live { holders, .. }, .. }) = self.shelf.entries.lock().by_key.get_mut(&self.key)
+        if let Some(Entry { id, stage: Stage::Live { holders, .. }, .. }) =
+            self.shelf.entries.lock().by_key.get_mut(&self.key)
             && *id == self.entry
         {
             *holders += 1;
         }
-        Self {
-            shelf: Arc::clone(&self.shelf),
-            key: self.key.clone(),
-            entry: self.entry,
-            value: self.value.clone(),
-        }
+        Self { shelf: Arc::clone(&self.shelf), key: self.key.clone(), entry: self.entry, value: self.value.clone() }
     }
 }
 
