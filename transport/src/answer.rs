@@ -59,6 +59,7 @@ fn agree(offer: &ViewerOffer, offered: &OfferedCodec, local: &LocalDescription<'
             mid: video.mid_extension.zip(Mid::new(&video.mid)),
             absolute_capture_time: video.absolute_capture_time,
             playout_delay: video.playout_delay,
+            ..HeaderExtensions::default()
         },
     }
 }

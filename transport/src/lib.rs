@@ -34,13 +34,13 @@ mod socket;
 mod srtp;
 mod stats;
 mod time_slice;
-mod upstream;
 mod worker;
 
 pub use candidate::Candidate;
 pub use dtls::{Certificate, DtlsError, MAX_HANDSHAKE_BYTES, MakeCertificateError};
 pub use fingerprint::{Fingerprint, ParseFingerprintError};
 pub use ice::{IceCredentials, Path};
+pub use lenscast_router::Upstream;
 pub use offer::{MAX_OFFER_BYTES, OfferError, ViewerOffer};
 pub use server::{
     BurstSender, CreateSessionError, CreatedSession, IceRestart, SessionEvent, SessionState, StartTransportError,
@@ -49,4 +49,3 @@ pub use server::{
 pub use session::{CloseCause, Timeouts};
 pub use srtp::{OpenSrtcpError, ProtectionProfile, SrtcpReceiver, SrtpKeyError, SrtpSender, server_keys};
 pub use stats::{DropStats, SessionConsumer, SessionStats, SocketStats, TransportStats, WorkerStats};
-pub use upstream::Upstream;

@@ -6,6 +6,8 @@ use super::*;
 use crate::pipe::promise::{Promise, promise};
 use crate::pipe::registry::broken::Mistake;
 use crate::pipe::registry::{EntryId, ObtainError, Registry, Shared};
+use crate::pipe::{PipeKey, RouterPair};
+use crate::{ProducerId, RouterId};
 
 /// What a model calls. A broken variant has one of its own.
 #[derive(Clone, Copy)]
@@ -14,17 +16,24 @@ struct Steps {
     remove: fn(&Pipes, &Key, EntryId) -> bool,
     release: fn(Shared<Key, Half, Refused>),
     /// The key by which a pair of transports between two routers is found.
-    pair: fn(u64, u64) -> Key,
+    pair: fn(RouterId, RouterId) -> Key,
 }
 
 const REAL: Steps = Steps {
     obtain: |pipes, key, create| Box::pin(pipes.obtain(key, create)),
     remove: Registry::remove,
     release: drop,
-    pair: |a, b| (a.min(b), a.max(b)),
+    pair: |one, other| Key::Pair(RouterPair::new(one, other)),
 };
 
-type Key = (u64, u64);
+/// Pipes and pairs have keys of their own types; a model has both in one registry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Key {
+    Pipe(PipeKey),
+    Pair(RouterPair),
+    Way(RouterId, RouterId),
+}
+
 type Pipes = Registry<Key, Half, Refused>;
 type Obtained = Result<Shared<Key, Half, Refused>, ObtainError<Refused>>;
 type Create = Box<dyn FnOnce(EntryId) -> Pin<Box<dyn Future<Output = Result<Half, Refused>>>>>;
@@ -92,7 +101,7 @@ impl Clone for Scene {
     }
 }
 
-const KEY: Key = (1, 2);
+const KEY: Key = Key::Pipe(PipeKey { producer: ProducerId(1), destination: RouterId(2) });
 
 impl Scene {
     fn obtain_as(&self, key: Key, create: Create) -> Obtained {
@@ -172,8 +181,8 @@ fn a_pair_meets_the_pair_of_the_other_way(steps: Steps) {
             let pair = scene.obtain_as(key, Box::new(move |_| Box::pin(async move { Ok(Half::new(&log)) })));
             scene.release(Kept::new(pair.ok()));
         };
-        let other = scene.spawn(move |scene| ask(scene, 2, 1));
-        ask(scene, 1, 2);
+        let other = scene.spawn(move |scene| ask(scene, RouterId(2), RouterId(1)));
+        ask(scene, RouterId(1), RouterId(2));
         other.join().unwrap();
     });
 }
@@ -339,7 +348,7 @@ const PUTS_IN_UNSEEN: Steps =
 const REMOVES_BY_KEY: Steps = Steps { remove: Registry::remove_by_key, ..REAL };
 const FORGETS_FIRST: Steps = Steps { release: Shared::forget_first, ..REAL };
 const DROPS_UNDER_THE_LOCK: Steps = Steps { release: Shared::drop_under_the_lock, ..REAL };
-const NAMES_THE_WAY: Steps = Steps { pair: |from, to| (from, to), ..REAL };
+const NAMES_THE_WAY: Steps = Steps { pair: Key::Way, ..REAL };
 
 models! {
     a_pipe_meets_the_same_pipe {
