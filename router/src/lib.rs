@@ -23,7 +23,10 @@ mod history;
 mod id;
 mod inbound;
 mod layers;
+#[cfg(all(test, lenscast_loom))]
+mod models;
 mod outlet_link;
+pub mod pipe;
 mod producer;
 mod producer_parameters;
 pub mod rtcp;
