@@ -31,3 +31,29 @@ impl fmt::Display for Codec {
         f.write_str(self.encoding_name())
     }
 }
+
+/// What a stream carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum MediaCodec {
+    /// Video.
+    Video(Codec),
+    /// Audio: RFC 6716, RTP payload RFC 7587.
+    Opus,
+}
+
+impl MediaCodec {
+    /// The encoding name of SDP's `a=rtpmap`.
+    #[must_use]
+    pub const fn encoding_name(self) -> &'static str {
+        match self {
+            Self::Video(codec) => codec.encoding_name(),
+            Self::Opus => "opus",
+        }
+    }
+}
+
+impl fmt::Display for MediaCodec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.encoding_name())
+    }
+}

@@ -24,7 +24,7 @@ mod time;
 
 pub use bitrate::Bitrate;
 pub use burst::{Burst, BurstMeta, BurstPool};
-pub use codec::Codec;
+pub use codec::{Codec, MediaCodec};
 pub use encoded_frame::EncodedFrame;
 pub use frame::{Frame, StageTimes};
 pub use histogram::{Histogram, HistogramSnapshot};

@@ -99,6 +99,8 @@ impl App {
     pub async fn follow_sessions(self: Arc<Self>, mut events: mpsc::UnboundedReceiver<SessionEvent>) {
         while let Some(SessionEvent { id, state }) = events.recv().await {
             match state {
+                SessionState::Published(_) => {}
+                SessionState::Lost => {}
                 SessionState::Connected => tracing::info!(session = id.0, "a viewer is connected"),
                 SessionState::Closed(cause) => {
                     tracing::info!(session = id.0, cause = %cause, "a viewer is gone");

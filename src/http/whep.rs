@@ -24,7 +24,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use lenscast_router::ProducerId;
-use lenscast_transport::{CreateSessionError, MAX_OFFER_BYTES, ViewerOffer};
+use lenscast_transport::{CreateSessionError, MAX_OFFER_BYTES, PlayRequest, PlayedVideo, ViewerOffer};
 
 use super::events;
 use super::sdp_fragment::{MAX_FRAGMENT_BYTES, SdpFragment, restart_fragment};
@@ -130,7 +130,11 @@ async fn play(
     }
     let codec = camera.config().settings.backend.codec();
     let loopback = peer.ip().to_canonical().is_loopback();
-    let created = app.agent.transport().create_session(&offer, producer, codec, &name, loopback);
+    let created = app.agent.transport().create_session(
+        &offer,
+        &PlayRequest { stream: name.clone(), video: PlayedVideo { producer, codec, preferred: None }, audio: None },
+        loopback,
+    );
     let created = created.map_err(|error| match error {
         CreateSessionError::Codec { .. } => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()),
         CreateSessionError::Full(_) => {

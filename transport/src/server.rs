@@ -27,7 +27,10 @@ use crate::socket::Sockets;
 use crate::time_slice;
 use crate::worker::{Command, ProducedBurst, Worker, WorkerLinks};
 use crate::{
-    Candidate, Certificate, IceCredentials, MakeCertificateError, SessionStats, TransportStats, Upstream, ViewerOffer,
+    Candidate, Certificate, ConnectPipeError, ConnectedPipe, CreatePipeError, CreatePlainTransportError,
+    CreatePublisherError, CreatedPlainTransport, CreatedPublisher, IceCredentials, MakeCertificateError, PipeOffer,
+    PlainTransportOptions, PlayRequest, PlayedVideo, PreferredLayers, PublishRequest, PublishedProducer,
+    PublisherOffer, SessionStats, TransportStats, Upstream, ViewerOffer,
 };
 
 /// How the transport is set up.
@@ -129,8 +132,12 @@ pub struct SessionEvent {
 /// The stations of a session after its creation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SessionState {
-    /// Its viewer is connected.
+    /// Its publisher has been heard of: from now on these exist, and can be played once connected.
+    Published(Vec<PublishedProducer>),
+    /// Its peer is connected.
     Connected,
+    /// Only of pipes of an edge: nothing comes from the origin any more, see [`TransportServer::reconnect_pipe`].
+    Lost,
     /// It ended. Nothing follows.
     Closed(CloseCause),
 }
@@ -297,8 +304,83 @@ impl TransportServer {
         }
     }
 
-    /// Answers a viewer's offer with one producer's stream, which is in `codec`. `stream` names it in the viewer's
-    /// statistics; `loopback` says that the viewer is on this machine.
+    /// A name for a new producer, that no other has had.
+    #[must_use]
+    pub fn new_producer_id(&self) -> ProducerId {
+        ProducerId(self.next_id.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Answers the offer of somebody who wants to publish. `loopback` says that it is on this machine.
+    ///
+    /// # Errors
+    ///
+    /// If the stream has a publisher, nothing offered is allowed, or no more sessions are allowed.
+    pub fn create_publisher(
+        &self,
+        _offer: &PublisherOffer,
+        _request: &PublishRequest,
+        _loopback: bool,
+    ) -> Result<CreatedPublisher, CreatePublisherError> {
+        unimplemented!()
+    }
+
+    /// Tells a viewer's session which layers of its video are wanted from now on; `None` for the best. False if it has
+    /// ended.
+    pub async fn set_preferred_layers(&self, _id: TransportId, _preferred: Option<PreferredLayers>) -> bool {
+        unimplemented!()
+    }
+
+    /// Holds up or goes on with what a viewer's session is sent. False if it has ended.
+    pub async fn set_paused(&self, _id: TransportId, _paused: bool) -> bool {
+        unimplemented!()
+    }
+
+    /// Offers producers of this server to one of another machine. `loopback` says that it is on this one.
+    ///
+    /// # Errors
+    ///
+    /// If a producer does not exist, or no more sessions are allowed.
+    pub async fn create_pipe_source(
+        &self,
+        _producers: &[ProducerId],
+        _loopback: bool,
+    ) -> Result<PipeOffer, CreatePipeError> {
+        unimplemented!()
+    }
+
+    /// Takes up what a server of another machine offers: its producers exist here when this returns, and send once
+    /// connected.
+    ///
+    /// # Errors
+    ///
+    /// If the offer cannot be used, or there is no socket for it.
+    pub async fn connect_pipe(&self, _offer: PipeOffer) -> Result<ConnectedPipe, ConnectPipeError> {
+        unimplemented!()
+    }
+
+    /// Gives a pipe that has lost its connection another one, to the same producers of the same origin, which may have
+    /// been restarted.
+    ///
+    /// # Errors
+    ///
+    /// If the offer cannot be used or is for other producers, or the pipe has ended.
+    pub async fn reconnect_pipe(&self, _id: TransportId, _offer: PipeOffer) -> Result<(), ConnectPipeError> {
+        unimplemented!()
+    }
+
+    /// Makes a plain RTP transport.
+    ///
+    /// # Errors
+    ///
+    /// If its address cannot be bound or its keys cannot be used.
+    pub async fn create_plain_transport(
+        &self,
+        _options: PlainTransportOptions,
+    ) -> Result<CreatedPlainTransport, CreatePlainTransportError> {
+        unimplemented!()
+    }
+
+    /// Answers a viewer's offer with the tracks that `request` names. `loopback` says that the viewer is on this machine.
     ///
     /// # Errors
     ///
@@ -306,11 +388,10 @@ impl TransportServer {
     pub fn create_session(
         &self,
         offer: &ViewerOffer,
-        producer: ProducerId,
-        codec: Codec,
-        stream: &str,
+        request: &PlayRequest,
         loopback: bool,
     ) -> Result<CreatedSession, CreateSessionError> {
+        let (PlayedVideo { producer, codec, .. }, stream) = (request.video, request.stream.as_str());
         let candidates = self.candidates(loopback).map_err(CreateSessionError::Addresses)?;
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let mut random = self.random.lock();
