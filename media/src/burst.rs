@@ -1,9 +1,12 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::{Codec, Resolution, RtpTime, StageTimes};
+use crate::{MediaCodec, NtpTime, Resolution, RtpTime, StageTimes};
 
-/// All RTP packets of one encoded frame: the unit of forwarding.
+/// RTP packets of one encoded frame that travel together: the unit of forwarding.
+///
+/// A local encoder's burst is a whole frame. A received stream's is a run of consecutive packets of one frame that came
+/// in together; a packet that comes late is a burst of its own, with a lower [`BurstMeta::first_packet`].
 ///
 /// Holds payloads only (codec descriptor and fragment); each consumer writes its own RTP header in front of them. Of VP8
 /// and VP9, all payloads but the last are of equal length and the last is not longer, so that one UDP GSO call can carry
@@ -23,19 +26,40 @@ pub struct Burst {
 #[derive(Debug, Clone, Copy)]
 pub struct BurstMeta {
     /// Says how the payloads are to be read.
-    pub codec: Codec,
-    /// True if a decoder can start here.
+    pub codec: MediaCodec,
+    /// True if a decoder can start with this frame. Of a frame in several bursts, all say so.
     pub key_frame: bool,
-    /// Size of the encoded picture.
-    pub resolution: Resolution,
+    /// True if the first packet is the first of its frame.
+    pub begins_frame: bool,
+    /// True if the last packet is the last of its frame: the one with the marker.
+    pub ends_frame: bool,
+    /// Size of the encoded picture, where it is known.
+    pub resolution: Option<Resolution>,
     /// The temporal layer, 0 for the base.
     pub temporal_layer: u8,
+    /// True if this frame depends on base-layer frames only: a decoder of lower temporal layers may switch up here.
+    pub layer_sync: bool,
     /// Index of the first packet in its stream, counted from 0 without wrapping; the others follow without a gap.
     pub first_packet: u64,
     /// The capture time on the stream's RTP clock.
     pub rtp_time: RtpTime,
     /// Where the frame's time went.
     pub times: StageTimes,
+    /// What the source said in header extensions that every receiver is to have.
+    pub extensions: PassedExtensions,
+}
+
+/// Header extensions that a router passes on as they came. None of them on a burst from a local encoder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PassedExtensions {
+    /// `abs-capture-time`; without it the capture time is [`StageTimes::captured`].
+    pub absolute_capture_time: Option<NtpTime>,
+    /// `urn:3gpp:video-orientation` (3GPP TS 26.114 §7.4.5), one byte.
+    pub video_orientation: Option<u8>,
+    /// `urn:ietf:params:rtp-hdrext:ssrc-audio-level` (RFC 6464 §3), one byte.
+    pub audio_level: Option<u8>,
+    /// `playout-delay`: minimum and maximum, 12 bits each, in 10 ms.
+    pub playout_delay: Option<[u8; 3]>,
 }
 
 impl Burst {
@@ -163,17 +187,22 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
+    use crate::Codec;
 
     fn meta(first_packet: u64) -> BurstMeta {
         let now = Instant::now();
         BurstMeta {
-            codec: Codec::Vp8,
+            codec: MediaCodec::Video(Codec::Vp8),
             key_frame: false,
-            resolution: Resolution::new(64, 64).unwrap(),
+            begins_frame: true,
+            ends_frame: true,
+            resolution: None,
             temporal_layer: 0,
+            layer_sync: false,
             first_packet,
             rtp_time: RtpTime(0),
             times: StageTimes { captured: now, ready: now, taken: now, encoded: now },
+            extensions: PassedExtensions::default(),
         }
     }
 

@@ -7,13 +7,14 @@ mod events;
 mod health;
 mod metrics;
 mod page;
+mod places;
 mod problem;
 mod rate_limit;
 mod recent_latency;
 pub mod sdp_fragment;
 mod server;
 mod sessions;
-mod streams;
+
 mod whep;
 
 use std::num::NonZeroU32;
@@ -28,12 +29,12 @@ use lenscast_transport::{SessionEvent, SessionState, TransportStats};
 use rand::rngs::StdRng;
 use tokio::sync::mpsc;
 
+use places::Places;
 pub use problem::Problem;
 use rate_limit::RateLimiter;
 use recent_latency::RecentLatency;
 pub use server::{HttpServer, StartHttpError};
 use sessions::Sessions;
-use streams::Places;
 
 use crate::agent::Agent;
 use crate::camera::Camera;

@@ -4,8 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lenscast_media::{Codec, Ssrc, StageHistograms, WallClock};
-use lenscast_router::{ConsumerId, ConsumerParameters, HeaderExtensions, PayloadType, ProducerId, TransportId};
+use lenscast_media::{Codec, LayerSet, Ssrc, StageHistograms, WallClock};
+use lenscast_router::{
+    ConsumerId, ConsumerParameters, HeaderExtensions, Layers, PayloadType, Priority, ProducerId, TransportId,
+};
 use rtc_stun::attributes::{ATTR_USE_CANDIDATE, ATTR_USERNAME};
 use rtc_stun::fingerprint::FINGERPRINT;
 use rtc_stun::integrity::MessageIntegrity;
@@ -119,6 +121,9 @@ fn setup(now: Instant) -> SessionSetup {
             initial_sequence: 0,
             initial_rtx_sequence: 0,
             timestamp_offset: 0,
+            preferred_layers: Layers::HIGHEST,
+            priority: Priority::default(),
+            paused: false,
         },
         created: now,
         timeouts: Timeouts { connect: Duration::from_secs(3_600), consent: Duration::from_secs(3_600) },
@@ -136,9 +141,7 @@ impl Wire for Nowhere {
 struct NoCamera;
 
 impl Upstream for NoCamera {
-    fn subscribe(&self) -> Box<dyn Send> {
-        Box::new(())
-    }
+    fn set_wanted(&self, _: LayerSet) {}
 
-    fn request_key_frame(&self) {}
+    fn request_key_frame(&self, _: u8) {}
 }

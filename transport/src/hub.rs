@@ -10,11 +10,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lenscast_media::{Burst, StageHistograms, WallClock};
-use lenscast_router::{Egress, Event, ProducerId, RtpPackets, TransportId, Worker as Router};
+use lenscast_media::{Burst, Codec, StageHistograms, WallClock};
+use lenscast_router::{
+    Egress, Inbound, OutletId, ProducerId, ProducerKey, ProducerParameters, RouterId, RtpPackets, Source, TransportId,
+    TransportKind, TransportSlot, Worker as Router,
+};
 use rtc_crypto::RTCCryptoProvider;
 
-use crate::active_workers::ActiveWorkers;
+use crate::active_workers::{ActiveWorkers, SharedUpstream};
 use crate::directory::{Claim, Directory};
 use crate::ice::{BindingRequest, StunError};
 use crate::session::{CloseCause, Session, SessionEvent, SessionSetup};
@@ -38,8 +41,11 @@ pub(crate) enum HubEvent {
 pub(crate) struct Hub {
     index: usize,
     router: Router,
+    /// The router that everything is in, and the transport that local sources feed.
+    home: RouterId,
+    local: TransportId,
     legs: Legs,
-    producers: BTreeMap<ProducerId, Producer>,
+    producers: BTreeMap<ProducerId, Arc<StageHistograms>>,
     by_address: HashMap<SocketAddr, TransportId>,
     by_ufrag: HashMap<String, TransportId>,
     /// Addresses whose checks came here but name another worker's session: their other packets go there too, where they
@@ -53,24 +59,18 @@ pub(crate) struct Hub {
     events: Vec<HubEvent>,
 }
 
-struct Producer {
-    upstream: Arc<dyn Upstream>,
-    stages: Arc<StageHistograms>,
-    active: Arc<ActiveWorkers>,
-    /// Held while this worker serves a consumer of it.
-    subscription: Option<Box<dyn Send>>,
-}
-
 /// The sessions, and the buffers to write their packets in.
 #[derive(Default)]
 struct Legs {
     sessions: BTreeMap<TransportId, Leg>,
+    by_slot: Vec<Option<TransportId>>,
     buffer: Vec<u8>,
     ends: Vec<usize>,
 }
 
 struct Leg {
     session: Session,
+    slot: TransportSlot,
     producer: ProducerId,
     deadline: Instant,
 }
@@ -104,9 +104,17 @@ impl Hub {
         certificate: Certificate,
         crypto: Arc<dyn RTCCryptoProvider>,
     ) -> Self {
+        let mut router = Router::new(wall);
+        let home = RouterId(index as u64 + 1);
+        // Sessions count up from 1.
+        let local = TransportId(u64::MAX - index as u64);
+        router.create_router(home).expect("it is the first");
+        router.create_transport(home, local, TransportKind::Direct).expect("it is the first");
         Self {
             index,
-            router: Router::new(wall),
+            router,
+            home,
+            local,
             legs: Legs::default(),
             producers: BTreeMap::new(),
             by_address: HashMap::new(),
@@ -126,7 +134,7 @@ impl Hub {
     }
 
     pub(crate) fn producer_stats(&self) -> Vec<(ProducerId, lenscast_router::ProducerStats)> {
-        let stats = self.producers.keys().filter_map(|id| Some((*id, self.router.producer_stats(*id)?)));
+        let stats = self.producers.keys().filter_map(|id| Some((*id, self.router.producer_stats(self.key(*id))?)));
         stats.collect()
     }
 
@@ -140,7 +148,7 @@ impl Hub {
             id: consumer,
             producer,
             stats: stats.clone(),
-            rtp_clock: self.router.viewer_clock(producer, consumer, now),
+            rtp_clock: self.router.viewer_clock(consumer, now),
             read_at: now,
         });
         Some(SessionStats {
@@ -163,9 +171,10 @@ impl Hub {
         clock: impl FnOnce() -> Instant,
     ) {
         let times = burst.meta().times;
-        self.router.handle_burst(now, producer, burst, &mut self.legs.on(wire));
-        if let Some(producer) = self.producers.get(&producer) {
-            producer.stages.record(&times, clock());
+        let message = Inbound::Burst { key: self.key(producer), layer: 0, broken: false, burst };
+        self.router.handle_inbound(now, message, &mut self.legs.on(wire));
+        if let Some(stages) = self.producers.get(&producer) {
+            stages.record(&times, clock());
         }
         self.pass_on_router_events();
     }
@@ -226,8 +235,12 @@ impl Hub {
         stages: Arc<StageHistograms>,
         active: Arc<ActiveWorkers>,
     ) {
-        self.router.add_producer(id);
-        self.producers.insert(id, Producer { upstream, stages, active, subscription: None });
+        let upstream = SharedUpstream { worker: self.index, active, source: upstream };
+        let parameters = ProducerParameters::local(Codec::Vp8.into(), 1, 1);
+        let source = Source::Local(Arc::new(upstream));
+        if self.router.produce(Instant::now(), self.local, id, parameters, source).is_ok() {
+            self.producers.insert(id, stages);
+        }
     }
 
     /// Ends a producer and every session that shows it.
@@ -236,7 +249,7 @@ impl Hub {
         for session in showing.collect::<Vec<_>>() {
             self.close_session(now, session, CloseCause::ProducerClosed, wire);
         }
-        self.router.remove_producer(now, id, &mut self.legs.on(wire));
+        let _ = self.router.close_producer(now, self.key(id), &mut self.legs.on(wire));
         self.pass_on_router_events();
         self.producers.remove(&id);
     }
@@ -246,8 +259,9 @@ impl Hub {
         if !self.legs.sessions.contains_key(&id) {
             return;
         }
-        self.router.remove_transport(now, id, &mut self.legs.on(wire));
+        let _ = self.router.close_transport(now, id, &mut self.legs.on(wire));
         let mut leg = self.legs.sessions.remove(&id).expect("it was there a moment ago");
+        self.legs.by_slot[leg.slot.index()] = None;
         leg.session.close(now);
         flush(&mut leg.session, wire);
         self.deadlines.remove(&(leg.deadline, id));
@@ -397,7 +411,7 @@ impl Hub {
             SessionEvent::Connected => {
                 // The last flight first: the viewer cannot decrypt before it has it.
                 self.settle(id, wire);
-                self.router.connect_transport(now, id);
+                let _ = self.router.connect_transport(now, id);
                 self.events.push(HubEvent::Connected(id));
                 self.pass_on_router_events();
             }
@@ -419,10 +433,11 @@ impl Hub {
                 return None;
             }
         };
-        self.router.add_transport(id);
-        if self.router.add_consumer(now, setup.producer, setup.consumer).is_err() {
+        let slot = self.router.create_transport(self.home, id, TransportKind::WebRtc).ok()?;
+        if self.router.consume(now, setup.producer, setup.consumer).is_err() {
             // The camera went between answer and first check.
-            self.router.remove_transport(now, id, &mut NoEgress);
+            let _ = self.router.close_transport(now, id, &mut NoEgress);
+            self.pass_on_router_events();
             self.directory.remove(id);
             self.events.push(HubEvent::Closed(id, CloseCause::ProducerClosed));
             return None;
@@ -432,7 +447,10 @@ impl Hub {
         }
         let deadline = session.poll_timeout();
         self.deadlines.insert((deadline, id));
-        self.legs.sessions.insert(id, Leg { session, producer: setup.producer, deadline });
+        self.legs.sessions.insert(id, Leg { session, slot, producer: setup.producer, deadline });
+        let places = self.legs.by_slot.len().max(slot.index() + 1);
+        self.legs.by_slot.resize(places, None);
+        self.legs.by_slot[slot.index()] = Some(id);
         Some(id)
     }
 
@@ -447,26 +465,12 @@ impl Hub {
     }
 
     fn pass_on_router_events(&mut self) {
-        while let Some(event) = self.router.poll_event() {
-            match event {
-                Event::KeyFrameNeeded(id) => {
-                    if let Some(producer) = self.producers.get(&id) {
-                        producer.upstream.request_key_frame();
-                    }
-                }
-                Event::ActiveConsumers(id, active) => {
-                    let Some(producer) = self.producers.get_mut(&id) else { continue };
-                    if active > 0 && producer.subscription.is_none() {
-                        // First open the way for bursts, then ask for them: the first is a key frame not to be missed.
-                        producer.active.set(self.index, true);
-                        producer.subscription = Some(producer.upstream.subscribe());
-                    } else if active == 0 {
-                        producer.subscription = None;
-                        producer.active.set(self.index, false);
-                    }
-                }
-            }
-        }
+        // Sessions end with their producers by `remove_producer`: nobody else has to be told.
+        while self.router.poll_event().is_some() {}
+    }
+
+    fn key(&self, producer: ProducerId) -> ProducerKey {
+        ProducerKey { router: self.home, producer }
     }
 }
 
@@ -483,8 +487,9 @@ struct LegsOnWire<'a, W> {
 }
 
 impl<W: Wire> Egress for LegsOnWire<'_, W> {
-    fn send_rtp(&mut self, transport: TransportId, packets: &RtpPackets<'_>) {
-        let Legs { sessions, buffer, ends } = &mut *self.legs;
+    fn send_rtp(&mut self, slot: TransportSlot, packets: &RtpPackets<'_>) {
+        let Some(transport) = self.legs.by_slot.get(slot.index()).copied().flatten() else { return };
+        let Legs { sessions, buffer, ends, .. } = &mut *self.legs;
         let Some(session) = sessions.get(&transport).map(|leg| &leg.session) else { return };
         let Some(path) = session.path() else { return };
         buffer.clear();
@@ -500,7 +505,8 @@ impl<W: Wire> Egress for LegsOnWire<'_, W> {
         self.wire.send_packets(path, buffer, ends);
     }
 
-    fn send_rtcp(&mut self, transport: TransportId, compound: &[u8]) {
+    fn send_rtcp(&mut self, slot: TransportSlot, compound: &[u8]) {
+        let Some(transport) = self.legs.by_slot.get(slot.index()).copied().flatten() else { return };
         let Legs { sessions, buffer, .. } = &mut *self.legs;
         let Some(session) = sessions.get_mut(&transport).map(|leg| &mut leg.session) else { return };
         let Some(path) = session.path() else { return };
@@ -510,15 +516,23 @@ impl<W: Wire> Egress for LegsOnWire<'_, W> {
             self.wire.send(path, buffer);
         }
     }
+
+    fn send_inbound(&mut self, _: OutletId, _: Inbound) -> bool {
+        false
+    }
 }
 
 /// For a transport that has never been connected: nothing can be sent to it.
 struct NoEgress;
 
 impl Egress for NoEgress {
-    fn send_rtp(&mut self, _: TransportId, _: &RtpPackets<'_>) {}
+    fn send_rtp(&mut self, _: TransportSlot, _: &RtpPackets<'_>) {}
 
-    fn send_rtcp(&mut self, _: TransportId, _: &[u8]) {}
+    fn send_rtcp(&mut self, _: TransportSlot, _: &[u8]) {}
+
+    fn send_inbound(&mut self, _: OutletId, _: Inbound) -> bool {
+        false
+    }
 }
 
 fn flush(session: &mut Session, wire: &mut impl Wire) {

@@ -38,13 +38,13 @@ mod socket;
 mod srtp;
 mod stats;
 mod time_slice;
-mod upstream;
 mod worker;
 
 pub use candidate::Candidate;
 pub use dtls::{Certificate, DtlsError, MAX_HANDSHAKE_BYTES, MakeCertificateError};
 pub use fingerprint::{Fingerprint, ParseFingerprintError};
 pub use ice::{IceCredentials, Path};
+pub use lenscast_router::Upstream;
 pub use offer::{MAX_OFFER_BYTES, OfferError, PublisherOffer, ViewerOffer};
 pub use pipe::{
     ConnectPipeError, ConnectedPipe, CreatePipeError, PipeKeys, PipeOffer, PipeProducer, PipedEncoding, PipedProducer,
@@ -62,4 +62,3 @@ pub use srtp::{
     server_keys,
 };
 pub use stats::{DropStats, SessionConsumer, SessionStats, SocketStats, TransportStats, WorkerStats};
-pub use upstream::Upstream;

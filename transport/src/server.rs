@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use lenscast_media::sync::Mutex;
 use lenscast_media::{Burst, Codec, Ssrc, StageHistograms, WallClock};
-use lenscast_router::{ConsumerId, ConsumerParameters, ProducerId, TransportId};
+use lenscast_router::{ConsumerId, ConsumerParameters, Layers, Priority, ProducerId, TransportId};
 use rand::rngs::StdRng;
 use rand::{Rng as _, RngExt};
 use rtc_crypto::RTCCryptoProvider;
@@ -423,6 +423,9 @@ impl TransportServer {
             initial_sequence: random.random_range(0..1 << 15),
             initial_rtx_sequence: random.random_range(0..1 << 15),
             timestamp_offset: random.next_u32(),
+            preferred_layers: Layers::HIGHEST,
+            priority: Priority::default(),
+            paused: false,
         };
         drop(random);
         let setup = SessionSetup {

@@ -35,7 +35,7 @@ impl SessionSetup {
         created: Instant,
     ) -> Self {
         use lenscast_media::Ssrc;
-        use lenscast_router::{ConsumerId, HeaderExtensions, PayloadType};
+        use lenscast_router::{ConsumerId, HeaderExtensions, Layers, PayloadType, Priority};
         Self {
             id: TransportId(number),
             credentials,
@@ -53,6 +53,9 @@ impl SessionSetup {
                 initial_sequence: 0,
                 initial_rtx_sequence: 0,
                 timestamp_offset: 0,
+                preferred_layers: Layers::HIGHEST,
+                priority: Priority::default(),
+                paused: false,
             },
             created,
             timeouts: Timeouts { connect: Duration::from_secs(30), consent: Duration::from_secs(30) },
