@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+pub mod bandwidth_split;
 mod consumer;
 mod consumer_parameters;
 mod egress;
@@ -29,9 +30,12 @@ mod outlet_link;
 pub mod pipe;
 mod producer;
 mod producer_parameters;
+#[allow(dead_code)]
+pub mod receive;
 pub mod rtcp;
 mod rtp;
 pub mod rtp_parameters;
+pub mod score;
 mod sequence_runs;
 mod stats;
 mod stream_state;

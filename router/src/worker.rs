@@ -523,7 +523,7 @@ impl Worker {
         egress: &mut impl Egress,
     ) {
         match packet {
-            Packet::Reports(blocks) => {
+            Packet::Reports(blocks) | Packet::SenderReport(rtcp::SenderReport { reports: blocks, .. }) => {
                 let ntp = self.wall.ntp_at(now);
                 for block in blocks {
                     if let Some((consumer, _)) = self.consumer_by_ssrc(id, block.ssrc) {
@@ -564,7 +564,7 @@ impl Worker {
                     consumer.handle_reference_time(now, receiver, ntp);
                 }
             }
-            Packet::Other { .. } => {}
+            Packet::Names(_) | Packet::Goodbyes(_) | Packet::Application(_) | Packet::Other { .. } => {}
         }
     }
 
