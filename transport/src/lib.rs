@@ -23,6 +23,7 @@ mod directory;
 mod dtls;
 mod dtls_record;
 mod fingerprint;
+mod flood_guard;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod hub;
@@ -31,7 +32,10 @@ mod offer;
 mod pipe;
 mod plain_transport;
 mod play_request;
+mod playing;
 mod publish_request;
+mod publishing;
+mod purpose;
 mod server;
 mod session;
 mod socket;
@@ -51,10 +55,11 @@ pub use pipe::{
 };
 pub use plain_transport::{CreatePlainTransportError, CreatedPlainTransport, PlainTransportOptions, SrtpParameters};
 pub use play_request::{PlayRequest, PlayedVideo, PreferredLayers};
+pub use playing::CreateSessionError;
 pub use publish_request::{CreatePublisherError, CreatedPublisher, PublishRequest, PublishedProducer};
 pub use server::{
-    BurstSender, CreateSessionError, CreatedSession, IceRestart, SessionEvent, SessionState, StartTransportError,
-    TransportConfig, TransportServer,
+    BurstSender, CreatedSession, IceRestart, SessionEvent, SessionState, StartTransportError, TransportConfig,
+    TransportServer,
 };
 pub use session::{CloseCause, Timeouts};
 pub use srtp::{

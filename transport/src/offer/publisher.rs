@@ -1,6 +1,6 @@
 use lenscast_media::{Codec, MediaCodec, Ssrc};
-use lenscast_router::{Mid, Rid};
 use lenscast_router::rtp_parameters::{Direction, FormatParameters};
+use lenscast_router::{Mid, Rid};
 use rtc_sdp::description::media::MediaDescription;
 
 use super::OfferError;
