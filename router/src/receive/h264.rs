@@ -186,7 +186,10 @@ mod tests {
         /// Complete bytes, with escape bytes where they are needed.
         fn escaped(mut self) -> Vec<u8> {
             self.0.push(true);
-            let bytes = self.0.chunks(8).map(|bits| bits.iter().enumerate().fold(0, |byte, (at, bit)| byte | u8::from(*bit) << (7 - at)));
+            let bytes = self
+                .0
+                .chunks(8)
+                .map(|bits| bits.iter().enumerate().fold(0, |byte, (at, bit)| byte | u8::from(*bit) << (7 - at)));
             let mut written = Vec::new();
             for byte in bytes {
                 if byte <= 3 && written.ends_with(&[0, 0]) {

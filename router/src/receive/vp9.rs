@@ -72,14 +72,7 @@ impl Vp9Descriptor {
         if key_frame && resolution.is_none() {
             resolution = resolution_of_uncompressed_header(rest);
         }
-        Some(Self {
-            begins_frame,
-            key_frame,
-            temporal_layer,
-            layer_sync,
-            resolution,
-            len: payload.len() - rest.len(),
-        })
+        Some(Self { begins_frame, key_frame, temporal_layer, layer_sync, resolution, len: payload.len() - rest.len() })
     }
 }
 

@@ -10,8 +10,8 @@ mod read;
 mod write;
 
 pub use read::{
-    Application, FirEntries, Goodbyes, NackPairs, Names, Packet, ReadRtcpError, ReportBlock, ReportBlocks, SenderReport,
-    read,
+    Application, FirEntries, Goodbyes, NackPairs, Names, Packet, ReadRtcpError, ReportBlock, ReportBlocks,
+    SenderReport, read,
 };
 pub use write::{Compound, PacketStatus, TransportFeedbackHead};
 

@@ -2,8 +2,8 @@ use lenscast_media::{NtpTime, RtpTime, Ssrc};
 use thiserror::Error;
 
 use super::{
-    APPLICATION, EXTENDED_REPORT, FMT_FIR, FMT_NACK, FMT_PLI, GOODBYE, HEADER_LEN, PADDED, PAYLOAD_FEEDBACK, RECEIVER_REPORT,
-    SENDER_REPORT, SOURCE_DESCRIPTION, TRANSPORT_FEEDBACK, XR_RECEIVER_REFERENCE_TIME,
+    APPLICATION, EXTENDED_REPORT, FMT_FIR, FMT_NACK, FMT_PLI, GOODBYE, HEADER_LEN, PADDED, PAYLOAD_FEEDBACK,
+    RECEIVER_REPORT, SENDER_REPORT, SOURCE_DESCRIPTION, TRANSPORT_FEEDBACK, XR_RECEIVER_REFERENCE_TIME,
 };
 
 /// One packet of a compound, as far as it concerns a router.
@@ -341,4 +341,3 @@ fn receiver_reference_time(mut blocks: &[u8]) -> Option<NtpTime> {
 fn word(bytes: &[u8], at: usize) -> u32 {
     u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
-

@@ -251,13 +251,15 @@ fn status_chunk(statuses: &[PacketStatus]) -> (u16, usize) {
     let run = statuses.iter().take(MAX_RUN).take_while(|status| status.symbol() == first).count();
     // A vector that the end cuts short covers what is there.
     let head = &statuses[..statuses.len().min(14)];
-    let (kind, width, places) = if head.iter().all(|status| status.symbol() < 2) { (0, 1, 14) } else { (TWO_BITS, 2, 7) };
+    let (kind, width, places) =
+        if head.iter().all(|status| status.symbol() < 2) { (0, 1, 14) } else { (TWO_BITS, 2, 7) };
     let vector = statuses.len().min(places);
     if run >= vector {
         return (first << 13 | run as u16, run);
     }
-    let symbols = statuses[..vector].iter().enumerate().fold(0, |symbols, (at, status)| {
-        symbols | status.symbol() << (width * (places - 1 - at))
-    });
+    let symbols = statuses[..vector]
+        .iter()
+        .enumerate()
+        .fold(0, |symbols, (at, status)| symbols | status.symbol() << (width * (places - 1 - at)));
     (VECTOR | kind | symbols, vector)
 }
