@@ -22,6 +22,7 @@ mod id;
 mod producer;
 pub mod rtcp;
 mod rtp;
+pub mod rtp_parameters;
 mod sequence_runs;
 mod stats;
 mod worker;

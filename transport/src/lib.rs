@@ -32,7 +32,6 @@ mod pipe;
 mod plain_transport;
 mod play_request;
 mod publish_request;
-mod publisher_offer;
 mod server;
 mod session;
 mod socket;
@@ -46,19 +45,21 @@ pub use candidate::Candidate;
 pub use dtls::{Certificate, DtlsError, MAX_HANDSHAKE_BYTES, MakeCertificateError};
 pub use fingerprint::{Fingerprint, ParseFingerprintError};
 pub use ice::{IceCredentials, Path};
-pub use offer::{MAX_OFFER_BYTES, OfferError, ViewerOffer};
+pub use offer::{MAX_OFFER_BYTES, OfferError, PublisherOffer, ViewerOffer};
 pub use pipe::{
     ConnectPipeError, ConnectedPipe, CreatePipeError, PipeKeys, PipeOffer, PipeProducer, PipedEncoding, PipedProducer,
 };
 pub use plain_transport::{CreatePlainTransportError, CreatedPlainTransport, PlainTransportOptions, SrtpParameters};
 pub use play_request::{PlayRequest, PlayedVideo, PreferredLayers};
 pub use publish_request::{CreatePublisherError, CreatedPublisher, PublishRequest, PublishedProducer};
-pub use publisher_offer::PublisherOffer;
 pub use server::{
     BurstSender, CreateSessionError, CreatedSession, IceRestart, SessionEvent, SessionState, StartTransportError,
     TransportConfig, TransportServer,
 };
 pub use session::{CloseCause, Timeouts};
-pub use srtp::{OpenSrtcpError, ProtectionProfile, SrtcpReceiver, SrtpKeyError, SrtpSender, server_keys};
+pub use srtp::{
+    OpenSrtcpError, OpenSrtpError, ProtectionProfile, SrtpKeyError, SrtpReceiver, SrtpSender, client_keys, master_keys,
+    server_keys,
+};
 pub use stats::{DropStats, SessionConsumer, SessionStats, SocketStats, TransportStats, WorkerStats};
 pub use upstream::Upstream;

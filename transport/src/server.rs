@@ -18,7 +18,8 @@ use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::active_workers::ActiveWorkers;
-use crate::answer::{LocalDescription, answer};
+use crate::answer::LocalDescription;
+use crate::answer::viewer::{Sources, answer};
 use crate::candidate::candidates;
 use crate::directory::{Directory, Restart};
 use crate::hub::Hub;
@@ -405,11 +406,9 @@ impl TransportServer {
             fingerprint: self.certificate.fingerprint(),
             candidates: &candidates,
             stream,
-            cname: &cname,
-            ssrc,
-            rtx_ssrc,
         };
-        let (agreement, answer) = answer(offer, codec, &local).ok_or_else(|| CreateSessionError::Codec {
+        let sources = Sources { cname: &cname, video: ssrc, rtx: rtx_ssrc, audio: None };
+        let (agreement, answer) = answer(offer, codec, &local, &sources).ok_or_else(|| CreateSessionError::Codec {
             codec,
             offered: offer.codecs().map(Codec::encoding_name).collect::<Vec<_>>().join(", "),
         })?;
@@ -430,7 +429,7 @@ impl TransportServer {
             id: TransportId(id),
             credentials,
             restart: None,
-            remote_fingerprint: offer.fingerprint.clone(),
+            remote_fingerprint: offer.fingerprint().clone(),
             producer,
             consumer,
             created: Instant::now(),

@@ -9,7 +9,7 @@ use rtc_crypto::RTCCryptoProvider;
 
 use crate::dtls::{Dtls, DtlsEvent};
 use crate::ice::{BindingRequest, IceLite, StunError};
-use crate::srtp::{self, SrtcpReceiver, SrtpSender};
+use crate::srtp::{self, SrtpReceiver, SrtpSender};
 use crate::{Certificate, DtlsError, Fingerprint, IceCredentials, OpenSrtcpError, Path, ProtectionProfile};
 
 /// What it takes to serve a viewer, agreed on by offer and answer.
@@ -120,7 +120,7 @@ pub(crate) struct Session {
     ice: IceLite,
     dtls: Dtls,
     crypto: Arc<dyn RTCCryptoProvider>,
-    srtp: Option<(SrtpSender, SrtcpReceiver)>,
+    srtp: Option<(SrtpSender, SrtpReceiver)>,
     profile: Option<ProtectionProfile>,
     /// Where the last DTLS datagram came from: flights go back there, and media too until ICE has nominated a path.
     dtls_path: Option<Path>,
@@ -249,7 +249,7 @@ impl Session {
     /// Decrypts in place. `None` before the handshake is done.
     pub(crate) fn open_rtcp<'a>(&mut self, packet: &'a mut [u8]) -> Option<Result<&'a [u8], OpenSrtcpError>> {
         let (_, receiver) = self.srtp.as_mut()?;
-        Some(receiver.open(packet))
+        Some(receiver.open_rtcp(packet))
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) -> Option<SessionEvent> {
