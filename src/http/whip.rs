@@ -104,17 +104,15 @@ async fn create(
     request: &PublishRequest,
     peer: SocketAddr,
 ) -> Result<CreatedPublisher, Problem> {
-    let attempt = || app.agent.transport().create_publisher(offer, request, resource::is_local(peer));
-    let created = match attempt() {
-        Err(CreatePublisherError::StreamBusy(_)) => {
-            let silent = stream.status(Instant::now()).state == StreamState::Silent;
-            let Some(before) = stream.session().filter(|_| silent) else { return Err(busy(&request.stream)) };
-            tracing::info!(stream = request.stream, session = before.0, "a silent publisher makes place for another");
-            resource::close(app, before).await;
-            attempt()
+    if let Some(before) = stream.session() {
+        if stream.status(Instant::now()).state != StreamState::Silent {
+            return Err(busy(&request.stream));
         }
-        created => created,
-    };
+        tracing::info!(stream = request.stream, session = before.0, "a silent publisher makes place for another");
+        resource::close(app, before).await;
+        stream.end(before, None, Instant::now());
+    }
+    let created = app.agent.transport().create_publisher(offer, request, resource::is_local(peer));
     created.map_err(|error| match error {
         CreatePublisherError::StreamBusy(_) => busy(&request.stream),
         CreatePublisherError::Codec { .. } => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()),
