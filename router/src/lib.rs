@@ -25,8 +25,11 @@ mod history;
 mod id;
 mod inbound;
 mod layers;
+#[cfg(all(test, lenscast_loom))]
+mod models;
 mod outlet;
 mod outlet_link;
+pub mod pipe;
 mod producer;
 mod producer_parameters;
 pub mod receive;
