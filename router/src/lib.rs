@@ -20,6 +20,8 @@ mod consumer_parameters;
 mod egress;
 mod error;
 mod event;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod history;
 mod id;
 mod inbound;
