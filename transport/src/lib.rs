@@ -16,7 +16,6 @@
 #![deny(unsafe_code)]
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
-mod active_workers;
 mod answer;
 mod candidate;
 mod directory;
@@ -27,10 +26,14 @@ mod fingerprint;
 pub mod fuzzing;
 mod hub;
 mod ice;
+mod nudges;
+pub mod object;
 mod offer;
+mod port;
 mod server;
 mod session;
 mod socket;
+mod source;
 mod srtp;
 mod stats;
 mod time_slice;
@@ -42,10 +45,12 @@ pub use fingerprint::{Fingerprint, ParseFingerprintError};
 pub use ice::{IceCredentials, Path};
 pub use lenscast_router::Upstream;
 pub use offer::{MAX_OFFER_BYTES, OfferError, ViewerOffer};
+pub use port::WorkerGone;
 pub use server::{
-    BurstSender, CreateSessionError, CreatedSession, IceRestart, SessionEvent, SessionState, StartTransportError,
-    TransportConfig, TransportServer,
+    CreateSessionError, CreatedSession, IceRestart, SessionEvent, SessionState, StartTransportError, TransportConfig,
+    TransportServer,
 };
 pub use session::{CloseCause, Timeouts};
+pub use source::BurstSender;
 pub use srtp::{OpenSrtcpError, ProtectionProfile, SrtcpReceiver, SrtpKeyError, SrtpSender, server_keys};
 pub use stats::{DropStats, SessionConsumer, SessionStats, SocketStats, TransportStats, WorkerStats};

@@ -89,6 +89,8 @@ pub enum CloseCause {
     Dtls(DtlsError),
     /// The camera is gone.
     ProducerClosed,
+    /// The thread that served it has ended.
+    WorkerDied,
     /// The server stops.
     Shutdown,
 }
@@ -104,6 +106,7 @@ impl CloseCause {
             Self::ConnectTimeout => "connect_timeout",
             Self::Dtls(_) => "dtls_failed",
             Self::ProducerClosed => "producer_closed",
+            Self::WorkerDied => "worker_died",
             Self::Shutdown => "shutdown",
         }
     }
