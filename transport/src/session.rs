@@ -95,6 +95,8 @@ pub enum CloseCause {
     ProducerClosed,
     /// The router does not take a publisher's tracks: two say that they are of one source, for example.
     TracksRefused,
+    /// The thread that served it has ended.
+    WorkerDied,
     /// The server stops.
     Shutdown,
 }
@@ -111,6 +113,7 @@ impl CloseCause {
             Self::Dtls(_) => "dtls_failed",
             Self::ProducerClosed => "producer_closed",
             Self::TracksRefused => "tracks_refused",
+            Self::WorkerDied => "worker_died",
             Self::Shutdown => "shutdown",
         }
     }
