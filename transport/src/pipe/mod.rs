@@ -13,8 +13,9 @@ mod origin;
 use lenscast_router::{ExtensionId, Rid};
 
 pub use connected::{ConnectPipeError, ConnectedPipe, CreatePipeError, PipeProducer};
+pub(crate) use layer_sender::WritePacket;
 pub use offer::{PipeKeys, PipeOffer, PipedEncoding, PipedProducer};
-pub(crate) use origin::PipeOrigin;
+pub(crate) use origin::{PipeOrigin, PipeSetup};
 
 /// A stream has a video and an audio producer; a pipe may carry several streams.
 pub(crate) const MAX_PIPED_PRODUCERS: usize = 16;

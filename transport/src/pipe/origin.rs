@@ -17,6 +17,7 @@ use super::{PipedProducer, REPAIRED_RID_EXTENSION, RID_EXTENSION, layer_rid};
 ///
 /// What it does not do: protect packets, and send orientation, audio level and playout delay on.
 pub(crate) struct PipeOrigin {
+    wall: WallClock,
     epoch: u64,
     /// Where its RTCP comes from.
     ssrc: Ssrc,
@@ -25,6 +26,16 @@ pub(crate) struct PipeOrigin {
     /// There is something to tell that has not been sent once.
     changed: bool,
     repetition: Repetition,
+}
+
+/// What a pipe begins with.
+pub(crate) struct PipeSetup {
+    pub(crate) wall: WallClock,
+    pub(crate) epoch: u64,
+    pub(crate) ssrc: Ssrc,
+    pub(crate) producers: Vec<(PipedProducer, OutletId)>,
+    /// Random; of each source.
+    pub(crate) first_sequence: u16,
 }
 
 struct OriginProducer {
@@ -42,15 +53,11 @@ struct OriginProducer {
 const MAX_LOOKED_UP: usize = 512;
 
 impl PipeOrigin {
-    /// `first_sequences` yields random numbers.
-    pub(crate) fn new(
-        epoch: u64,
-        ssrc: Ssrc,
-        producers: &[(PipedProducer, Arc<OutletLink>)],
-        mut first_sequences: impl FnMut() -> u16,
-        now: Instant,
-    ) -> Self {
-        let producers = producers.iter().map(|(piped, link)| {
+    pub(crate) fn new(setup: PipeSetup, now: Instant) -> Self {
+        let PipeSetup { wall, epoch, ssrc, producers, first_sequence } = setup;
+        // Whoever changes what a link says has the router look at it.
+        let link = |outlet| Arc::new(OutletLink::new(outlet, |_| {}));
+        let producers = producers.iter().map(|(piped, outlet)| {
             let layers = (0..).zip(&piped.encodings).map(|(layer, encoding)| {
                 let parameters = LayerParameters {
                     ssrc: encoding.ssrc,
@@ -63,29 +70,23 @@ impl PipeOrigin {
                         repaired_rid: REPAIRED_RID_EXTENSION,
                     },
                 };
-                LayerSender::new(parameters, first_sequences(), first_sequences(), now)
+                LayerSender::new(parameters, first_sequence, now)
             });
             OriginProducer {
                 id: piped.id,
                 codec: piped.codec,
-                link: Arc::clone(link),
+                link: link(*outlet),
                 state: None,
                 seen: 0,
                 layers: layers.collect(),
             }
         });
         let producers = producers.collect();
-        Self { epoch, ssrc, producers, wanted_seen: 0, changed: false, repetition: Repetition::idle() }
+        Self { wall, epoch, ssrc, producers, wanted_seen: 0, changed: false, repetition: Repetition::idle() }
     }
 
     /// What the router sends to a mirror. False if it cannot be taken.
-    pub(crate) fn handle_inbound(
-        &mut self,
-        outlet: OutletId,
-        message: Inbound,
-        wall: &WallClock,
-        send: WritePacket<'_>,
-    ) -> bool {
+    pub(crate) fn handle_inbound(&mut self, outlet: OutletId, message: Inbound, send: WritePacket<'_>) -> bool {
         let Some(producer) = self.producers.iter_mut().find(|producer| producer.link.outlet() == outlet) else {
             return false;
         };
@@ -102,7 +103,7 @@ impl PipeOrigin {
                     self.changed = true;
                 }
             }
-            Inbound::Burst { layer, broken, burst, .. } => producer.forward(layer, broken, &burst, wall, send),
+            Inbound::Burst { layer, broken, burst, .. } => producer.forward(layer, broken, &burst, &self.wall, send),
             Inbound::Sending { .. } => return false,
         }
         true
@@ -183,6 +184,11 @@ impl PipeOrigin {
 
     pub(crate) fn outlets(&self) -> impl Iterator<Item = OutletId> {
         self.producers.iter().map(|producer| producer.link.outlet())
+    }
+
+    /// The producers with the ways to their mirrors.
+    pub(crate) fn links(&self) -> impl Iterator<Item = (ProducerId, Arc<OutletLink>)> {
+        self.producers.iter().map(|producer| (producer.id, Arc::clone(&producer.link)))
     }
 
     fn handle_wanted(&mut self, wanted: &Wanted, nudged: &mut Vec<OutletId>) {
