@@ -17,7 +17,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use aws_lc_rs::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
-use lenscast_media::{Burst, BurstMeta, Codec, Resolution, RtpTime, StageHistograms, StageTimes, WallClock};
+use lenscast_media::{
+    Burst, BurstMeta, Codec, LayerSet, PassedExtensions, Resolution, RtpTime, StageHistograms, StageTimes, WallClock,
+};
 use lenscast_router::ProducerId;
 use lenscast_transport::{
     BurstSender, PlayRequest, PlayedVideo, Timeouts, TransportConfig, TransportServer, Upstream, ViewerOffer,
@@ -184,13 +186,17 @@ impl Frames {
     fn next(&mut self) -> Arc<Burst> {
         let now = Instant::now();
         let mut burst = Burst::new(BurstMeta {
-            codec: Codec::Vp8,
+            codec: Codec::Vp8.into(),
             key_frame: self.number == 0,
-            resolution: Resolution::new(1280, 720).expect("a resolution"),
+            begins_frame: true,
+            ends_frame: true,
+            resolution: Some(Resolution::new(1280, 720).expect("a resolution")),
             temporal_layer: 0,
+            layer_sync: false,
             first_packet: self.first_packet,
             rtp_time: RtpTime((self.number * 3_000) as u32),
             times: StageTimes { captured: now, ready: now, taken: now, encoded: now },
+            extensions: PassedExtensions::default(),
         });
         for packet in 0..PACKETS_PER_BURST {
             burst.push(&[&[packet as u8; PAYLOAD]]);
@@ -204,11 +210,9 @@ impl Frames {
 struct NoCamera;
 
 impl Upstream for NoCamera {
-    fn subscribe(&self) -> Box<dyn Send> {
-        Box::new(())
-    }
+    fn set_wanted(&self, _: LayerSet) {}
 
-    fn request_key_frame(&self) {}
+    fn request_key_frame(&self, _: u8) {}
 }
 
 /// The least that a packet can cost with these means, in microseconds: seal, and send seven in one call.

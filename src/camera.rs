@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use lenscast_capture::{Source, SourceHandle, SourceState, SourceStatus, StartSourceError};
-use lenscast_media::{Burst, StageHistograms};
+use lenscast_media::sync::Mutex;
+use lenscast_media::{Burst, LayerSet, StageHistograms};
 use lenscast_router::ProducerId;
-use lenscast_sender::{AddTrackError, BurstSink, Health, Sender, Track, TrackConfig, TrackControl, TrackShare};
+use lenscast_sender::{AddTrackError, BurstSink, Demand, Health, Sender, Track, TrackConfig, TrackControl, TrackShare};
 use lenscast_transport::{BurstSender, TransportServer, Upstream};
 use thiserror::Error;
 
@@ -65,7 +66,7 @@ impl Camera {
         let stages = Arc::new(StageHistograms::new());
         let mut bursts = Vec::new();
         for (layer, producer) in producers.iter().enumerate() {
-            let upstream = Arc::new(LayerUpstream { control: Arc::clone(&control), layer });
+            let upstream = Arc::new(LayerUpstream { control: Arc::clone(&control), layer, demand: Mutex::new(None) });
             bursts.push(transport.add_producer(*producer, upstream, Arc::clone(&stages)).await);
         }
         let track_config = TrackConfig {
@@ -203,14 +204,20 @@ async fn remove_producers(producers: &[ProducerId], transport: &TransportServer)
 struct LayerUpstream {
     control: Arc<TrackControl>,
     layer: usize,
+    demand: Mutex<Option<Demand>>,
 }
 
 impl Upstream for LayerUpstream {
-    fn subscribe(&self) -> Box<dyn Send> {
-        Box::new(self.control.subscribe(self.layer))
+    fn set_wanted(&self, layers: LayerSet) {
+        let mut demand = self.demand.lock();
+        if layers.is_empty() {
+            *demand = None;
+        } else if demand.is_none() {
+            *demand = Some(self.control.subscribe(self.layer));
+        }
     }
 
-    fn request_key_frame(&self) {
+    fn request_key_frame(&self, _: u8) {
         self.control.request_key_frame(self.layer);
     }
 }

@@ -26,22 +26,34 @@ impl Codec {
     }
 }
 
-impl fmt::Display for Codec {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.encoding_name())
-    }
-}
-
-/// What a stream carries.
+/// A codec that lenscast forwards; it encodes video only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum MediaCodec {
-    /// Video.
+    /// A video codec.
     Video(Codec),
-    /// Audio: RFC 6716, RTP payload RFC 7587.
+    /// RFC 6716, RTP payload RFC 7587: always 48 kHz and two channels in SDP.
     Opus,
 }
 
 impl MediaCodec {
+    /// The video codec, if it is one.
+    #[must_use]
+    pub const fn video(self) -> Option<Codec> {
+        match self {
+            Self::Video(codec) => Some(codec),
+            Self::Opus => None,
+        }
+    }
+
+    /// Ticks a second of its RTP clock.
+    #[must_use]
+    pub const fn clock_rate(self) -> u32 {
+        match self {
+            Self::Video(_) => crate::VIDEO_CLOCK_RATE,
+            Self::Opus => 48_000,
+        }
+    }
+
     /// The encoding name of SDP's `a=rtpmap`.
     #[must_use]
     pub const fn encoding_name(self) -> &'static str {
@@ -52,7 +64,19 @@ impl MediaCodec {
     }
 }
 
+impl From<Codec> for MediaCodec {
+    fn from(codec: Codec) -> Self {
+        Self::Video(codec)
+    }
+}
+
 impl fmt::Display for MediaCodec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.encoding_name())
+    }
+}
+
+impl fmt::Display for Codec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.encoding_name())
     }

@@ -7,46 +7,13 @@ use crate::history::History;
 use crate::rtcp::{Compound, ReportBlock};
 use crate::rtp::Header;
 use crate::sequence_runs::SequenceRuns;
-use crate::{ConsumerId, ConsumerStats, Egress, HeaderExtensions, PayloadType, RtpPackets, TransportId};
-
-/// How one viewer is to get a producer's stream.
-#[derive(Debug, Clone)]
-pub struct ConsumerParameters {
-    /// The consumer's name in the router.
-    pub id: ConsumerId,
-    /// Where it sends to.
-    pub transport: TransportId,
-    /// The source of the media packets. Unique within the transport.
-    pub ssrc: Ssrc,
-    /// What the viewer calls the codec.
-    pub payload_type: PayloadType,
-    /// How lost packets are sent again; without it they are not.
-    pub rtx: Option<RtxParameters>,
-    /// The header extensions the viewer understands.
-    pub extensions: HeaderExtensions,
-    /// Canonical name (RFC 7022) that ties the viewer's streams together.
-    pub cname: String,
-    /// Random start of the sequence; below 2¹⁵, so that SRTP's first guess of the rollover counter cannot be wrong.
-    pub initial_sequence: u16,
-    /// The same for retransmissions.
-    pub initial_rtx_sequence: u16,
-    /// Random start of the timestamps.
-    pub timestamp_offset: u32,
-}
-
-/// A retransmission stream (RFC 4588).
-#[derive(Debug, Clone, Copy)]
-pub struct RtxParameters {
-    /// Its source. Unique within the transport.
-    pub ssrc: Ssrc,
-    /// Its payload type.
-    pub payload_type: PayloadType,
-}
+use crate::{ConsumerParameters, ConsumerStats, Egress, RtpPackets, RtxParameters, TransportSlot};
 
 /// One stream to one viewer: rewrites sequence and timestamp, answers NACKs, reports.
 #[derive(Debug)]
 pub(crate) struct Consumer {
     parameters: ConsumerParameters,
+    slot: TransportSlot,
     state: State,
     /// Index of the next media packet: the sequence number continued without wrapping.
     next_index: u64,
@@ -101,8 +68,9 @@ const MAX_RECENTLY_RESENT: usize = 256;
 pub(crate) const MAX_LOOKED_UP: usize = 512;
 
 impl Consumer {
-    pub(crate) fn new(parameters: ConsumerParameters, now: Instant) -> Self {
+    pub(crate) fn new(parameters: ConsumerParameters, slot: TransportSlot, now: Instant) -> Self {
         Self {
+            slot,
             state: State::Idle,
             next_index: u64::from(parameters.initial_sequence),
             next_rtx_index: u64::from(parameters.initial_rtx_sequence),
@@ -119,6 +87,10 @@ impl Consumer {
 
     pub(crate) const fn parameters(&self) -> &ConsumerParameters {
         &self.parameters
+    }
+
+    pub(crate) const fn slot(&self) -> TransportSlot {
+        self.slot
     }
 
     pub(crate) const fn stats(&self) -> &ConsumerStats {
@@ -191,7 +163,7 @@ impl Consumer {
                 match self.retransmission(now, rtx, sequence, history) {
                     Ok(packets) => {
                         let bytes = packets.burst.payload(packets.packets.start).len() as u64;
-                        egress.send_rtp(self.parameters.transport, &packets);
+                        egress.send_rtp(self.slot, &packets);
                         self.stats.retransmitted_packets_sent += 1;
                         self.stats.retransmitted_bytes_sent += bytes;
                     }

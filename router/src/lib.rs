@@ -14,23 +14,54 @@
 #![forbid(unsafe_code)]
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+pub mod bandwidth_split;
 mod consumer;
+mod consumer_parameters;
 mod egress;
+mod error;
 mod event;
 mod history;
 mod id;
+mod inbound;
+mod layers;
+#[cfg(all(test, lenscast_loom))]
+mod models;
+mod outlet_link;
+pub mod pipe;
 mod producer;
+mod producer_parameters;
+#[allow(dead_code)]
+pub mod receive;
 pub mod rtcp;
 mod rtp;
 pub mod rtp_parameters;
+pub mod score;
 mod sequence_runs;
 mod stats;
+mod stream_state;
+mod trace;
+mod transport;
+mod upstream;
+#[allow(dead_code)]
+mod vp8;
 mod worker;
 
-pub use consumer::{ConsumerParameters, RtxParameters};
+pub use consumer_parameters::{ConsumerParameters, RtxParameters};
 pub use egress::Egress;
-pub use event::Event;
-pub use id::{ConsumerId, ProducerId, TransportId};
-pub use rtp::{ExtensionId, HeaderExtensions, Mid, PacketLayout, PayloadType, RtpPackets};
+pub use error::{
+    AttachError, ConsumeError, CreateRouterError, CreateTransportError, HandleRtpError, OpenMirrorError,
+    PauseProducerError, ProduceError, UnknownConsumer, UnknownProducer, UnknownRouter, UnknownTransport,
+};
+pub use event::{EndCause, Event};
+pub use id::{ConsumerId, OutletId, ProducerId, ProducerKey, RouterId, TransportId, TransportSlot};
+pub use inbound::{Confirm, Inbound, Open};
+pub use layers::{Layers, Priority};
+pub use outlet_link::OutletLink;
+pub use producer_parameters::{EncodingParameters, MediaKind, ProducerParameters, ReceivedExtensions};
+pub use rtp::{ExtensionId, HeaderExtensions, Mid, PacketLayout, PayloadType, Rid, RtpPackets};
 pub use stats::{ConsumerStats, ProducerStats};
-pub use worker::{AddConsumerError, Worker};
+pub use stream_state::StreamState;
+pub use trace::Trace;
+pub use transport::TransportKind;
+pub use upstream::Upstream;
+pub use worker::{AttachParameters, Source, Worker};

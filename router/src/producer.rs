@@ -5,11 +5,13 @@ use lenscast_media::{Burst, RtpTime, WallClock};
 
 use crate::consumer::Consumer;
 use crate::history::History;
-use crate::{ConsumerId, Egress, ProducerStats};
+use crate::{ConsumerId, Egress, ProducerStats, TransportId, Upstream};
 
 /// One stream that enters the router, with all consumers it has on this worker.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Producer {
+    upstream: Arc<dyn Upstream>,
+    transport: TransportId,
     consumers: Vec<Consumer>,
     history: History,
     /// Index that the next burst's first packet should have.
@@ -20,6 +22,26 @@ pub(crate) struct Producer {
 }
 
 impl Producer {
+    pub(crate) fn new(transport: TransportId, upstream: Arc<dyn Upstream>) -> Self {
+        Self {
+            upstream,
+            transport,
+            consumers: Vec::new(),
+            history: History::default(),
+            expected_packet: None,
+            clock: None,
+            stats: ProducerStats::default(),
+        }
+    }
+
+    pub(crate) const fn transport(&self) -> TransportId {
+        self.transport
+    }
+
+    pub(crate) fn upstream(&self) -> &dyn Upstream {
+        &*self.upstream
+    }
+
     pub(crate) fn stats(&self) -> ProducerStats {
         ProducerStats {
             active_consumers: self.active_consumers(),
@@ -60,7 +82,7 @@ impl Producer {
         self.stats.key_frames += u64::from(meta.key_frame);
         self.stats.packets += burst.len() as u64;
         self.stats.bytes += burst.payload_bytes() as u64;
-        self.stats.resolution = Some(meta.resolution);
+        self.stats.resolution = meta.resolution.or(self.stats.resolution);
         self.stats.codec = Some(meta.codec);
         if self.active_consumers() == 0 {
             // It was queued when the last one left. What comes next is not what follows it.
@@ -76,7 +98,7 @@ impl Producer {
         let mut waiting = false;
         for consumer in &mut self.consumers {
             if let Some(packets) = consumer.handle_burst(now, &burst, wall) {
-                egress.send_rtp(consumer.parameters().transport, &packets);
+                egress.send_rtp(consumer.slot(), &packets);
             }
             waiting |= consumer.awaits_key_frame();
         }
@@ -110,18 +132,22 @@ impl Producer {
 #[allow(clippy::disallowed_methods)]
 pub(crate) mod tests {
     use super::*;
-    use lenscast_media::{BurstMeta, Codec, Resolution, StageTimes};
+    use lenscast_media::{BurstMeta, Codec, PassedExtensions, Resolution, StageTimes};
 
     /// A burst of `len` packets whose payloads say which packet of the producer they are.
     pub(crate) fn burst(first_packet: u64, len: usize, key_frame: bool, at: Instant) -> Arc<Burst> {
         let mut burst = Burst::new(BurstMeta {
-            codec: Codec::Vp8,
+            codec: Codec::Vp8.into(),
             key_frame,
-            resolution: Resolution::new(64, 64).unwrap(),
+            begins_frame: true,
+            ends_frame: true,
+            resolution: Some(Resolution::new(64, 64).unwrap()),
             temporal_layer: 0,
+            layer_sync: false,
             first_packet,
             rtp_time: RtpTime((first_packet * 3_000) as u32),
             times: StageTimes { captured: at, ready: at, taken: at, encoded: at },
+            extensions: PassedExtensions::default(),
         });
         for packet in 0..len as u64 {
             burst.push(&[&(first_packet + packet).to_be_bytes(), &[0; 100]]);

@@ -38,7 +38,7 @@ impl fmt::Display for PayloadType {
 }
 
 /// The local identifier of a header extension in its one-byte form: 1 to 14 (RFC 8285 §4.2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ExtensionId(u8);
 
 impl ExtensionId {
@@ -75,8 +75,59 @@ impl Mid {
         Some(Self { bytes, len: len as u8 })
     }
 
-    fn as_bytes(&self) -> &[u8] {
+    /// From the bytes of a header extension; `None` if they are none, too many, or no UTF-8.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        std::str::from_utf8(bytes).ok().and_then(Self::new)
+    }
+
+    /// What a header extension carries.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..usize::from(self.len)]
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(self.as_bytes()).expect("it was made of text")
+    }
+}
+
+impl fmt::Display for Mid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The name of an encoding (RFC 8851 §3, RFC 8852 §3), 1 to 16 bytes so that a one-byte extension holds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rid(Mid);
+
+impl Rid {
+    /// `None` unless `text` is 1 to 16 letters and digits of ASCII, hyphens and underscores.
+    #[must_use]
+    pub fn new(text: &str) -> Option<Self> {
+        let legal = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
+        if legal { Mid::new(text).map(Self) } else { None }
+    }
+
+    /// From the bytes of a header extension.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        std::str::from_utf8(bytes).ok().and_then(Self::new)
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+}
+
+impl fmt::Display for Rid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 
@@ -86,10 +137,19 @@ pub struct HeaderExtensions {
     /// `urn:ietf:params:rtp-hdrext:sdes:mid` (RFC 9143 §15).
     pub mid: Option<(ExtensionId, Mid)>,
     /// `http://www.webrtc.org/experiments/rtp-hdrext/abs-capture-time`, the form without a clock offset: the capture
-    /// clock is ours.
+    /// clock is ours, or the source's own, passed on.
     pub absolute_capture_time: Option<ExtensionId>,
-    /// `http://www.webrtc.org/experiments/rtp-hdrext/playout-delay`, always minimum 0 and maximum 0: show at once.
+    /// `http://www.webrtc.org/experiments/rtp-hdrext/playout-delay`: the source's, or minimum 0 and maximum 0: show at
+    /// once.
     pub playout_delay: Option<ExtensionId>,
+    /// `urn:3gpp:video-orientation`, passed on.
+    pub video_orientation: Option<ExtensionId>,
+    /// `urn:ietf:params:rtp-hdrext:ssrc-audio-level`, passed on.
+    pub audio_level: Option<ExtensionId>,
+    /// `http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time`, written by the sending transport.
+    pub absolute_send_time: Option<ExtensionId>,
+    /// `http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01`, written by the sending transport.
+    pub transport_sequence: Option<ExtensionId>,
 }
 
 /// Packets of one burst as one viewer is to get them.
@@ -132,7 +192,7 @@ impl RtpPackets<'_> {
     pub fn write(&self, position: usize, out: &mut Vec<u8>) -> PacketLayout {
         let packet = self.packets.start + position;
         let index = self.first_index + position as u64;
-        let marker = packet + 1 == self.burst.len();
+        let marker = packet + 1 == self.burst.len() && self.burst.meta().ends_frame;
         self.header.write(index as u16, marker, out);
         if let Some(original) = self.original_sequence {
             out.extend_from_slice(&original.to_be_bytes());
@@ -228,6 +288,7 @@ mod tests {
             mid: Some((id(4), Mid::new("video-0").unwrap())),
             absolute_capture_time: Some(id(9)),
             playout_delay: Some(id(14)),
+            ..HeaderExtensions::default()
         };
         let (header, rest, len) = written(&extensions, 65_535, true);
         assert_eq!((header.ssrc, header.sequence_number, header.timestamp), (0xDEAD_BEEF, 65_535, 7));
@@ -251,6 +312,7 @@ mod tests {
             mid: Some((id(1), Mid::new("0123456789abcdef").unwrap())),
             absolute_capture_time: Some(id(2)),
             playout_delay: Some(id(3)),
+            ..HeaderExtensions::default()
         };
         let (header, ..) = written(&extensions, 0, false);
         assert_eq!(header.get_extension(1).unwrap(), &b"0123456789abcdef"[..]);

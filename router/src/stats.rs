@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use lenscast_media::{Codec, Resolution};
+use lenscast_media::{MediaCodec, Resolution};
 
 /// What is known of one consumer, in the terms of W3C's `outbound-rtp` and `remote-inbound-rtp` statistics.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -56,5 +56,5 @@ pub struct ProducerStats {
     /// Size of the last frame.
     pub resolution: Option<Resolution>,
     /// Codec of the last frame.
-    pub codec: Option<Codec>,
+    pub codec: Option<MediaCodec>,
 }

@@ -2,13 +2,18 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lenscast_media::{Burst, Ssrc, WallClock};
-use thiserror::Error;
+use lenscast_media::{Bitrate, LayerSet, Ssrc, WallClock};
 
 use crate::consumer::{Consumer, MAX_LOOKED_UP};
 use crate::producer::Producer;
 use crate::rtcp::{self, Compound, Packet, ReadRtcpError};
-use crate::{ConsumerId, ConsumerParameters, ConsumerStats, Egress, Event, ProducerId, ProducerStats, TransportId};
+use crate::{
+    AttachError, Confirm, ConsumeError, ConsumerId, ConsumerParameters, ConsumerStats, CreateRouterError,
+    CreateTransportError, Egress, EndCause, Event, HandleRtpError, Inbound, Layers, OutletId, OutletLink,
+    PauseProducerError, Priority, ProduceError, ProducerId, ProducerKey, ProducerParameters, ProducerStats, RouterId,
+    TransportId, TransportKind, TransportSlot, UnknownConsumer, UnknownProducer, UnknownRouter, UnknownTransport,
+    Upstream,
+};
 
 /// Everything one thread forwards: producers, the transports of viewers, and the consumers between them.
 ///
@@ -17,7 +22,11 @@ use crate::{ConsumerId, ConsumerParameters, ConsumerStats, Egress, Event, Produc
 #[derive(Debug)]
 pub struct Worker {
     wall: WallClock,
-    producers: BTreeMap<ProducerId, Producer>,
+    routers: BTreeSet<RouterId>,
+    producers: BTreeMap<ProducerKey, Producer>,
+    /// Where each consumer is.
+    consumers: BTreeMap<ConsumerId, ProducerKey>,
+    free_slots: Vec<TransportSlot>,
     transports: BTreeMap<TransportId, Transport>,
     /// When each connected transport's next report is due.
     reports_due: BTreeSet<(Instant, TransportId)>,
@@ -25,8 +34,11 @@ pub struct Worker {
     compound: Compound,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Transport {
+    slot: TransportSlot,
+    router: RouterId,
+    kind: TransportKind,
     connected: bool,
     report_due: Option<Instant>,
     consumers: Vec<ConsumerEntry>,
@@ -37,27 +49,29 @@ struct ConsumerEntry {
     ssrc: Ssrc,
     rtx_ssrc: Option<Ssrc>,
     consumer: ConsumerId,
-    producer: ProducerId,
+    producer: ProducerKey,
 }
 
-/// Why a consumer could not be added.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum AddConsumerError {
-    /// No such producer.
-    #[error("{0} does not exist")]
-    UnknownProducer(ProducerId),
-    /// No such transport.
-    #[error("{0} does not exist")]
-    UnknownTransport(TransportId),
-    /// The transport already sends a stream from this source.
-    #[error("{transport} already sends SSRC {ssrc}")]
-    DuplicateSsrc {
-        /// The transport.
-        transport: TransportId,
-        /// The source.
-        ssrc: Ssrc,
-    },
+/// Where a producer's media comes from.
+#[derive(Debug)]
+pub enum Source {
+    /// From its transport's peer, as RTP.
+    Rtp,
+    /// From this process, as [`Inbound::Burst`]; only over a [`TransportKind::Direct`] transport.
+    Local(Arc<dyn Upstream>),
+}
+
+/// Which mirror is attached to what.
+#[derive(Debug)]
+pub struct AttachParameters {
+    /// What is mirrored.
+    pub producer: ProducerKey,
+    /// The router that gets the mirror.
+    pub destination: RouterId,
+    /// The way back; names the outlet.
+    pub link: Arc<OutletLink>,
+    /// Told by the destination once the mirror stands.
+    pub created: Confirm,
 }
 
 /// How often each viewer gets a sender report. libwebrtc sends video's every second (`RTCPSender`), far more often than
@@ -70,7 +84,10 @@ impl Worker {
     pub fn new(wall: WallClock) -> Self {
         Self {
             wall,
+            routers: BTreeSet::new(),
             producers: BTreeMap::new(),
+            consumers: BTreeMap::new(),
+            free_slots: Vec::new(),
             transports: BTreeMap::new(),
             reports_due: BTreeSet::new(),
             events: VecDeque::new(),
@@ -80,7 +97,7 @@ impl Worker {
 
     /// What is known of a producer.
     #[must_use]
-    pub fn producer_stats(&self, producer: ProducerId) -> Option<ProducerStats> {
+    pub fn producer_stats(&self, producer: ProducerKey) -> Option<ProducerStats> {
         self.producers.get(&producer).map(Producer::stats)
     }
 
@@ -92,25 +109,46 @@ impl Worker {
         let entries = self.transports.get(&transport).into_iter().flat_map(|transport| &transport.consumers);
         entries.filter_map(|entry| {
             let consumer = self.producers.get(&entry.producer)?.consumer(entry.consumer)?;
-            Some((entry.consumer, entry.producer, consumer.stats()))
+            Some((entry.consumer, entry.producer.producer, consumer.stats()))
         })
     }
 
-    /// The viewer's timestamp of this instant on one of its streams; `None` before the stream has begun.
+    /// A viewer's timestamp of this instant on one of its streams; `None` before the stream has begun.
     #[must_use]
-    pub fn viewer_clock(&self, producer: ProducerId, consumer: ConsumerId, now: Instant) -> Option<u32> {
-        let producer = self.producers.get(&producer)?;
+    pub fn viewer_clock(&self, consumer: ConsumerId, now: Instant) -> Option<u32> {
+        let producer = self.producers.get(self.consumers.get(&consumer)?)?;
         Some(producer.consumer(consumer)?.timestamp(producer.clock_at(now)?).0)
     }
 
-    /// All bursts of a frame, from the encode task. Bursts of a producer that is gone, which can be on their way still,
-    /// are dropped.
-    pub fn handle_burst(&mut self, now: Instant, producer: ProducerId, burst: Arc<Burst>, egress: &mut impl Egress) {
-        let Some(state) = self.producers.get_mut(&producer) else { return };
-        if state.handle_burst(now, burst, &self.wall, egress) {
-            self.events.push_back(Event::KeyFrameNeeded(producer));
+    /// What came over the worker's ordered channel. What is for a producer that is gone, which can be on its way still, is
+    /// dropped.
+    pub fn handle_inbound(&mut self, now: Instant, message: Inbound, egress: &mut impl Egress) {
+        match message {
+            Inbound::Burst { key, burst, .. } => {
+                let Some(state) = self.producers.get_mut(&key) else { return };
+                if state.handle_burst(now, burst, &self.wall, egress) {
+                    state.upstream().request_key_frame(0);
+                }
+            }
+            Inbound::Open(_) | Inbound::State { .. } | Inbound::Sending { .. } => {}
         }
     }
+
+    /// An outlet's link has been nudged: its mirror wants something else, or a key frame.
+    pub fn handle_outlet(&mut self, _now: Instant, _outlet: OutletId, _egress: &mut impl Egress) {}
+
+    /// An RTP packet, decrypted, from a transport's peer. What it makes complete is forwarded by
+    /// [`Worker::end_of_batch`].
+    ///
+    /// # Errors
+    ///
+    /// If it belongs to no producer, or its producer's receiver refuses it.
+    pub fn handle_rtp(&mut self, _now: Instant, transport: TransportId, _packet: &[u8]) -> Result<(), HandleRtpError> {
+        Err(HandleRtpError::UnknownTransport(transport))
+    }
+
+    /// All packets that were received together have been handled: forwards what they make up.
+    pub fn end_of_batch(&mut self, _now: Instant, _egress: &mut impl Egress) {}
 
     /// A compound RTCP packet, decrypted, from a transport's peer.
     ///
@@ -145,32 +183,70 @@ impl Worker {
         }
     }
 
-    /// Makes room for a stream.
-    pub fn add_producer(&mut self, producer: ProducerId) {
-        self.producers.entry(producer).or_default();
+    /// Makes room for transports.
+    ///
+    /// # Errors
+    ///
+    /// If there is a router of this name.
+    pub fn create_router(&mut self, router: RouterId) -> Result<(), CreateRouterError> {
+        if self.routers.insert(router) { Ok(()) } else { Err(CreateRouterError::Exists(router)) }
     }
 
-    /// Ends a stream: its consumers end with it, and their viewers are told so. Returns those consumers.
-    pub fn remove_producer(&mut self, now: Instant, producer: ProducerId, egress: &mut impl Egress) -> Vec<ConsumerId> {
-        let Some(state) = self.producers.get(&producer) else { return Vec::new() };
-        let ids: Vec<_> = state.consumer_ids().collect();
-        for &id in &ids {
-            self.remove_consumer(now, producer, id, egress);
+    /// Ends a router with all that is in it.
+    ///
+    /// # Errors
+    ///
+    /// If there is none of this name.
+    pub fn close_router(
+        &mut self,
+        now: Instant,
+        router: RouterId,
+        egress: &mut impl Egress,
+    ) -> Result<(), UnknownRouter> {
+        if !self.routers.remove(&router) {
+            return Err(UnknownRouter(router));
         }
-        self.producers.remove(&producer);
-        ids
+        let inside = self.transports.iter().filter(|(_, transport)| transport.router == router);
+        for transport in inside.map(|(id, _)| *id).collect::<Vec<_>>() {
+            let _ = self.close_transport(now, transport, egress);
+        }
+        self.events.push_back(Event::RouterClosed(router, EndCause::Requested));
+        Ok(())
     }
 
-    /// Makes room for a viewer that is not connected yet.
-    pub fn add_transport(&mut self, transport: TransportId) {
-        self.transports.entry(transport).or_default();
+    /// Makes room for a connection that is not up yet. One of kind [`TransportKind::Direct`] always is.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such router, or a transport of this name.
+    pub fn create_transport(
+        &mut self,
+        router: RouterId,
+        id: TransportId,
+        kind: TransportKind,
+    ) -> Result<TransportSlot, CreateTransportError> {
+        if !self.routers.contains(&router) {
+            return Err(CreateTransportError::UnknownRouter(router));
+        }
+        if self.transports.contains_key(&id) {
+            return Err(CreateTransportError::Exists(id));
+        }
+        let slot = self.free_slots.pop().unwrap_or(TransportSlot(self.transports.len() as u32));
+        let connected = kind == TransportKind::Direct;
+        let transport = Transport { slot, router, kind, connected, report_due: None, consumers: Vec::new() };
+        self.transports.insert(id, transport);
+        Ok(slot)
     }
 
-    /// The viewer's connection is up: its consumers start with the next key frame.
-    pub fn connect_transport(&mut self, now: Instant, id: TransportId) {
-        let Some(transport) = self.transports.get_mut(&id) else { return };
+    /// The connection is up: the transport's consumers start with the next key frame.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such transport.
+    pub fn connect_transport(&mut self, now: Instant, id: TransportId) -> Result<(), UnknownTransport> {
+        let transport = self.transports.get_mut(&id).ok_or(UnknownTransport(id))?;
         if transport.connected {
-            return;
+            return Ok(());
         }
         transport.connected = true;
         // Spread the viewers' reports over the interval, so that they do not all leave in one burst.
@@ -181,67 +257,250 @@ impl Worker {
         for entry in entries {
             self.activate(entry);
         }
+        Ok(())
     }
 
-    /// The viewer is gone, or told to go: a goodbye for each of its streams, then nothing more.
-    pub fn remove_transport(&mut self, now: Instant, id: TransportId, egress: &mut impl Egress) {
+    /// The peer is gone, or told to go: a goodbye for each of its streams, then nothing more. What it produced ends.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such transport.
+    pub fn close_transport(
+        &mut self,
+        now: Instant,
+        id: TransportId,
+        egress: &mut impl Egress,
+    ) -> Result<(), UnknownTransport> {
+        if !self.transports.contains_key(&id) {
+            return Err(UnknownTransport(id));
+        }
+        let produced = self.producers.iter().filter(|(_, producer)| producer.transport() == id);
+        for key in produced.map(|(key, _)| *key).collect::<Vec<_>>() {
+            let _ = self.close_producer(now, key, egress);
+        }
         self.send_reports(now, id, true, egress);
-        let Some(transport) = self.transports.remove(&id) else { return };
+        let Some(transport) = self.transports.remove(&id) else { return Err(UnknownTransport(id)) };
         if let Some(due) = transport.report_due {
             self.reports_due.remove(&(due, id));
         }
         for entry in transport.consumers {
             self.take_from_producer(entry.producer, entry.consumer);
         }
+        self.free_slots.push(transport.slot);
+        self.events.push_back(Event::TransportClosed(id, EndCause::Requested));
+        Ok(())
     }
 
-    /// Gives a viewer a producer's stream.
+    /// How much a transport can carry, as its congestion control says; `None` for no limit.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such transport.
+    pub fn set_available_bitrate(
+        &mut self,
+        _now: Instant,
+        id: TransportId,
+        _available: Option<Bitrate>,
+    ) -> Result<(), UnknownTransport> {
+        self.transports.get(&id).map(|_| ()).ok_or(UnknownTransport(id))
+    }
+
+    /// Makes a stream known that a transport's peer sends, or a source in this process.
+    ///
+    /// # Errors
+    ///
+    /// If the transport does not exist or is of the wrong kind, or the parameters contradict each other or what is there.
+    pub fn produce(
+        &mut self,
+        _now: Instant,
+        id: TransportId,
+        producer: ProducerId,
+        _parameters: ProducerParameters,
+        source: Source,
+    ) -> Result<(), ProduceError> {
+        let transport = self.transports.get(&id).ok_or(ProduceError::UnknownTransport(id))?;
+        let key = ProducerKey { router: transport.router, producer };
+        if self.producers.contains_key(&key) {
+            return Err(ProduceError::Exists(key));
+        }
+        let Source::Local(upstream) = source else { return Err(ProduceError::WrongTransport(id)) };
+        if transport.kind != TransportKind::Direct {
+            return Err(ProduceError::WrongTransport(id));
+        }
+        self.producers.insert(key, Producer::new(id, upstream));
+        Ok(())
+    }
+
+    /// Goes on receiving a stream, but forwards it to nobody.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such producer, or it is a mirror.
+    pub fn pause_producer(
+        &mut self,
+        _now: Instant,
+        key: ProducerKey,
+        _egress: &mut impl Egress,
+    ) -> Result<(), PauseProducerError> {
+        self.producers.get(&key).map(|_| ()).ok_or(PauseProducerError::UnknownProducer(key))
+    }
+
+    /// Forwards a stream again, from its next key frame on.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such producer, or it is a mirror.
+    pub fn resume_producer(
+        &mut self,
+        _now: Instant,
+        key: ProducerKey,
+        _egress: &mut impl Egress,
+    ) -> Result<(), PauseProducerError> {
+        self.producers.get(&key).map(|_| ()).ok_or(PauseProducerError::UnknownProducer(key))
+    }
+
+    /// Ends a stream: its consumers end with it, and their viewers are told so.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such producer.
+    pub fn close_producer(
+        &mut self,
+        now: Instant,
+        key: ProducerKey,
+        egress: &mut impl Egress,
+    ) -> Result<(), UnknownProducer> {
+        let state = self.producers.get(&key).ok_or(UnknownProducer(key))?;
+        for id in state.consumer_ids().collect::<Vec<_>>() {
+            self.end_consumer(now, key, id, EndCause::ProducerClosed, egress);
+        }
+        self.producers.remove(&key);
+        self.events.push_back(Event::ProducerClosed(key, EndCause::Requested));
+        Ok(())
+    }
+
+    /// Attaches a mirror to a producer, in one step: the mirror begins with the state as it is now, and every later change
+    /// follows on the same channel, with the packets.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such producer, it is there already, or the destination's channel is full. Nothing is left then.
+    pub fn attach(
+        &mut self,
+        _now: Instant,
+        parameters: AttachParameters,
+        _egress: &mut impl Egress,
+    ) -> Result<(), AttachError> {
+        Err(AttachError::UnknownProducer(parameters.producer))
+    }
+
+    /// Closes a mirror. False if there is no such outlet.
+    pub fn detach(&mut self, _now: Instant, _outlet: OutletId, _egress: &mut impl Egress) -> bool {
+        false
+    }
+
+    /// Gives a transport's peer a producer's stream; the producer, or a mirror of it, must be on the transport's router.
     ///
     /// # Errors
     ///
     /// If either does not exist, or the transport already uses one of the consumer's sources.
-    pub fn add_consumer(
+    pub fn consume(
         &mut self,
         now: Instant,
         producer: ProducerId,
         parameters: ConsumerParameters,
-    ) -> Result<(), AddConsumerError> {
+    ) -> Result<(), ConsumeError> {
         let id = parameters.transport;
-        let transport = self.transports.get_mut(&id).ok_or(AddConsumerError::UnknownTransport(id))?;
-        let state = self.producers.get_mut(&producer).ok_or(AddConsumerError::UnknownProducer(producer))?;
+        let transport = self.transports.get_mut(&id).ok_or(ConsumeError::UnknownTransport(id))?;
+        let key = ProducerKey { router: transport.router, producer };
+        let state = self.producers.get_mut(&key).ok_or(ConsumeError::UnknownProducer(producer))?;
+        if self.consumers.contains_key(&parameters.id) {
+            return Err(ConsumeError::Exists(parameters.id));
+        }
         // Two streams of one source would protect different packets with the same key and index (RFC 3711 §9.1).
         let (ssrc, rtx_ssrc) = (parameters.ssrc, parameters.rtx.map(|rtx| rtx.ssrc));
         let used =
             |source| transport.consumers.iter().any(|entry| entry.ssrc == source || entry.rtx_ssrc == Some(source));
         let doubled = rtx_ssrc.filter(|source| used(*source) || *source == ssrc).or(used(ssrc).then_some(ssrc));
         if let Some(ssrc) = doubled {
-            return Err(AddConsumerError::DuplicateSsrc { transport: id, ssrc });
+            return Err(ConsumeError::DuplicateSsrc { transport: id, ssrc });
         }
-        let entry = ConsumerEntry { ssrc, rtx_ssrc, consumer: parameters.id, producer };
+        let entry = ConsumerEntry { ssrc, rtx_ssrc, consumer: parameters.id, producer: key };
         transport.consumers.push(entry);
-        state.add_consumer(Consumer::new(parameters, now));
+        self.consumers.insert(parameters.id, key);
+        state.add_consumer(Consumer::new(parameters, transport.slot, now));
         if transport.connected {
             self.activate(entry);
         }
         Ok(())
     }
 
-    /// Ends one stream of a viewer and tells it so.
-    pub fn remove_consumer(&mut self, now: Instant, producer: ProducerId, id: ConsumerId, egress: &mut impl Egress) {
-        let Some((consumer, _)) = self.producers.get_mut(&producer).and_then(|state| state.consumer_mut(id)) else {
-            return;
-        };
-        let (transport_id, ssrc) = (consumer.parameters().transport, consumer.parameters().ssrc);
-        let transport = self.transports.get_mut(&transport_id).expect("a consumer's transport outlives it");
-        transport.consumers.retain(|entry| entry.consumer != id);
-        if transport.connected {
-            self.compound.clear();
-            let ntp = self.wall.ntp_at(now);
-            consumer.write_report(now, ntp, None, &mut self.compound);
-            self.compound.push_bye(ssrc);
-            egress.send_rtcp(transport_id, self.compound.as_bytes());
-        }
-        self.take_from_producer(producer, id);
+    /// Sends a consumer nothing more until it is resumed.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such consumer.
+    pub fn pause_consumer(&mut self, _now: Instant, id: ConsumerId) -> Result<(), UnknownConsumer> {
+        self.consumers.get(&id).map(|_| ()).ok_or(UnknownConsumer(id))
+    }
+
+    /// Goes on with the next key frame, and asks for it.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such consumer.
+    pub fn resume_consumer(&mut self, _now: Instant, id: ConsumerId) -> Result<(), UnknownConsumer> {
+        self.consumers.get(&id).map(|_| ()).ok_or(UnknownConsumer(id))
+    }
+
+    /// Ends one stream of a peer and tells it so.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such consumer.
+    pub fn close_consumer(
+        &mut self,
+        now: Instant,
+        id: ConsumerId,
+        egress: &mut impl Egress,
+    ) -> Result<(), UnknownConsumer> {
+        let key = *self.consumers.get(&id).ok_or(UnknownConsumer(id))?;
+        self.end_consumer(now, key, id, EndCause::Requested, egress);
+        Ok(())
+    }
+
+    /// Sends a consumer these layers while they can be had and the bandwidth allows them.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such consumer.
+    pub fn set_preferred_layers(
+        &mut self,
+        _now: Instant,
+        id: ConsumerId,
+        _layers: Layers,
+    ) -> Result<(), UnknownConsumer> {
+        self.consumers.get(&id).map(|_| ()).ok_or(UnknownConsumer(id))
+    }
+
+    /// Says how much a consumer matters beside the others of its transport.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such consumer.
+    pub fn set_priority(&mut self, _now: Instant, id: ConsumerId, _priority: Priority) -> Result<(), UnknownConsumer> {
+        self.consumers.get(&id).map(|_| ()).ok_or(UnknownConsumer(id))
+    }
+
+    /// Asks for a key frame of what a consumer forwards, or waits for.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such consumer.
+    pub fn request_key_frame(&mut self, _now: Instant, id: ConsumerId) -> Result<(), UnknownConsumer> {
+        let key = self.consumers.get(&id).ok_or(UnknownConsumer(id))?;
+        self.producers[key].upstream().request_key_frame(0);
+        Ok(())
     }
 
     /// What the driver has to pass on, oldest first.
@@ -264,7 +523,7 @@ impl Worker {
         egress: &mut impl Egress,
     ) {
         match packet {
-            Packet::Reports(blocks) => {
+            Packet::Reports(blocks) | Packet::SenderReport(rtcp::SenderReport { reports: blocks, .. }) => {
                 let ntp = self.wall.ntp_at(now);
                 for block in blocks {
                     if let Some((consumer, _)) = self.consumer_by_ssrc(id, block.ssrc) {
@@ -284,7 +543,7 @@ impl Worker {
             Packet::Pli { media } => {
                 if let Some((consumer, producer)) = self.consumer_by_ssrc(id, media) {
                     consumer.handle_pli();
-                    self.events.push_back(Event::KeyFrameNeeded(producer));
+                    self.producers[&producer].upstream().request_key_frame(0);
                 }
             }
             Packet::Fir(entries) => {
@@ -292,7 +551,7 @@ impl Worker {
                     if let Some((consumer, producer)) = self.consumer_by_ssrc(id, media)
                         && consumer.handle_fir(command)
                     {
-                        self.events.push_back(Event::KeyFrameNeeded(producer));
+                        self.producers[&producer].upstream().request_key_frame(0);
                     }
                 }
             }
@@ -305,7 +564,7 @@ impl Worker {
                     consumer.handle_reference_time(now, receiver, ntp);
                 }
             }
-            Packet::Other { .. } => {}
+            Packet::Names(_) | Packet::Goodbyes(_) | Packet::Application(_) | Packet::Other { .. } => {}
         }
     }
 
@@ -315,7 +574,7 @@ impl Worker {
         Some((*entry, transport))
     }
 
-    fn consumer_by_ssrc(&mut self, id: TransportId, ssrc: Ssrc) -> Option<(&mut Consumer, ProducerId)> {
+    fn consumer_by_ssrc(&mut self, id: TransportId, ssrc: Ssrc) -> Option<(&mut Consumer, ProducerKey)> {
         let (entry, _) = self.entry_by_ssrc(id, ssrc)?;
         let (consumer, _) = self.producers.get_mut(&entry.producer)?.consumer_mut(entry.consumer)?;
         Some((consumer, entry.producer))
@@ -325,17 +584,46 @@ impl Worker {
         let producer = self.producers.get_mut(&entry.producer).expect("a consumer's producer outlives it");
         let (consumer, _) = producer.consumer_mut(entry.consumer).expect("the transport lists live consumers only");
         consumer.activate();
-        self.events.push_back(Event::ActiveConsumers(entry.producer, producer.active_consumers()));
-        self.events.push_back(Event::KeyFrameNeeded(entry.producer));
+        producer.upstream().set_wanted(LayerSet::only(0));
+        producer.upstream().request_key_frame(0);
     }
 
-    fn take_from_producer(&mut self, id: ProducerId, consumer: ConsumerId) {
-        let producer = self.producers.get_mut(&id).expect("a consumer's producer outlives it");
-        let before = producer.active_consumers();
+    fn end_consumer(
+        &mut self,
+        now: Instant,
+        producer: ProducerKey,
+        id: ConsumerId,
+        cause: EndCause,
+        egress: &mut impl Egress,
+    ) {
+        let Some((consumer, _)) = self.producers.get_mut(&producer).and_then(|state| state.consumer_mut(id)) else {
+            return;
+        };
+        let (transport_id, ssrc) = (consumer.parameters().transport, consumer.parameters().ssrc);
+        let transport = self.transports.get_mut(&transport_id).expect("a consumer's transport outlives it");
+        transport.consumers.retain(|entry| entry.consumer != id);
+        if transport.connected {
+            self.compound.clear();
+            let ntp = self.wall.ntp_at(now);
+            consumer.write_report(now, ntp, None, &mut self.compound);
+            self.compound.push_bye(ssrc);
+            egress.send_rtcp(transport.slot, self.compound.as_bytes());
+        }
+        self.take_from_producer(producer, id);
+        self.events.push_back(Event::ConsumerClosed {
+            consumer: id,
+            transport: transport_id,
+            producer: producer.producer,
+            cause,
+        });
+    }
+
+    fn take_from_producer(&mut self, key: ProducerKey, consumer: ConsumerId) {
+        let producer = self.producers.get_mut(&key).expect("a consumer's producer outlives it");
         producer.remove_consumer(consumer);
-        let after = producer.active_consumers();
-        if after != before {
-            self.events.push_back(Event::ActiveConsumers(id, after));
+        self.consumers.remove(&consumer);
+        if producer.active_consumers() == 0 {
+            producer.upstream().set_wanted(LayerSet::EMPTY);
         }
     }
 
@@ -353,7 +641,7 @@ impl Worker {
             }
         }
         if !self.compound.as_bytes().is_empty() {
-            egress.send_rtcp(id, self.compound.as_bytes());
+            egress.send_rtcp(transport.slot, self.compound.as_bytes());
         }
     }
 }
@@ -361,7 +649,9 @@ impl Worker {
 #[cfg(test)]
 #[allow(clippy::disallowed_methods)]
 mod tests {
-    use lenscast_media::RtpTime;
+    use std::sync::Mutex;
+
+    use lenscast_media::{Codec, RtpTime};
     use proptest::prelude::*;
     use rtc_rtp::packet::Packet as OraclePacket;
     use rtc_shared::marshal::{Marshal, Unmarshal};
@@ -370,17 +660,41 @@ mod tests {
     use crate::producer::tests::burst;
     use crate::{ExtensionId, HeaderExtensions, PayloadType, RtpPackets, RtxParameters};
 
-    const CAMERA: ProducerId = ProducerId(1);
+    const HOME: RouterId = RouterId(1);
+    const CAMERA: ProducerKey = ProducerKey { router: HOME, producer: ProducerId(1) };
+    const LOCAL: TransportId = TransportId(1_000_000);
+
+    /// A source that remembers what it was asked for.
+    #[derive(Default)]
+    struct Camera(Mutex<Vec<Asked>>);
+
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    enum Asked {
+        Wanted(LayerSet),
+        KeyFrame(u8),
+    }
+
+    impl Upstream for Camera {
+        fn set_wanted(&self, layers: LayerSet) {
+            self.0.lock().unwrap().push(Asked::Wanted(layers));
+        }
+
+        fn request_key_frame(&self, layer: u8) {
+            self.0.lock().unwrap().push(Asked::KeyFrame(layer));
+        }
+    }
 
     #[derive(Default)]
     struct Recorder {
         rtp: Vec<(TransportId, OraclePacket)>,
         rtcp: Vec<(TransportId, Vec<u8>)>,
         calls: usize,
+        by_slot: BTreeMap<TransportSlot, TransportId>,
     }
 
     impl Egress for Recorder {
-        fn send_rtp(&mut self, transport: TransportId, packets: &RtpPackets<'_>) {
+        fn send_rtp(&mut self, slot: TransportSlot, packets: &RtpPackets<'_>) {
+            let transport = self.by_slot[&slot];
             self.calls += 1;
             for position in 0..packets.len() {
                 let mut bytes = Vec::new();
@@ -393,14 +707,19 @@ mod tests {
             }
         }
 
-        fn send_rtcp(&mut self, transport: TransportId, compound: &[u8]) {
-            self.rtcp.push((transport, compound.to_vec()));
+        fn send_rtcp(&mut self, slot: TransportSlot, compound: &[u8]) {
+            self.rtcp.push((self.by_slot[&slot], compound.to_vec()));
+        }
+
+        fn send_inbound(&mut self, _: OutletId, _: Inbound) -> bool {
+            false
         }
     }
 
     struct Scene {
         worker: Worker,
         out: Recorder,
+        camera: Arc<Camera>,
         now: Instant,
     }
 
@@ -408,24 +727,32 @@ mod tests {
         fn new() -> Self {
             let now = Instant::now();
             let mut worker = Worker::new(WallClock::new(now, Duration::from_secs(1_000)));
-            worker.add_producer(CAMERA);
-            Self { worker, out: Recorder::default(), now }
+            let camera = Arc::new(Camera::default());
+            worker.create_router(HOME).unwrap();
+            worker.create_transport(HOME, LOCAL, TransportKind::Direct).unwrap();
+            let parameters = ProducerParameters::local(Codec::Vp8.into(), 1, 1);
+            let source = Source::Local(Arc::clone(&camera) as Arc<dyn Upstream>);
+            worker.produce(now, LOCAL, CAMERA.producer, parameters, source).unwrap();
+            Self { worker, out: Recorder::default(), camera, now }
         }
 
         fn viewer(mut self, number: u64) -> Self {
-            self.worker.add_transport(TransportId(number));
-            self.worker.add_consumer(self.now, CAMERA, parameters(number)).unwrap();
+            let slot = self.worker.create_transport(HOME, TransportId(number), TransportKind::WebRtc).unwrap();
+            self.out.by_slot.insert(slot, TransportId(number));
+            self.worker.consume(self.now, CAMERA.producer, parameters(number)).unwrap();
             self
         }
 
         fn connected_viewer(self, number: u64) -> Self {
             let mut scene = self.viewer(number);
-            scene.worker.connect_transport(scene.now, TransportId(number));
+            scene.worker.connect_transport(scene.now, TransportId(number)).unwrap();
             scene
         }
 
         fn burst(&mut self, first_packet: u64, len: usize, key_frame: bool) {
-            self.worker.handle_burst(self.now, CAMERA, burst(first_packet, len, key_frame, self.now), &mut self.out);
+            let burst = burst(first_packet, len, key_frame, self.now);
+            let message = Inbound::Burst { key: CAMERA, layer: 0, broken: false, burst };
+            self.worker.handle_inbound(self.now, message, &mut self.out);
         }
 
         fn rtcp(&mut self, number: u64, packet: &impl Marshal) {
@@ -435,6 +762,10 @@ mod tests {
 
         fn events(&mut self) -> Vec<Event> {
             std::iter::from_fn(|| self.worker.poll_event()).collect()
+        }
+
+        fn asked(&mut self) -> Vec<Asked> {
+            std::mem::take(&mut self.camera.0.lock().unwrap())
         }
 
         fn stats(&self, number: u64) -> ConsumerStats {
@@ -458,6 +789,9 @@ mod tests {
             initial_sequence: 32_000,
             initial_rtx_sequence: 7,
             timestamp_offset: 500,
+            preferred_layers: Layers::HIGHEST,
+            priority: Priority::default(),
+            paused: false,
         }
     }
 
@@ -478,14 +812,14 @@ mod tests {
         let mut scene = Scene::new().viewer(1);
         scene.burst(0, 2, true);
         assert!(scene.out.rtp.is_empty());
-        scene.worker.connect_transport(scene.now, TransportId(1));
-        assert_eq!(scene.events(), [Event::ActiveConsumers(CAMERA, 1), Event::KeyFrameNeeded(CAMERA)]);
+        scene.worker.connect_transport(scene.now, TransportId(1)).unwrap();
+        assert_eq!(scene.asked(), [Asked::Wanted(LayerSet::only(0)), Asked::KeyFrame(0)]);
         scene.burst(2, 2, false);
         assert!(scene.out.rtp.is_empty());
-        assert_eq!(scene.events(), [Event::KeyFrameNeeded(CAMERA)], "asked for again until one comes");
+        assert_eq!(scene.asked(), [Asked::KeyFrame(0)], "asked for again until one comes");
         scene.burst(4, 2, true);
         scene.burst(6, 2, false);
-        assert!(scene.events().is_empty());
+        assert!(scene.asked().is_empty());
         let sequences: Vec<_> = scene.sent_to(1).iter().map(|packet| packet.header.sequence_number).collect();
         assert_eq!(sequences, [32_000, 32_001, 32_002, 32_003]);
         assert_eq!(scene.stats(1).frames_dropped, 1);
@@ -524,9 +858,9 @@ mod tests {
     fn a_gap_in_the_producers_packets_waits_for_a_key_frame_and_leaves_no_gap_behind() {
         let mut scene = Scene::new().connected_viewer(1);
         scene.burst(0, 2, true);
-        let _ = scene.events();
+        let _ = scene.asked();
         scene.burst(9, 2, false);
-        assert_eq!(scene.events(), [Event::KeyFrameNeeded(CAMERA)]);
+        assert_eq!(scene.asked(), [Asked::KeyFrame(0)]);
         scene.burst(11, 1, true);
         let sequences: Vec<_> = scene.sent_to(1).iter().map(|packet| packet.header.sequence_number).collect();
         assert_eq!(sequences, [32_000, 32_001, 32_002]);
@@ -657,10 +991,10 @@ mod tests {
     fn bursts_that_were_queued_when_the_last_viewer_left_are_no_loss_for_the_next() {
         let mut scene = Scene::new().connected_viewer(1);
         scene.burst(0, 5, true);
-        scene.worker.remove_transport(scene.now, TransportId(1), &mut scene.out);
+        scene.worker.close_transport(scene.now, TransportId(1), &mut scene.out).unwrap();
         scene.burst(5, 5, false);
         let mut scene = scene.connected_viewer(2);
-        let _ = scene.events();
+        let _ = scene.asked();
         scene.out.rtp.clear();
         scene.burst(90, 5, true);
         assert_eq!(scene.sent_to(2).len(), 5);
@@ -672,7 +1006,7 @@ mod tests {
     fn pli_and_new_fir_commands_ask_for_a_key_frame() {
         let mut scene = Scene::new().connected_viewer(1);
         scene.burst(0, 1, true);
-        let _ = scene.events();
+        let _ = scene.asked();
         let pli = rtc_rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication {
             sender_ssrc: 1,
             media_ssrc: 1_001,
@@ -686,7 +1020,7 @@ mod tests {
         scene.rtcp(1, &fir(1));
         scene.rtcp(1, &fir(1));
         scene.rtcp(1, &fir(2));
-        assert_eq!(scene.events(), [Event::KeyFrameNeeded(CAMERA); 3]);
+        assert_eq!(scene.asked(), [Asked::KeyFrame(0); 3]);
         assert_eq!((scene.stats(1).pli_count, scene.stats(1).fir_count), (1, 2));
     }
 
@@ -694,39 +1028,45 @@ mod tests {
     fn feedback_about_a_stream_of_somebody_else_is_ignored() {
         let mut scene = Scene::new().connected_viewer(1).connected_viewer(2);
         scene.burst(0, 5, true);
-        let _ = scene.events();
+        let _ = scene.asked();
         scene.out.rtp.clear();
         scene.rtcp(2, &nack(1, &[32_001]));
-        assert!(scene.out.rtp.is_empty() && scene.events().is_empty());
+        assert!(scene.out.rtp.is_empty() && scene.asked().is_empty());
     }
 
     #[test]
     fn a_viewer_that_leaves_is_told_goodbye_and_leaves_nothing() {
         let mut scene = Scene::new().connected_viewer(1).connected_viewer(2);
         scene.burst(0, 5, true);
-        let _ = scene.events();
-        scene.worker.remove_transport(scene.now, TransportId(1), &mut scene.out);
-        assert_eq!(scene.events(), [Event::ActiveConsumers(CAMERA, 1)]);
+        let _ = scene.asked();
+        scene.worker.close_transport(scene.now, TransportId(1), &mut scene.out).unwrap();
+        assert!(scene.asked().is_empty());
         let (_, compound) = scene.out.rtcp.last().unwrap();
         assert_eq!(compound[compound.len() - 8..], [0x81, 203, 0, 1, 0, 0, 3, 0xE9]);
         scene.out.rtp.clear();
         scene.burst(5, 1, true);
         assert!(scene.sent_to(1).is_empty() && scene.sent_to(2).len() == 1);
-        scene.worker.remove_transport(scene.now, TransportId(2), &mut scene.out);
-        assert!(scene.worker.poll_timeout().is_none() && scene.worker.transports.is_empty());
-        assert_eq!(scene.events(), [Event::ActiveConsumers(CAMERA, 0)]);
+        scene.worker.close_transport(scene.now, TransportId(2), &mut scene.out).unwrap();
+        assert!(scene.worker.poll_timeout().is_none() && scene.worker.transports.len() == 1);
+        assert_eq!(scene.asked(), [Asked::Wanted(LayerSet::EMPTY)]);
     }
 
     #[test]
     fn a_producer_that_ends_takes_its_consumers_along() {
         let mut scene = Scene::new().connected_viewer(1).viewer(2);
         scene.burst(0, 5, true);
-        let ended = scene.worker.remove_producer(scene.now, CAMERA, &mut scene.out);
-        assert_eq!(ended, [ConsumerId(1), ConsumerId(2)]);
+        scene.worker.close_producer(scene.now, CAMERA, &mut scene.out).unwrap();
+        let ended = |number| Event::ConsumerClosed {
+            consumer: ConsumerId(number),
+            transport: TransportId(number),
+            producer: CAMERA.producer,
+            cause: EndCause::ProducerClosed,
+        };
+        assert_eq!(scene.events(), [ended(1), ended(2), Event::ProducerClosed(CAMERA, EndCause::Requested)]);
         assert_eq!(scene.out.rtcp.len(), 1, "only the connected viewer can be told");
         assert_eq!(scene.worker.consumer_stats(TransportId(1)).count(), 0);
         scene.burst(5, 5, true);
-        scene.worker.remove_transport(scene.now, TransportId(1), &mut scene.out);
+        scene.worker.close_transport(scene.now, TransportId(1), &mut scene.out).unwrap();
     }
 
     #[test]
@@ -734,24 +1074,24 @@ mod tests {
         let mut scene = Scene::new().viewer(1);
         let mut second = parameters(2);
         let add = |scene: &mut Scene, producer, parameters: &ConsumerParameters| {
-            scene.worker.add_consumer(scene.now, producer, parameters.clone())
+            scene.worker.consume(scene.now, producer, parameters.clone())
         };
-        assert_eq!(add(&mut scene, CAMERA, &second), Err(AddConsumerError::UnknownTransport(TransportId(2))));
+        assert_eq!(add(&mut scene, CAMERA.producer, &second), Err(ConsumeError::UnknownTransport(TransportId(2))));
         second.transport = TransportId(1);
-        assert_eq!(add(&mut scene, ProducerId(9), &second), Err(AddConsumerError::UnknownProducer(ProducerId(9))));
+        assert_eq!(add(&mut scene, ProducerId(9), &second), Err(ConsumeError::UnknownProducer(ProducerId(9))));
         second.ssrc = Ssrc(1_001);
         assert_eq!(
-            add(&mut scene, CAMERA, &second),
-            Err(AddConsumerError::DuplicateSsrc { transport: TransportId(1), ssrc: Ssrc(1_001) })
+            add(&mut scene, CAMERA.producer, &second),
+            Err(ConsumeError::DuplicateSsrc { transport: TransportId(1), ssrc: Ssrc(1_001) })
         );
         for (ssrc, rtx_ssrc, doubled) in [(7, 2_001, 2_001), (2_001, 7, 2_001), (7, 1_001, 1_001), (7, 7, 7)] {
             second.ssrc = Ssrc(ssrc);
             second.rtx = Some(RtxParameters { ssrc: Ssrc(rtx_ssrc), payload_type: PayloadType::new(97).unwrap() });
-            let expected = AddConsumerError::DuplicateSsrc { transport: TransportId(1), ssrc: Ssrc(doubled) };
-            assert_eq!(add(&mut scene, CAMERA, &second), Err(expected));
+            let expected = ConsumeError::DuplicateSsrc { transport: TransportId(1), ssrc: Ssrc(doubled) };
+            assert_eq!(add(&mut scene, CAMERA.producer, &second), Err(expected));
         }
         second.rtx = None;
-        assert_eq!(add(&mut scene, CAMERA, &second), Ok(()));
+        assert_eq!(add(&mut scene, CAMERA.producer, &second), Ok(()));
     }
 
     proptest! {

@@ -4,8 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lenscast_media::{Codec, Ssrc, StageHistograms, WallClock};
-use lenscast_router::{ConsumerId, ConsumerParameters, HeaderExtensions, PayloadType, ProducerId, TransportId};
+use lenscast_media::{Codec, LayerSet, Ssrc, StageHistograms, WallClock};
+use lenscast_router::{
+    ConsumerId, ConsumerParameters, HeaderExtensions, Layers, PayloadType, Priority, ProducerId, TransportId,
+};
 use rtc_stun::attributes::{ATTR_USE_CANDIDATE, ATTR_USERNAME};
 use rtc_stun::fingerprint::FINGERPRINT;
 use rtc_stun::integrity::MessageIntegrity;
@@ -18,6 +20,7 @@ use crate::answer::viewer::{Sources, answer};
 use crate::directory::Directory;
 use crate::hub::{Hub, Wire};
 use crate::ice::IceCredentials;
+use crate::purpose::Purpose;
 use crate::session::{SessionSetup, Timeouts};
 use crate::{Certificate, Fingerprint, Path, ProtectionProfile, Upstream, ViewerOffer, server_keys};
 
@@ -107,19 +110,24 @@ fn setup(now: Instant) -> SessionSetup {
         credentials: IceCredentials { ufrag: "abcdefgh".into(), password: "abcdefghabcdefghabcdefgh".into() },
         restart: None,
         remote_fingerprint: Fingerprint::sha256_of(&[]),
-        producer: ProducerId(1),
-        consumer: ConsumerParameters {
-            id: ConsumerId(1),
-            transport: TransportId(1),
-            ssrc: Ssrc(1),
-            payload_type: PayloadType::new(96).expect("it is one"),
-            rtx: None,
-            extensions: HeaderExtensions::default(),
-            cname: "cname".to_owned(),
-            initial_sequence: 0,
-            initial_rtx_sequence: 0,
-            timestamp_offset: 0,
-        },
+        purpose: Purpose::Viewer(vec![(
+            ProducerId(1),
+            ConsumerParameters {
+                id: ConsumerId(1),
+                transport: TransportId(1),
+                ssrc: Ssrc(1),
+                payload_type: PayloadType::new(96).expect("it is one"),
+                rtx: None,
+                extensions: HeaderExtensions::default(),
+                cname: "cname".to_owned(),
+                initial_sequence: 0,
+                initial_rtx_sequence: 0,
+                timestamp_offset: 0,
+                preferred_layers: Layers::HIGHEST,
+                priority: Priority::default(),
+                paused: false,
+            },
+        )]),
         created: now,
         timeouts: Timeouts { connect: Duration::from_secs(3_600), consent: Duration::from_secs(3_600) },
     }
@@ -136,9 +144,7 @@ impl Wire for Nowhere {
 struct NoCamera;
 
 impl Upstream for NoCamera {
-    fn subscribe(&self) -> Box<dyn Send> {
-        Box::new(())
-    }
+    fn set_wanted(&self, _: LayerSet) {}
 
-    fn request_key_frame(&self) {}
+    fn request_key_frame(&self, _: u8) {}
 }

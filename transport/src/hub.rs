@@ -10,16 +10,21 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lenscast_media::{Burst, StageHistograms, WallClock};
-use lenscast_router::{Egress, Event, ProducerId, RtpPackets, TransportId, Worker as Router};
+use lenscast_media::{Burst, Codec, StageHistograms, WallClock};
+use lenscast_router::{
+    Egress, HandleRtpError, Inbound, OutletId, ProducerId, ProducerKey, ProducerParameters, RouterId, RtpPackets,
+    Source, TransportId, TransportKind, TransportSlot, Worker as Router,
+};
 use rtc_crypto::RTCCryptoProvider;
 
-use crate::active_workers::ActiveWorkers;
+use crate::active_workers::{ActiveWorkers, SharedUpstream};
 use crate::directory::{Claim, Directory};
+use crate::flood_guard::FloodGuard;
 use crate::ice::{BindingRequest, StunError};
+use crate::purpose::{Purpose, Role, published};
 use crate::session::{CloseCause, Session, SessionEvent, SessionSetup};
 use crate::stats::{DropStats, SessionConsumer, SessionStats};
-use crate::{Certificate, IceCredentials, Path, Upstream};
+use crate::{Certificate, IceCredentials, OpenSrtpError, Path, PreferredLayers, PublishedProducer, Upstream};
 
 /// Where datagrams go out.
 pub(crate) trait Wire {
@@ -29,6 +34,8 @@ pub(crate) trait Wire {
 
 /// What the worker's surroundings have to be told or asked.
 pub(crate) enum HubEvent {
+    /// A publisher has been heard of: from now on its producers exist.
+    Published(TransportId, Vec<PublishedProducer>),
     Connected(TransportId),
     Closed(TransportId, CloseCause),
     /// A datagram for a session of another worker.
@@ -38,8 +45,11 @@ pub(crate) enum HubEvent {
 pub(crate) struct Hub {
     index: usize,
     router: Router,
+    /// The router that everything is in, and the transport that local sources feed.
+    home: RouterId,
+    local: TransportId,
     legs: Legs,
-    producers: BTreeMap<ProducerId, Producer>,
+    producers: BTreeMap<ProducerId, Arc<StageHistograms>>,
     by_address: HashMap<SocketAddr, TransportId>,
     by_ufrag: HashMap<String, TransportId>,
     /// Addresses whose checks came here but name another worker's session: their other packets go there too, where they
@@ -50,28 +60,25 @@ pub(crate) struct Hub {
     certificate: Certificate,
     crypto: Arc<dyn RTCCryptoProvider>,
     dropped: DropStats,
+    /// RTP has come since the last [`Hub::end_of_batch`].
+    in_batch: bool,
     events: Vec<HubEvent>,
-}
-
-struct Producer {
-    upstream: Arc<dyn Upstream>,
-    stages: Arc<StageHistograms>,
-    active: Arc<ActiveWorkers>,
-    /// Held while this worker serves a consumer of it.
-    subscription: Option<Box<dyn Send>>,
 }
 
 /// The sessions, and the buffers to write their packets in.
 #[derive(Default)]
 struct Legs {
     sessions: BTreeMap<TransportId, Leg>,
+    by_slot: Vec<Option<TransportId>>,
     buffer: Vec<u8>,
     ends: Vec<usize>,
 }
 
 struct Leg {
     session: Session,
-    producer: ProducerId,
+    slot: TransportSlot,
+    role: Role,
+    flood: FloodGuard,
     deadline: Instant,
 }
 
@@ -86,6 +93,10 @@ const ADDRESS_IN_USE: Duration = Duration::from_secs(7);
 /// The longest SRTCP datagram that is looked at, in bytes. A viewer's fit an Ethernet frame, as its own stack cuts them;
 /// a longer one could only ask for more than any viewer has lost.
 const MAX_RTCP: usize = 1_500;
+
+/// The longest RTP datagram that is looked at, in bytes: an Ethernet frame's. It has to fit into one again, header
+/// extensions and all, for every viewer.
+const MAX_RTP: usize = 1_500;
 
 /// First bytes of multiplexed datagrams (RFC 7983 §7) and second bytes of RTCP (RFC 5761 §4).
 enum Protocol {
@@ -104,9 +115,17 @@ impl Hub {
         certificate: Certificate,
         crypto: Arc<dyn RTCCryptoProvider>,
     ) -> Self {
+        let mut router = Router::new(wall);
+        let home = RouterId(index as u64 + 1);
+        // Sessions count up from 1.
+        let local = TransportId(u64::MAX - index as u64);
+        router.create_router(home).expect("it is the first");
+        router.create_transport(home, local, TransportKind::Direct).expect("it is the first");
         Self {
             index,
-            router: Router::new(wall),
+            router,
+            home,
+            local,
             legs: Legs::default(),
             producers: BTreeMap::new(),
             by_address: HashMap::new(),
@@ -117,6 +136,7 @@ impl Hub {
             certificate,
             crypto,
             dropped: DropStats::default(),
+            in_batch: false,
             events: Vec::new(),
         }
     }
@@ -126,7 +146,7 @@ impl Hub {
     }
 
     pub(crate) fn producer_stats(&self) -> Vec<(ProducerId, lenscast_router::ProducerStats)> {
-        let stats = self.producers.keys().filter_map(|id| Some((*id, self.router.producer_stats(*id)?)));
+        let stats = self.producers.keys().filter_map(|id| Some((*id, self.router.producer_stats(self.key(*id))?)));
         stats.collect()
     }
 
@@ -140,7 +160,7 @@ impl Hub {
             id: consumer,
             producer,
             stats: stats.clone(),
-            rtp_clock: self.router.viewer_clock(producer, consumer, now),
+            rtp_clock: self.router.viewer_clock(consumer, now),
             read_at: now,
         });
         Some(SessionStats {
@@ -163,9 +183,10 @@ impl Hub {
         clock: impl FnOnce() -> Instant,
     ) {
         let times = burst.meta().times;
-        self.router.handle_burst(now, producer, burst, &mut self.legs.on(wire));
-        if let Some(producer) = self.producers.get(&producer) {
-            producer.stages.record(&times, clock());
+        let message = Inbound::Burst { key: self.key(producer), layer: 0, broken: false, burst };
+        self.router.handle_inbound(now, message, &mut self.legs.on(wire));
+        if let Some(stages) = self.producers.get(&producer) {
+            stages.record(&times, clock());
         }
         self.pass_on_router_events();
     }
@@ -191,9 +212,43 @@ impl Hub {
         match protocol {
             Protocol::Dtls => self.handle_dtls(now, id, path, datagram, wire),
             Protocol::Rtcp => self.handle_rtcp(now, id, datagram, wire),
-            Protocol::Rtp => self.dropped.rtp_unexpected += 1,
+            Protocol::Rtp => self.handle_rtp(now, id, datagram),
             Protocol::Stun | Protocol::Unknown => self.dropped.unknown_protocol += 1,
         }
+    }
+
+    /// All datagrams of one system call have been handled: what they brought is forwarded, frame by frame where that can
+    /// be.
+    pub(crate) fn end_of_batch(&mut self, now: Instant, wire: &mut impl Wire) {
+        if std::mem::take(&mut self.in_batch) {
+            self.router.end_of_batch(now, &mut self.legs.on(wire));
+            self.pass_on_router_events();
+        }
+    }
+
+    /// The best layers that a viewer's session wants of its video. False if there is no such session.
+    pub(crate) fn set_preferred_layers(
+        &mut self,
+        now: Instant,
+        id: TransportId,
+        preferred: Option<PreferredLayers>,
+    ) -> bool {
+        let Some(Role::Viewer { video, .. }) = self.legs.sessions.get(&id).map(|leg| &leg.role) else { return false };
+        let set = self.router.set_preferred_layers(now, *video, PreferredLayers::or_highest(preferred));
+        self.pass_on_router_events();
+        set.is_ok()
+    }
+
+    /// Holds up what a session is sent, or goes on with it. False if there is no such session.
+    pub(crate) fn set_paused(&mut self, now: Instant, id: TransportId, paused: bool) -> bool {
+        let Some(leg) = self.legs.sessions.get(&id) else { return false };
+        for consumer in leg.role.consumers() {
+            let router = &mut self.router;
+            // One that has ended needs neither.
+            let _ = if paused { router.pause_consumer(now, consumer) } else { router.resume_consumer(now, consumer) };
+        }
+        self.pass_on_router_events();
+        true
     }
 
     /// A datagram that reached another worker first, which looked its session up.
@@ -226,17 +281,21 @@ impl Hub {
         stages: Arc<StageHistograms>,
         active: Arc<ActiveWorkers>,
     ) {
-        self.router.add_producer(id);
-        self.producers.insert(id, Producer { upstream, stages, active, subscription: None });
+        let upstream = SharedUpstream { worker: self.index, active, source: upstream };
+        let parameters = ProducerParameters::local(Codec::Vp8.into(), 1, 1);
+        let source = Source::Local(Arc::new(upstream));
+        if self.router.produce(Instant::now(), self.local, id, parameters, source).is_ok() {
+            self.producers.insert(id, stages);
+        }
     }
 
     /// Ends a producer and every session that shows it.
     pub(crate) fn remove_producer(&mut self, now: Instant, id: ProducerId, wire: &mut impl Wire) {
-        let showing = self.legs.sessions.iter().filter(|(_, leg)| leg.producer == id).map(|(id, _)| *id);
+        let showing = self.legs.sessions.iter().filter(|(_, leg)| leg.role.shows(id)).map(|(id, _)| *id);
         for session in showing.collect::<Vec<_>>() {
             self.close_session(now, session, CloseCause::ProducerClosed, wire);
         }
-        self.router.remove_producer(now, id, &mut self.legs.on(wire));
+        let _ = self.router.close_producer(now, self.key(id), &mut self.legs.on(wire));
         self.pass_on_router_events();
         self.producers.remove(&id);
     }
@@ -246,8 +305,9 @@ impl Hub {
         if !self.legs.sessions.contains_key(&id) {
             return;
         }
-        self.router.remove_transport(now, id, &mut self.legs.on(wire));
+        let _ = self.router.close_transport(now, id, &mut self.legs.on(wire));
         let mut leg = self.legs.sessions.remove(&id).expect("it was there a moment ago");
+        self.legs.by_slot[leg.slot.index()] = None;
         leg.session.close(now);
         flush(&mut leg.session, wire);
         self.deadlines.remove(&(leg.deadline, id));
@@ -388,6 +448,29 @@ impl Hub {
         }
     }
 
+    fn handle_rtp(&mut self, now: Instant, id: TransportId, packet: &mut [u8]) {
+        let leg = self.legs.sessions.get_mut(&id).expect("addresses lead to live sessions only");
+        if !matches!(leg.role, Role::Publisher) {
+            self.dropped.rtp_unexpected += 1;
+        } else if packet.len() > MAX_RTP {
+            self.dropped.rtp_too_long += 1;
+        } else if !leg.flood.admits(now) {
+            self.dropped.rtp_flood += 1;
+        } else {
+            match leg.session.open_rtp(packet) {
+                None => self.dropped.before_handshake += 1,
+                Some(Err(OpenSrtpError::Replay { .. })) => self.dropped.srtp_replayed += 1,
+                Some(Err(_)) => self.dropped.srtp_refused += 1,
+                Some(Ok(packet)) => match self.router.handle_rtp(now, id, packet) {
+                    Ok(()) => self.in_batch = true,
+                    Err(HandleRtpError::UnknownSource(_)) => self.dropped.rtp_unknown_source += 1,
+                    Err(HandleRtpError::Refused) => self.dropped.rtp_refused += 1,
+                    Err(_) => self.dropped.rtp_malformed += 1,
+                },
+            }
+        }
+    }
+
     fn handle_session_event(&mut self, now: Instant, id: TransportId, event: SessionEvent, wire: &mut impl Wire) {
         match event {
             SessionEvent::Ignored => {
@@ -397,7 +480,7 @@ impl Hub {
             SessionEvent::Connected => {
                 // The last flight first: the viewer cannot decrypt before it has it.
                 self.settle(id, wire);
-                self.router.connect_transport(now, id);
+                let _ = self.router.connect_transport(now, id);
                 self.events.push(HubEvent::Connected(id));
                 self.pass_on_router_events();
             }
@@ -419,21 +502,59 @@ impl Hub {
                 return None;
             }
         };
-        self.router.add_transport(id);
-        if self.router.add_consumer(now, setup.producer, setup.consumer).is_err() {
+        let slot = self.router.create_transport(self.home, id, TransportKind::WebRtc).ok()?;
+        let missing = match setup.purpose {
             // The camera went between answer and first check.
-            self.router.remove_transport(now, id, &mut NoEgress);
+            Purpose::Viewer(_) => CloseCause::ProducerClosed,
+            Purpose::Publisher(_) => CloseCause::TracksRefused,
+        };
+        let Some(role) = self.furnish(now, id, setup.purpose) else {
+            let _ = self.router.close_transport(now, id, &mut NoEgress);
+            self.pass_on_router_events();
             self.directory.remove(id);
-            self.events.push(HubEvent::Closed(id, CloseCause::ProducerClosed));
+            self.events.push(HubEvent::Closed(id, missing));
             return None;
-        }
+        };
         for credentials in std::iter::once(setup.credentials).chain(setup.restart) {
             self.by_ufrag.insert(credentials.ufrag, id);
         }
         let deadline = session.poll_timeout();
         self.deadlines.insert((deadline, id));
-        self.legs.sessions.insert(id, Leg { session, producer: setup.producer, deadline });
+        self.legs.sessions.insert(id, Leg { session, slot, role, flood: FloodGuard::default(), deadline });
+        let places = self.legs.by_slot.len().max(slot.index() + 1);
+        self.legs.by_slot.resize(places, None);
+        self.legs.by_slot[slot.index()] = Some(id);
         Some(id)
+    }
+
+    /// Puts into a new transport what its session is for. `None` if that cannot be had any more.
+    fn furnish(&mut self, now: Instant, id: TransportId, purpose: Purpose) -> Option<Role> {
+        match purpose {
+            Purpose::Viewer(consumers) => {
+                let mut made = Vec::new();
+                let mut shown = None;
+                for (producer, parameters) in consumers {
+                    let consumer = parameters.id;
+                    match self.router.consume(now, producer, parameters) {
+                        Ok(()) => made.push(consumer),
+                        // Without its video there is nothing to show; without its audio there is.
+                        Err(_) if made.is_empty() => return None,
+                        Err(_) => {}
+                    }
+                    shown.get_or_insert(producer);
+                }
+                let mut made = made.into_iter();
+                Some(Role::Viewer { producer: shown?, video: made.next()?, audio: made.next() })
+            }
+            Purpose::Publisher(producers) => {
+                let published = published(&producers);
+                for (producer, parameters) in producers {
+                    self.router.produce(now, id, producer, parameters, Source::Rtp).ok()?;
+                }
+                self.events.push(HubEvent::Published(id, published));
+                Some(Role::Publisher)
+            }
+        }
     }
 
     /// Sends what a session has to say, and notes when it wants to be called again.
@@ -447,26 +568,12 @@ impl Hub {
     }
 
     fn pass_on_router_events(&mut self) {
-        while let Some(event) = self.router.poll_event() {
-            match event {
-                Event::KeyFrameNeeded(id) => {
-                    if let Some(producer) = self.producers.get(&id) {
-                        producer.upstream.request_key_frame();
-                    }
-                }
-                Event::ActiveConsumers(id, active) => {
-                    let Some(producer) = self.producers.get_mut(&id) else { continue };
-                    if active > 0 && producer.subscription.is_none() {
-                        // First open the way for bursts, then ask for them: the first is a key frame not to be missed.
-                        producer.active.set(self.index, true);
-                        producer.subscription = Some(producer.upstream.subscribe());
-                    } else if active == 0 {
-                        producer.subscription = None;
-                        producer.active.set(self.index, false);
-                    }
-                }
-            }
-        }
+        // Sessions end with their producers by `remove_producer`: nobody else has to be told.
+        while self.router.poll_event().is_some() {}
+    }
+
+    fn key(&self, producer: ProducerId) -> ProducerKey {
+        ProducerKey { router: self.home, producer }
     }
 }
 
@@ -483,8 +590,9 @@ struct LegsOnWire<'a, W> {
 }
 
 impl<W: Wire> Egress for LegsOnWire<'_, W> {
-    fn send_rtp(&mut self, transport: TransportId, packets: &RtpPackets<'_>) {
-        let Legs { sessions, buffer, ends } = &mut *self.legs;
+    fn send_rtp(&mut self, slot: TransportSlot, packets: &RtpPackets<'_>) {
+        let Some(transport) = self.legs.by_slot.get(slot.index()).copied().flatten() else { return };
+        let Legs { sessions, buffer, ends, .. } = &mut *self.legs;
         let Some(session) = sessions.get(&transport).map(|leg| &leg.session) else { return };
         let Some(path) = session.path() else { return };
         buffer.clear();
@@ -500,7 +608,8 @@ impl<W: Wire> Egress for LegsOnWire<'_, W> {
         self.wire.send_packets(path, buffer, ends);
     }
 
-    fn send_rtcp(&mut self, transport: TransportId, compound: &[u8]) {
+    fn send_rtcp(&mut self, slot: TransportSlot, compound: &[u8]) {
+        let Some(transport) = self.legs.by_slot.get(slot.index()).copied().flatten() else { return };
         let Legs { sessions, buffer, .. } = &mut *self.legs;
         let Some(session) = sessions.get_mut(&transport).map(|leg| &mut leg.session) else { return };
         let Some(path) = session.path() else { return };
@@ -510,15 +619,23 @@ impl<W: Wire> Egress for LegsOnWire<'_, W> {
             self.wire.send(path, buffer);
         }
     }
+
+    fn send_inbound(&mut self, _: OutletId, _: Inbound) -> bool {
+        false
+    }
 }
 
 /// For a transport that has never been connected: nothing can be sent to it.
 struct NoEgress;
 
 impl Egress for NoEgress {
-    fn send_rtp(&mut self, _: TransportId, _: &RtpPackets<'_>) {}
+    fn send_rtp(&mut self, _: TransportSlot, _: &RtpPackets<'_>) {}
 
-    fn send_rtcp(&mut self, _: TransportId, _: &[u8]) {}
+    fn send_rtcp(&mut self, _: TransportSlot, _: &[u8]) {}
+
+    fn send_inbound(&mut self, _: OutletId, _: Inbound) -> bool {
+        false
+    }
 }
 
 fn flush(session: &mut Session, wire: &mut impl Wire) {

@@ -4,10 +4,10 @@ use thiserror::Error;
 
 use super::matching::matches;
 use super::{
-    ExtensionUri, FormatParameters, MediaKind, MimeType, RtcpFeedback, RtpCodecCapability,
-    RtpHeaderExtensionCapability, ValidationError,
+    ExtensionUri, FormatParameters, MimeType, RtcpFeedback, RtpCodecCapability, RtpHeaderExtensionCapability,
+    ValidationError,
 };
-use crate::PayloadType;
+use crate::{MediaKind, PayloadType};
 
 /// What an endpoint could send or receive: a router, or the other side of a transport.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

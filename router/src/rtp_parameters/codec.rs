@@ -1,5 +1,5 @@
-use super::{FormatParameters, MediaKind, MimeType, RtcpFeedback};
-use crate::PayloadType;
+use super::{FormatParameters, MimeType, RtcpFeedback};
+use crate::{MediaKind, PayloadType};
 
 /// A codec that an endpoint could use.
 #[derive(Debug, Clone, PartialEq, Eq)]

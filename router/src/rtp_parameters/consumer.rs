@@ -3,11 +3,11 @@ use thiserror::Error;
 
 use super::matching::{decodes, matches_exactly};
 use super::{
-    Direction, ExtensionUri, FormatParameters, MediaKind, MimeType, RtcpFeedback, RtpCapabilities, RtpCodecCapability,
+    Direction, ExtensionUri, FormatParameters, MimeType, RtcpFeedback, RtpCapabilities, RtpCodecCapability,
     RtpCodecParameters, RtpEncodingParameters, RtpHeaderExtensionParameters, RtpParameters, ScalabilityMode,
     ValidationError,
 };
-use crate::PayloadType;
+use crate::{MediaKind, PayloadType};
 
 /// Whose payload types and extension identifiers a consumer's packets carry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,44 +3,7 @@ use std::str::FromStr;
 
 use lenscast_media::{Bitrate, Ssrc};
 
-/// The name of an encoding among those of one producer (RFC 8851 §4), 1 to 16 bytes so that a one-byte extension holds it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Rid {
-    bytes: [u8; 16],
-    len: u8,
-}
-
-impl Rid {
-    /// `None` unless `text` is 1 to 16 letters, digits, `-` or `_`.
-    #[must_use]
-    pub fn new(text: &str) -> Option<Self> {
-        Self::from_bytes(text.as_bytes())
-    }
-
-    /// The same from the bytes of a header extension.
-    #[must_use]
-    pub fn from_bytes(text: &[u8]) -> Option<Self> {
-        let legal = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-        if !(1..=16).contains(&text.len()) || !text.iter().all(legal) {
-            return None;
-        }
-        let mut bytes = [0; 16];
-        bytes[..text.len()].copy_from_slice(text);
-        Some(Self { bytes, len: text.len() as u8 })
-    }
-
-    /// The name.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.bytes[..usize::from(self.len)]).expect("only ASCII is let in")
-    }
-}
-
-impl fmt::Display for Rid {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
+use crate::Rid;
 
 /// How many layers an encoding holds within itself: `L1T3` of the W3C's WebRTC-SVC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -96,14 +59,6 @@ pub struct RtpEncodingParameters {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_rid_is_one_to_sixteen_letters_digits_or_dashes() {
-        assert_eq!(Rid::new("hi-res_1").unwrap().as_str(), "hi-res_1");
-        for text in ["", "0123456789abcdefg", "a b", "é", "a;b"] {
-            assert_eq!(Rid::new(text), None, "{text}");
-        }
-    }
 
     #[test]
     fn scalability_modes_are_read_by_their_counts() {

@@ -20,9 +20,9 @@ impl FormatParameters {
     pub fn parse(text: &str) -> Self {
         let mut parsed = Self::new();
         for part in text.split(';').map(str::trim).filter(|part| !part.is_empty()) {
-            let (name, value) = part.split_once('=').unwrap_or((part, ""));
-            if parsed.value(name).is_none() {
-                parsed.0.push((name.trim().to_owned(), value.trim().to_owned()));
+            let (name, value) = part.split_once('=').map_or((part, ""), |(name, value)| (name.trim(), value.trim()));
+            if !name.is_empty() && parsed.value(name).is_none() {
+                parsed.0.push((name.to_owned(), value.to_owned()));
             }
         }
         parsed

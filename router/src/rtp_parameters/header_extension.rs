@@ -1,7 +1,6 @@
 use std::fmt;
 
-use super::MediaKind;
-use crate::ExtensionId;
+use crate::{ExtensionId, MediaKind};
 
 /// The header extensions that are understood here, by what they mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -4,10 +4,10 @@ use thiserror::Error;
 use super::h264::ProfileLevelId;
 use super::matching::{Special, matches_exactly};
 use super::{
-    MimeType, Rid, RtpCapabilities, RtpCodecCapability, RtpCodecParameters, RtpEncodingParameters,
+    MimeType, RtpCapabilities, RtpCodecCapability, RtpCodecParameters, RtpEncodingParameters,
     RtpHeaderExtensionParameters, RtpParameters, ValidationError,
 };
-use crate::PayloadType;
+use crate::{PayloadType, Rid};
 
 /// How a producer's numbers become the router's.
 #[derive(Debug, Clone, PartialEq, Eq)]

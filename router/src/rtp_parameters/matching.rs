@@ -2,6 +2,7 @@
 
 use super::CodecIdentity;
 use super::h264::ProfileLevelId;
+use crate::MediaKind;
 
 /// True if name, clock rate and channels agree: enough to find what the router knows of a codec.
 #[must_use]
@@ -58,8 +59,8 @@ impl Special {
 /// One channel of audio if nothing is said (RFC 8866 §6.6); video has none, whatever is said.
 fn channels(codec: CodecIdentity<'_>) -> Option<u8> {
     match codec.mime_type.kind() {
-        super::MediaKind::Audio => Some(codec.channels.unwrap_or(1)),
-        super::MediaKind::Video => None,
+        MediaKind::Audio => Some(codec.channels.unwrap_or(1)),
+        MediaKind::Video => None,
     }
 }
 

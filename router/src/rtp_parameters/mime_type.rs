@@ -3,14 +3,7 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
-/// What a stream carries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum MediaKind {
-    /// Sound.
-    Audio,
-    /// Pictures.
-    Video,
-}
+use crate::MediaKind;
 
 impl MediaKind {
     /// As SDP's `m=` and MIME types write it.

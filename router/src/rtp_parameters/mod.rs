@@ -23,6 +23,10 @@
 //! payload types and identifiers are the viewer's own, and its consumer is made with [`Numbering::Remote`]; a publisher's
 //! section is [`RtpParameters`], whose agreed form ([`ProducerMapping::agreed`]) is the answer.
 //!
+//! **To the engine.** [`RtpParameters::media_codec`], [`RtpParameters::to_producer`], [`RtpParameters::sent_extensions`] and
+//! [`RtpParameters::rtx_of`] give what [`ProducerParameters`](crate::ProducerParameters) and
+//! [`ConsumerParameters`](crate::ConsumerParameters) are made of.
+//!
 //! **Deviations from mediasoup.**
 //! - Codecs are those that the engine can forward: Opus, VP8, VP9, H.264.
 //! - Feedback and extensions unknown here are dropped when read, not carried along.
@@ -38,6 +42,7 @@ mod capabilities;
 mod codec;
 mod consumer;
 mod encoding;
+mod engine;
 mod feedback;
 mod format;
 mod h264;
@@ -46,6 +51,8 @@ mod mapping;
 mod matching;
 mod mime_type;
 mod parameters;
+#[cfg(test)]
+mod tests;
 mod validation;
 
 pub use capabilities::{DYNAMIC_PAYLOAD_TYPES, RouterCapabilitiesError, RtpCapabilities};
@@ -53,13 +60,13 @@ pub use codec::{CodecIdentity, RtpCodecCapability, RtpCodecParameters};
 pub use consumer::{
     ConsumeError, ConsumerOptions, Numbering, can_consume, consumer_parameters, pipe_consumer_parameters,
 };
-pub use encoding::{Rid, RtpEncodingParameters, ScalabilityMode};
+pub use encoding::{RtpEncodingParameters, ScalabilityMode};
 pub use feedback::RtcpFeedback;
 pub use format::FormatParameters;
 pub use h264::{H264Level, H264Profile, ProfileLevelId};
 pub use header_extension::{Direction, ExtensionUri, RtpHeaderExtensionCapability, RtpHeaderExtensionParameters};
 pub use mapping::{MappedCodec, MappedEncoding, MappingError, ProducerMapping, consumable_parameters, map_producer};
 pub use matching::{matches, matches_exactly};
-pub use mime_type::{MediaKind, MimeType, ParseMimeTypeError};
+pub use mime_type::{MimeType, ParseMimeTypeError};
 pub use parameters::{RtcpParameters, RtpParameters};
 pub use validation::ValidationError;

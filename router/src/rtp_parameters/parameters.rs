@@ -1,7 +1,5 @@
-use super::{RtpCodecParameters, RtpEncodingParameters, RtpHeaderExtensionParameters};
+use super::{ExtensionUri, RtpCodecParameters, RtpEncodingParameters, RtpHeaderExtensionParameters};
 use crate::{ExtensionId, Mid, PayloadType};
-
-use super::ExtensionUri;
 
 /// How one stream is sent: by a producer to the router, or by the router to a consumer or a pipe.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

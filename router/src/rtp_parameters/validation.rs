@@ -6,8 +6,8 @@ use lenscast_media::Ssrc;
 use thiserror::Error;
 
 use super::matching::Special;
-use super::{CodecIdentity, MediaKind, RtpCapabilities, RtpParameters};
-use crate::PayloadType;
+use super::{CodecIdentity, RtpCapabilities, RtpParameters};
+use crate::{MediaKind, PayloadType};
 
 /// Capabilities or parameters that contradict themselves. Fields are named as the W3C does.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -128,7 +128,7 @@ impl RtpParameters {
             source(encoding.ssrc, format!("{path}.ssrc"))?;
             source(encoding.rtx_ssrc, format!("{path}.rtx.ssrc"))?;
             if let Some(rid) = encoding.rid {
-                rids.insert(rid, &rid, format!("{path}.rid"))?;
+                rids.insert(rid.as_str().to_owned(), &rid, format!("{path}.rid"))?;
             }
         }
         Ok(())
@@ -209,5 +209,142 @@ impl ValidationError {
         let (Self::Missing { field } | Self::Illegal { field, .. } | Self::Duplicate { field, .. }) = &mut self;
         *field = field.replacen("codecs[0]", &format!("codecs[{index}]"), 1);
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{
+        Direction, ExtensionUri, FormatParameters, RtpCodecCapability, RtpEncodingParameters,
+        RtpHeaderExtensionCapability, RtpHeaderExtensionParameters,
+    };
+    use super::*;
+    use crate::{ExtensionId, Rid};
+
+    fn payload_type(value: u8) -> PayloadType {
+        PayloadType::new(value).unwrap()
+    }
+
+    fn extension_id(value: u8) -> ExtensionId {
+        ExtensionId::new(value).unwrap()
+    }
+
+    fn codec(name: &str, parameters: &str) -> RtpCodecCapability {
+        RtpCodecCapability { parameters: FormatParameters::parse(parameters), ..RtpCodecCapability::video(name) }
+    }
+
+    fn sound() -> RtpParameters {
+        RtpParameters {
+            codecs: vec![
+                codec("VP8", "").with_payload_type(payload_type(96)),
+                codec("rtx", "apt=96").with_payload_type(payload_type(97)),
+            ],
+            header_extensions: vec![RtpHeaderExtensionParameters { uri: ExtensionUri::Mid, id: extension_id(1) }],
+            encodings: vec![
+                RtpEncodingParameters { rid: Rid::new("lo"), ..Default::default() },
+                RtpEncodingParameters { ssrc: Some(Ssrc(7)), rtx_ssrc: Some(Ssrc(8)), ..Default::default() },
+            ],
+            ..Default::default()
+        }
+    }
+
+    /// What is said of [`sound`] parameters after a change.
+    fn said(change: impl FnOnce(&mut RtpParameters)) -> String {
+        let mut parameters = sound();
+        parameters.validate().unwrap();
+        change(&mut parameters);
+        parameters.validate().unwrap_err().to_string()
+    }
+
+    #[test]
+    fn an_error_names_the_field_and_its_value() {
+        assert_eq!(said(|p| p.codecs[0].clock_rate = 0), "codecs[0].clockRate is \"0\", must be above 0");
+        assert_eq!(
+            said(|p| p.codecs[1].parameters = FormatParameters::parse("apt=x96")),
+            "codecs[1].parameters.apt is \"x96\", must be the payload type of a media codec beside it"
+        );
+        assert_eq!(said(|p| p.codecs[1].parameters = FormatParameters::new()), "codecs[1].parameters.apt is missing");
+        assert_eq!(
+            said(|p| p.codecs[0] = codec("VP9", "profile-id=4").with_payload_type(payload_type(96))),
+            "codecs[0].parameters.profile-id is \"4\", must be 0 to 3"
+        );
+        assert_eq!(
+            said(|p| p.codecs[0] = codec("H264", "profile-level-id=high").with_payload_type(payload_type(96))),
+            "codecs[0].parameters.profile-level-id is \"high\", must be six hexadecimal digits"
+        );
+        assert_eq!(
+            said(|p| p.codecs[0] = codec("H264", "packetization-mode=3").with_payload_type(payload_type(96))),
+            "codecs[0].parameters.packetization-mode is \"3\", must be 0 to 2"
+        );
+    }
+
+    #[test]
+    fn rtx_needs_a_media_codec_and_not_another_rtx() {
+        let other = said(|p| p.codecs[1].parameters = FormatParameters::parse("apt=97"));
+        assert!(other.starts_with("codecs[1].parameters.apt is \"97\""), "{other}");
+    }
+
+    #[test]
+    fn codecs_and_encodings_must_be_there() {
+        assert_eq!(said(|p| p.codecs.clear()), "codecs is missing");
+        assert_eq!(said(|p| drop(p.codecs.remove(0))), "codecs is missing", "RTX is none");
+        assert_eq!(said(|p| p.encodings.clear()), "encodings is missing");
+        let many = said(|p| p.encodings = vec![RtpEncodingParameters::default(); 5]);
+        assert_eq!(many, "encodings.length is \"5\", must be at most 4");
+    }
+
+    #[test]
+    fn several_encodings_must_be_told_apart() {
+        let nameless = said(|p| p.encodings[0] = RtpEncodingParameters::default());
+        assert_eq!(nameless, "encodings[0].rid is missing");
+        let mut alone = sound();
+        alone.encodings = vec![RtpEncodingParameters::default()];
+        assert_eq!(alone.validate(), Ok(()), "an only encoding needs no name");
+    }
+
+    #[test]
+    fn what_must_differ_may_not_be_given_twice() {
+        assert_eq!(
+            said(|p| p.codecs[1].payload_type = payload_type(96)),
+            "codecs[1].payloadType is 96, which codecs[0].payloadType is already"
+        );
+        assert_eq!(
+            said(|p| p.encodings[1].rtx_ssrc = Some(Ssrc(7))),
+            "encodings[1].rtx.ssrc is 7, which encodings[1].ssrc is already"
+        );
+        assert_eq!(
+            said(|p| p.encodings[1].rid = Rid::new("lo")),
+            "encodings[1].rid is lo, which encodings[0].rid is already"
+        );
+        let extension = RtpHeaderExtensionParameters { uri: ExtensionUri::AudioLevel, id: extension_id(1) };
+        assert_eq!(
+            said(|p| p.header_extensions.push(extension)),
+            "headerExtensions[1].id is 1, which headerExtensions[0].id is already"
+        );
+    }
+
+    #[test]
+    fn capabilities_must_differ_in_payload_types_and_per_kind_in_identifiers() {
+        let with = |value, codec| RtpCodecCapability { preferred_payload_type: Some(payload_type(value)), ..codec };
+        let extension = |kind, uri| RtpHeaderExtensionCapability {
+            kind,
+            uri,
+            preferred_id: extension_id(1),
+            direction: Direction::SendRecv,
+        };
+        let mut capabilities = RtpCapabilities {
+            codecs: vec![with(96, codec("VP8", "")), with(97, codec("rtx", "apt=96"))],
+            header_extensions: vec![
+                extension(MediaKind::Audio, ExtensionUri::Mid),
+                extension(MediaKind::Video, ExtensionUri::Mid),
+            ],
+        };
+        assert_eq!(capabilities.validate(), Ok(()), "audio and video may number alike");
+        capabilities.header_extensions.push(extension(MediaKind::Video, ExtensionUri::PlayoutDelay));
+        let error = capabilities.validate().unwrap_err().to_string();
+        assert_eq!(error, "headerExtensions[2].preferredId is 1, which headerExtensions[1].preferredId is already");
+        capabilities.codecs[1].preferred_payload_type = Some(payload_type(96));
+        let error = capabilities.validate().unwrap_err().to_string();
+        assert_eq!(error, "codecs[1].preferredPayloadType is 96, which codecs[0].preferredPayloadType is already");
     }
 }

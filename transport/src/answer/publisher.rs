@@ -117,3 +117,114 @@ fn write_section(
 fn answers_nack(codec: &OfferedCodec) -> bool {
     codec.feedback.contains(&RtcpFeedback::Nack)
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::io::Cursor;
+
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
+    use rtc_sdp::description::session::SessionDescription;
+
+    use super::*;
+    use crate::offer::publisher_offers::{ALL, GSTREAMER, OBS, SIMULCAST};
+    use crate::{Fingerprint, IceCredentials};
+
+    pub(crate) fn answered(offer: &PublisherOffer, allowed: &[Codec]) -> Option<(PublisherAgreement, String)> {
+        let credentials = IceCredentials::random(&mut StdRng::seed_from_u64(1));
+        let candidates = crate::candidate::candidates(&["127.0.0.1:8189".parse().unwrap()], &[], true).unwrap();
+        let local = LocalDescription {
+            session: 1 << 62,
+            credentials: &credentials,
+            fingerprint: &Fingerprint::sha256_of(b"certificate"),
+            candidates: &candidates,
+            stream: "robot",
+        };
+        answer(offer, allowed, Some(Bitrate::from_kbps(2_500)), &local)
+    }
+
+    fn answer_to(sdp: &str, allowed: &[Codec]) -> (PublisherAgreement, String) {
+        answered(&PublisherOffer::parse(sdp).unwrap(), allowed).unwrap()
+    }
+
+    fn assert_has(sdp: &str, lines: &[&str]) {
+        for line in lines {
+            assert!(sdp.lines().any(|found| found == *line), "{line} is missing in\n{sdp}");
+        }
+    }
+
+    #[test]
+    fn answers_chromiums_simulcast_with_all_its_layers() {
+        let (agreement, sdp) = answer_to(SIMULCAST, &Codec::ALL);
+        assert_eq!(agreement.video.codec, MediaCodec::Video(Codec::Vp8));
+        assert_eq!((agreement.video.payload_type.value(), agreement.video.rtx.map(|rtx| rtx.value())), (96, Some(97)));
+        let video = &sdp[sdp.find("m=video").unwrap()..];
+        assert_has(
+            video,
+            &[
+                "m=video 9 UDP/TLS/RTP/SAVPF 96 97",
+                "b=AS:2500",
+                "b=TIAS:2500000",
+                "a=recvonly",
+                "a=rtcp-mux",
+                "a=rtcp-rsize",
+                "a=setup:passive",
+                "a=rtpmap:96 VP8/90000",
+                "a=rtcp-fb:96 nack",
+                "a=rtcp-fb:96 nack pli",
+                "a=rtcp-fb:96 ccm fir",
+                "a=rtcp-fb:96 transport-cc",
+                "a=fmtp:97 apt=96",
+                "a=extmap:10/recvonly urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id",
+                "a=extmap:11/recvonly urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id",
+                "a=extmap:3/recvonly http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01",
+                "a=rid:q recv",
+                "a=rid:h recv",
+                "a=rid:f recv",
+                "a=simulcast:recv q;h;f",
+                "a=candidate:1 1 udp 2130706431 127.0.0.1 8189 typ host",
+            ],
+        );
+        assert!(!sdp.contains("goog-remb") && !sdp.contains("a=msid:") && !sdp.contains("a=ssrc"));
+        let audio = &sdp[..sdp.find("m=video").unwrap()];
+        assert_has(
+            audio,
+            &["a=ice-lite", "a=group:BUNDLE 0 1", "m=audio 9 UDP/TLS/RTP/SAVPF 111", "a=rtpmap:111 opus/48000/2"],
+        );
+        assert!(!audio.contains("b=") && !audio.contains("nack"));
+    }
+
+    #[test]
+    fn the_first_codec_that_is_allowed_is_taken() {
+        let (agreement, sdp) = answer_to(SIMULCAST, &[Codec::Vp9]);
+        assert_eq!((agreement.video.codec, agreement.video.payload_type.value()), (MediaCodec::Video(Codec::Vp9), 98));
+        assert_has(&sdp, &["a=rtpmap:98 VP9/90000", "a=fmtp:98 profile-id=0"]);
+        assert!(answered(&PublisherOffer::parse(OBS).unwrap(), &[Codec::Vp8, Codec::Vp9]).is_none());
+    }
+
+    #[test]
+    fn the_audio_of_obs_and_gstreamer_is_taken_whole() {
+        let (agreement, sdp) = answer_to(OBS, &Codec::ALL);
+        assert_eq!((agreement.video.codec, agreement.video.rtx), (MediaCodec::Video(Codec::H264), None));
+        assert_has(&sdp, &["a=fmtp:111 minptime=10;maxaveragebitrate=96000;stereo=1;sprop-stereo=1;useinbandfec=1"]);
+        let (agreement, sdp) = answer_to(GSTREAMER, &Codec::ALL);
+        assert_eq!(agreement.audio.map(|audio| audio.payload_type.value()), Some(98));
+        assert_has(
+            &sdp,
+            &["m=audio 9 UDP/TLS/RTP/SAVPF 98", "a=group:BUNDLE video0 audio1", "a=rtcp-fb:98 transport-cc"],
+        );
+    }
+
+    #[test]
+    fn every_answer_can_be_read_and_has_the_offers_sections() {
+        for offer in ALL {
+            let (_, sdp) = answer_to(offer, &Codec::ALL);
+            let read = |sdp: &str| SessionDescription::unmarshal(&mut Cursor::new(sdp.as_bytes())).unwrap();
+            let kinds = |sdp: &str| {
+                let sections = read(sdp).media_descriptions;
+                sections.into_iter().map(|media| media.media_name.media).collect::<Vec<_>>()
+            };
+            assert_eq!(kinds(&sdp), kinds(offer));
+        }
+    }
+}

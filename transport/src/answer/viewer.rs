@@ -63,6 +63,8 @@ fn agree(offer: &ViewerOffer, offered: &OfferedCodec, sources: &Sources<'_>) -> 
             mid: video.mid_extension(),
             absolute_capture_time: video.extensions.id(ExtensionUri::AbsoluteCaptureTime),
             playout_delay: video.extensions.id(ExtensionUri::PlayoutDelay),
+            video_orientation: video.extensions.id(ExtensionUri::VideoOrientation),
+            ..HeaderExtensions::default()
         },
         audio: offer.audio.as_ref().zip(sources.audio).map(|(audio, ssrc)| AudioAgreement {
             ssrc,
@@ -70,7 +72,8 @@ fn agree(offer: &ViewerOffer, offered: &OfferedCodec, sources: &Sources<'_>) -> 
             extensions: HeaderExtensions {
                 mid: audio.mid_extension(),
                 absolute_capture_time: audio.extensions.id(ExtensionUri::AbsoluteCaptureTime),
-                playout_delay: None,
+                audio_level: audio.extensions.id(ExtensionUri::AudioLevel),
+                ..HeaderExtensions::default()
             },
         }),
     }
@@ -170,7 +173,9 @@ fn write_audio(
 fn write_extensions(sdp: &mut String, extensions: &HeaderExtensions) -> fmt::Result {
     write_extension(sdp, extensions.mid.map(|(id, _)| id), ExtensionUri::Mid, "sendonly")?;
     write_extension(sdp, extensions.absolute_capture_time, ExtensionUri::AbsoluteCaptureTime, "sendonly")?;
-    write_extension(sdp, extensions.playout_delay, ExtensionUri::PlayoutDelay, "sendonly")
+    write_extension(sdp, extensions.playout_delay, ExtensionUri::PlayoutDelay, "sendonly")?;
+    write_extension(sdp, extensions.video_orientation, ExtensionUri::VideoOrientation, "sendonly")?;
+    write_extension(sdp, extensions.audio_level, ExtensionUri::AudioLevel, "sendonly")
 }
 
 #[cfg(test)]

@@ -1,3 +1,4 @@
+use lenscast_media::LayerSet;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
@@ -29,11 +30,9 @@ impl Wire for Recorder {
 struct NoCamera;
 
 impl Upstream for NoCamera {
-    fn subscribe(&self) -> Box<dyn Send> {
-        Box::new(())
-    }
+    fn set_wanted(&self, _: LayerSet) {}
 
-    fn request_key_frame(&self) {}
+    fn request_key_frame(&self, _: u8) {}
 }
 
 fn path(port: u16) -> Path {

@@ -12,12 +12,14 @@ mod viewer;
 
 use thiserror::Error;
 
-pub(crate) use codec::{OfferedCodec, OfferedExtensions};
+pub(crate) use codec::OfferedCodec;
 pub(crate) use description::Section;
+pub(crate) use publisher::PublishedSection;
 pub use publisher::PublisherOffer;
-pub(crate) use publisher::{OfferedEncoding, PublishedSection};
+#[cfg(test)]
+pub(crate) use publisher::tests as publisher_offers;
+pub(crate) use viewer::AudioSection;
 pub use viewer::ViewerOffer;
-pub(crate) use viewer::{AudioSection, VideoSection};
 
 use crate::ParseFingerprintError;
 

@@ -1,6 +1,6 @@
 use lenscast_media::{Codec, MediaCodec, Ssrc};
-use lenscast_router::Mid;
-use lenscast_router::rtp_parameters::{Direction, FormatParameters, Rid};
+use lenscast_router::rtp_parameters::{Direction, FormatParameters};
+use lenscast_router::{Mid, Rid};
 use rtc_sdp::description::media::MediaDescription;
 
 use super::OfferError;
@@ -298,4 +298,200 @@ fn encodings_by_source(media: &MediaDescription) -> Result<Vec<OfferedEncoding>,
 
 fn sources(media: &MediaDescription) -> impl Iterator<Item = Ssrc> {
     values(media, "ssrc").filter_map(|line| Some(Ssrc(line.split(' ').next()?.parse().ok()?)))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::io::Cursor;
+
+    use lenscast_router::rtp_parameters::{ExtensionUri, RtcpFeedback};
+    use proptest::prelude::*;
+    use rtc_sdp::description::session::SessionDescription;
+
+    use super::*;
+    use crate::offer::tests::{edits, mangled, replaced};
+
+    pub(crate) const SIMULCAST: &str = include_str!("../../testdata/publish_chromium_simulcast.sdp");
+    pub(crate) const CHROMIUM: &str = include_str!("../../testdata/publish_chromium.sdp");
+    pub(crate) const AIORTC: &str = include_str!("../../testdata/publish_aiortc.sdp");
+    // In the form that these have, written down by hand.
+    pub(crate) const FIREFOX: &str = include_str!("../../testdata/publish_firefox.sdp");
+    pub(crate) const OBS: &str = include_str!("../../testdata/publish_obs.sdp");
+    pub(crate) const GSTREAMER: &str = include_str!("../../testdata/publish_gstreamer.sdp");
+
+    pub(crate) const ALL: [&str; 6] = [SIMULCAST, CHROMIUM, AIORTC, FIREFOX, OBS, GSTREAMER];
+
+    fn parse(sdp: &str) -> PublisherOffer {
+        PublisherOffer::parse(sdp).unwrap()
+    }
+
+    fn error(sdp: &str) -> OfferError {
+        PublisherOffer::parse(sdp).unwrap_err()
+    }
+
+    fn rids(offer: &PublisherOffer) -> Vec<String> {
+        offer.video.encodings.iter().filter_map(|encoding| encoding.rid).map(|rid| rid.to_string()).collect()
+    }
+
+    #[test]
+    fn reads_chromiums_simulcast() {
+        let offer = parse(SIMULCAST);
+        assert_eq!(rids(&offer), ["q", "h", "f"]);
+        assert_eq!(offer.codecs().collect::<Vec<_>>(), [Codec::Vp8, Codec::H264, Codec::Vp9]);
+        assert!(offer.video.encodings.iter().all(|encoding| encoding.ssrc.is_none()));
+        let vp8 = &offer.video.codecs[0];
+        assert_eq!((vp8.payload_type.value(), vp8.rtx.map(|rtx| rtx.value())), (96, Some(97)));
+        assert!(vp8.feedback.contains(&RtcpFeedback::Nack) && vp8.feedback.contains(&RtcpFeedback::TransportCc));
+        for (uri, id) in [
+            (ExtensionUri::Mid, 4),
+            (ExtensionUri::RtpStreamId, 10),
+            (ExtensionUri::RepairedRtpStreamId, 11),
+            (ExtensionUri::TransportWideSequence, 3),
+            (ExtensionUri::VideoOrientation, 13),
+            (ExtensionUri::AbsoluteSendTime, 2),
+            (ExtensionUri::PlayoutDelay, 5),
+        ] {
+            assert_eq!(offer.video.extensions.id(uri).map(|id| id.value()), Some(id), "{uri}");
+        }
+        let audio = offer.audio.as_ref().unwrap();
+        assert_eq!((audio.position, audio.codecs[0].payload_type.value()), (0, 111));
+        assert_eq!(audio.encodings[0].ssrc, Some(Ssrc(715_546_204)));
+        assert_eq!((offer.mid(), offer.video.mid.as_str()), ("0", "1"));
+    }
+
+    #[test]
+    fn reads_the_sources_of_a_single_layer_and_what_repairs_them() {
+        for (sdp, ssrc, rtx) in [
+            (CHROMIUM, 1_127_649_484, Some(1_737_108_167)),
+            (OBS, 1_176_447_162, None),
+            (GSTREAMER, 2_733_462_161, Some(1_316_826_871)),
+            (AIORTC, 4_011_775_965, Some(2_529_812_554)),
+        ] {
+            let offer = parse(sdp);
+            let expected = OfferedEncoding { rid: None, ssrc: Some(Ssrc(ssrc)), rtx_ssrc: rtx.map(Ssrc) };
+            assert_eq!(offer.video.encodings, [expected]);
+            assert_eq!(offer.has_audio(), sdp != CHROMIUM);
+        }
+    }
+
+    #[test]
+    fn reads_a_bundle_of_which_one_section_only_has_a_port() {
+        let offer = parse(GSTREAMER);
+        assert_eq!(offer.audio.as_ref().unwrap().codecs[0].codec, MediaCodec::Opus);
+        assert_eq!(offer.codecs().collect::<Vec<_>>(), [Codec::H264]);
+    }
+
+    #[test]
+    fn reads_layers_as_groups_of_sources() {
+        let grouped = replaced(
+            CHROMIUM,
+            "a=ssrc-group:FID",
+            "a=ssrc-group:SIM 5 6 7\r\na=ssrc-group:FID 6 60\r\na=ssrc-group:FID",
+        );
+        let encodings = parse(&grouped).video.encodings;
+        let found: Vec<_> = encodings.iter().map(|encoding| (encoding.ssrc.unwrap().0, encoding.rtx_ssrc)).collect();
+        assert_eq!(found, [(5, None), (6, Some(Ssrc(60))), (7, None)]);
+        assert!(matches!(error(&grouped.replace("SIM 5 6 7", "SIM 5 6 5")), OfferError::Simulcast(_)));
+    }
+
+    #[test]
+    fn layers_are_ordered_by_size_by_name_or_as_they_come() {
+        let named = |names: &str| {
+            let list: Vec<_> = names.split(' ').collect();
+            let mut sdp = SIMULCAST.replace("a=rid:q send\r\na=rid:h send\r\na=rid:f send\r\n", "");
+            let lines: String =
+                list.iter().map(|line| format!("a=rid:{}\r\n", line.replacen(':', " send ", 1))).collect();
+            let rids: Vec<_> = list.iter().map(|line| line.split(':').next().unwrap()).collect();
+            sdp = sdp.replace("a=simulcast:send q;h;f\r\n", &format!("{lines}a=simulcast:send {}\r\n", rids.join(";")));
+            PublisherOffer::parse(&sdp).map(|offer| rids_of(&offer))
+        };
+        fn rids_of(offer: &PublisherOffer) -> String {
+            rids(offer).join(" ")
+        }
+        assert_eq!(named("f: h: q:").unwrap(), "q h f");
+        assert_eq!(named("h: m: l:").unwrap(), "l m h");
+        assert_eq!(named("high: low:").unwrap(), "low high");
+        assert_eq!(named("2: 1: 0:").unwrap(), "2 1 0", "nobody knows");
+        assert_eq!(named("a:max-width=1280;max-height=720 b:max-width=320").unwrap(), "b a");
+        assert_eq!(named("q:max-br=900000 f:max-br=100000").unwrap(), "f q", "sizes say more than names");
+        assert!(matches!(named("a: b: c: d: e:"), Err(OfferError::Simulcast(_))));
+        assert!(matches!(named("a: a:"), Err(OfferError::Simulcast(_))));
+    }
+
+    #[test]
+    fn simulcast_that_makes_no_sense_is_refused() {
+        let with = |line: &str| error(&replaced(SIMULCAST, "a=simulcast:send q;h;f", line));
+        for line in ["a=simulcast:send q;x", "a=simulcast:send q;;h", "a=simulcast:send é"] {
+            assert!(matches!(with(line), OfferError::Simulcast(_)), "{line}");
+        }
+        let paused = replaced(SIMULCAST, "a=simulcast:send q;h;f", "a=simulcast:send q,h;~f");
+        assert_eq!(rids(&parse(&paused)), ["q", "f"]);
+        let received = replaced(SIMULCAST, "a=simulcast:send q;h;f", "a=simulcast:recv q;h;f");
+        assert_eq!(parse(&received).layers(), 1);
+    }
+
+    #[test]
+    fn an_offer_must_be_of_one_stream_with_one_video_track_that_sends() {
+        let video = &CHROMIUM[CHROMIUM.find("m=video").unwrap()..];
+        assert_eq!(error(&format!("{CHROMIUM}{video}")), OfferError::VideoSections(2));
+        assert_eq!(error(&replaced(CHROMIUM, "m=video", "m=audio")), OfferError::VideoSections(0));
+        let audio = &OBS[OBS.find("m=audio").unwrap()..OBS.find("m=video").unwrap()];
+        assert_eq!(error(&format!("{OBS}{audio}")), OfferError::AudioSections(2));
+        let data = "m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\n";
+        assert_eq!(error(&format!("{OBS}{data}")), OfferError::Section("application".to_owned()));
+        assert!(PublisherOffer::parse(&format!("{OBS}{}", data.replace(" 9 ", " 0 "))).is_ok(), "it is disabled");
+        for direction in ["recvonly", "inactive"] {
+            let refused = error(&replaced(CHROMIUM, "a=sendonly", &format!("a={direction}")));
+            assert_eq!(refused, OfferError::PublisherDirection { kind: "video", direction });
+        }
+        assert!(PublisherOffer::parse(&replaced(CHROMIUM, "a=sendonly", "a=sendrecv")).is_ok());
+        let other = replaced(OBS, "a=msid:Yz4T1oAaRXrAbPmW Yz4T1oAaRXrAbPmW-video", "a=msid:other video");
+        assert_eq!(error(&other), OfferError::MediaStreams);
+        assert!(!error(&other).is_malformed());
+    }
+
+    #[test]
+    fn an_offer_must_be_multiplexed_and_bundled_and_leave_the_dtls_server_to_us() {
+        assert_eq!(error(&CHROMIUM.replace("a=rtcp-mux\r\n", "")), OfferError::NoRtcpMux("video"));
+        assert_eq!(
+            error(&replaced(OBS, "a=group:BUNDLE 0 1", "a=group:BUNDLE 1")),
+            OfferError::NotBundled("0".to_owned())
+        );
+        assert_eq!(
+            error(&replaced(OBS, "a=setup:actpass", "a=setup:passive")),
+            OfferError::Setup("passive".to_owned())
+        );
+        for key in ["ice-ufrag", "ice-pwd", "fingerprint", "setup", "mid"] {
+            let without = OBS.replace(&format!("a={key}:"), &format!("a=x-{key}:"));
+            assert_eq!(error(&without), OfferError::MissingAttribute(key));
+        }
+    }
+
+    #[test]
+    fn an_offer_must_have_codecs_of_ours() {
+        assert_eq!(error(&replaced(OBS, "packetization-mode=1", "packetization-mode=0")), OfferError::NoCodec);
+        assert_eq!(error(&replaced(OBS, "opus/48000/2", "opus/48000/1")), OfferError::NoAudioCodec);
+        let high = replaced(OBS, "profile-level-id=42e01f", "profile-level-id=640c1f");
+        assert_eq!(parse(&high).codecs().collect::<Vec<_>>(), [Codec::H264]);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(512))]
+
+        #[test]
+        fn mangled_offers_are_answered_or_refused(which in 0..ALL.len(), edits in edits()) {
+            let sdp = mangled(ALL[which], edits);
+            if let Ok(offer) = PublisherOffer::parse(&sdp) {
+                let (_, sdp) = crate::answer::publisher::tests::answered(&offer, &Codec::ALL).unwrap();
+                let read_back = SessionDescription::unmarshal(&mut Cursor::new(sdp.as_bytes()));
+                prop_assert!(read_back.is_ok(), "{sdp}");
+                prop_assert!((1..=MAX_ENCODINGS).contains(&offer.layers()));
+            }
+        }
+
+        #[test]
+        fn garbage_is_refused(text in "\\PC{0,300}") {
+            prop_assert!(PublisherOffer::parse(&text).is_err());
+        }
+    }
 }
