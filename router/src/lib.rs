@@ -30,7 +30,6 @@ mod outlet_link;
 pub mod pipe;
 mod producer;
 mod producer_parameters;
-#[allow(dead_code)]
 pub mod receive;
 pub mod rtcp;
 mod rtp;

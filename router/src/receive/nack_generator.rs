@@ -113,11 +113,19 @@ impl NackGenerator {
     }
 
     /// Puts the indices that are to be asked for now into `to`, lowest first. Each is asked for again after a round trip,
-    /// [`MAX_TIMES_ASKED`] times.
-    pub(crate) fn take_due(&mut self, now: Instant, newest: u64, round_trip: Duration, to: &mut Vec<u64>) {
+    /// [`MAX_TIMES_ASKED`] times. If more than `limit` are, the others stay due.
+    pub(crate) fn take_due(
+        &mut self,
+        now: Instant,
+        newest: u64,
+        round_trip: Duration,
+        limit: usize,
+        to: &mut Vec<u64>,
+    ) {
         if self.due.is_none_or(|due| due > now) {
             return;
         }
+        let mut left_over = false;
         self.missing.retain_mut(|missing| {
             let lost = match missing.asked {
                 None => {
@@ -126,13 +134,18 @@ impl NackGenerator {
                 }
                 Some(asked) => now.saturating_duration_since(asked) >= round_trip,
             };
-            if lost {
+            if lost && to.len() >= limit {
+                left_over = true;
+            } else if lost {
                 to.push(missing.index);
                 missing.asked = Some(now);
                 missing.times_asked += 1;
             }
             missing.times_asked < MAX_TIMES_ASKED
         });
+        if left_over {
+            return;
+        }
         let unasked = self.missing.iter().find(|missing| missing.asked.is_none());
         let next = unasked.map_or(now + INTERVAL, |missing| missing.since + REORDERING_TIME);
         self.due = (!self.missing.is_empty()).then_some(next.min(now + INTERVAL));
@@ -160,7 +173,7 @@ mod tests {
 
     fn due(generator: &mut NackGenerator, now: Instant, newest: u64) -> Vec<u64> {
         let mut due = Vec::new();
-        generator.take_due(now, newest, DEFAULT_ROUND_TRIP, &mut due);
+        generator.take_due(now, newest, DEFAULT_ROUND_TRIP, 400, &mut due);
         due
     }
 
@@ -222,6 +235,18 @@ mod tests {
         assert_eq!(generator.len(), 1_000);
         assert_eq!(generator.handle_newest(start, 1_102, 2_002), Gap::NeedsKeyFrame);
         assert_eq!((generator.len(), generator.poll_timeout()), (0, None));
+    }
+
+    #[test]
+    fn many_are_asked_for_in_several_messages() {
+        let start = Instant::now();
+        let mut generator = NackGenerator::default();
+        let _ = generator.handle_newest(start, 0, 1_001);
+        let mut counts = Vec::new();
+        while generator.poll_timeout().is_some_and(|due| due <= start) {
+            counts.push(due(&mut generator, start, 1_001).len());
+        }
+        assert_eq!(counts, [400, 400, 198], "the last two may only be late");
     }
 
     #[test]

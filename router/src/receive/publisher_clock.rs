@@ -52,7 +52,9 @@ impl PublisherClock {
         let Reading { ntp: reference, at } = self.reading?;
         // Signed, so that it holds across the wrap of 2036.
         let ahead = ntp.0.wrapping_sub(reference.0) as i64;
-        let span = Duration::from_nanos((u128::from(ahead.unsigned_abs()) * 1_000_000_000 >> 32) as u64);
+        let distance = ahead.unsigned_abs();
+        let fraction = ((distance & 0xFFFF_FFFF) * 1_000_000_000) >> 32;
+        let span = Duration::new(distance >> 32, fraction as u32);
         if span > DAY {
             return None;
         }
@@ -75,8 +77,8 @@ pub(crate) struct SenderReportTimes {
 impl SenderReportTimes {
     /// When `rtp` was at the publisher; within hours of the report.
     pub(crate) fn ntp_of(&self, rtp: RtpTime, clock_rate: u32) -> NtpTime {
-        let ticks = i128::from(rtp.ticks_since(self.rtp));
-        let offset = (ticks << 32) / i128::from(clock_rate.max(1));
+        let ticks = i64::from(rtp.ticks_since(self.rtp));
+        let offset = (ticks << 32) / i64::from(clock_rate.max(1));
         NtpTime(self.ntp.0.wrapping_add(offset as u64))
     }
 }

@@ -73,6 +73,12 @@ impl SequenceWindow {
         Placed::First(index)
     }
 
+    /// The number of an index.
+    pub(crate) fn sequence_of(&self, index: u64) -> u16 {
+        let state = self.state.as_ref();
+        state.map_or(0, |state| state.sequence.wrapping_add(index.wrapping_sub(state.highest) as u16))
+    }
+
     /// Where a number belongs without taking it in, if it is among those that may still come.
     pub(crate) fn index_of(&self, sequence: u16) -> Option<u64> {
         let state = self.state.as_ref()?;
@@ -219,6 +225,7 @@ mod tests {
                 if let Placed::First(index) | Placed::Newest(index) | Placed::Late(index) = window.place(sequence) {
                     prop_assert!(seen.insert(index));
                     prop_assert_eq!(window.index_of(sequence), Some(index));
+                    prop_assert_eq!(window.sequence_of(index), sequence);
                 }
             }
         }

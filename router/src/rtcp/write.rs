@@ -25,6 +25,12 @@ impl Compound {
         &self.bytes
     }
 
+    /// True if nothing has been written.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
     /// Forgets everything but keeps the memory.
     pub fn clear(&mut self) {
         self.bytes.clear();
@@ -47,11 +53,12 @@ impl Compound {
     }
 
     /// A receiver report about the streams of `blocks`; at most 31 of them are written (RFC 3550 §6.4.2).
-    pub fn push_report_blocks(&mut self, ssrc: Ssrc, blocks: &[ReportBlock]) {
-        let blocks = &blocks[..blocks.len().min(31)];
-        self.push_header(blocks.len() as u8, RECEIVER_REPORT, 4 + blocks.len() * 24);
+    pub fn push_report_blocks<'a>(&mut self, ssrc: Ssrc, blocks: impl IntoIterator<Item = &'a ReportBlock>) {
+        let start = self.bytes.len();
+        self.push_header(0, RECEIVER_REPORT, 4);
         self.push_word(ssrc.0);
-        for block in blocks {
+        for block in blocks.into_iter().take(31) {
+            self.bytes[start] += 1;
             self.push_word(block.ssrc.0);
             // 24 bits, signed.
             self.push_word(u32::from(block.fraction_lost) << 24 | block.cumulative_lost as u32 & 0xFF_FFFF);
@@ -60,6 +67,7 @@ impl Compound {
             self.push_word(block.last_sender_report);
             self.push_word(block.delay_since_last_sender_report);
         }
+        self.close(start);
     }
 
     /// Asks for packets of `media` again (RFC 4585 §6.2.1); best in ascending order. None asked for is nothing written.
