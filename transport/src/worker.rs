@@ -12,7 +12,7 @@ use crate::hub::{Hub, HubEvent, Wire};
 use crate::session::CloseCause;
 use crate::socket::{ReceiveBuffers, Sockets};
 use crate::stats::{SessionStats, WorkerStats};
-use crate::{IceCredentials, Path, SessionEvent, SessionState, Upstream};
+use crate::{IceCredentials, Path, PreferredLayers, SessionEvent, SessionState, Upstream};
 
 /// A frame on its way to a worker.
 pub(crate) type ProducedBurst = (ProducerId, Arc<Burst>);
@@ -22,6 +22,8 @@ pub(crate) enum Command {
     AddProducer(ProducerId, Arc<dyn Upstream>, Arc<StageHistograms>, Arc<ActiveWorkers>),
     RemoveProducer(ProducerId, oneshot::Sender<()>),
     CloseSession(TransportId, oneshot::Sender<()>),
+    SetPreferredLayers(TransportId, Option<PreferredLayers>, oneshot::Sender<bool>),
+    SetPaused(TransportId, bool, oneshot::Sender<bool>),
     RestartIce(TransportId, IceCredentials, oneshot::Sender<bool>),
     HandOver(Path, Vec<u8>),
     Stats(oneshot::Sender<(WorkerStats, Vec<SessionStats>)>),
@@ -109,7 +111,9 @@ impl Worker {
             let handle = |sockets: &mut Sockets, path: Path, datagram: &mut [u8]| {
                 hub.handle_datagram(Instant::now(), path, datagram, sockets);
             };
-            match sockets.receive(index, buffers, handle) {
+            let received = sockets.receive(index, buffers, handle);
+            hub.end_of_batch(Instant::now(), sockets);
+            match received {
                 Ok(true) => {}
                 Ok(false) => return,
                 Err(error) => {
@@ -136,7 +140,16 @@ impl Worker {
             Command::RestartIce(id, credentials, done) => {
                 let _ = done.send(self.hub.restart_ice(id, credentials));
             }
-            Command::HandOver(path, datagram) => self.hub.handle_handed_over(now, path, datagram, &mut self.sockets),
+            Command::SetPreferredLayers(id, preferred, done) => {
+                let _ = done.send(self.hub.set_preferred_layers(now, id, preferred));
+            }
+            Command::SetPaused(id, paused, done) => {
+                let _ = done.send(self.hub.set_paused(now, id, paused));
+            }
+            Command::HandOver(path, datagram) => {
+                self.hub.handle_handed_over(now, path, datagram, &mut self.sockets);
+                self.hub.end_of_batch(now, &mut self.sockets);
+            }
             Command::Stats(reply) => {
                 let mut dropped = self.hub.dropped();
                 dropped.worker_hand_over += self.lost_hand_overs;
@@ -154,6 +167,9 @@ impl Worker {
     fn pass_on_events(&mut self) {
         for event in self.hub.poll_events() {
             match event {
+                HubEvent::Published(id, producers) => {
+                    let _ = self.links.events.send(SessionEvent { id, state: SessionState::Published(producers) });
+                }
                 HubEvent::Connected(id) => {
                     let _ = self.links.events.send(SessionEvent { id, state: SessionState::Connected });
                 }
