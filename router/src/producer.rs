@@ -12,7 +12,7 @@ use crate::outlet::Outlet;
 use crate::receive_link::ReceiveLink;
 use crate::rewrite::FrameIds;
 use crate::{
-    Egress, Event, Layers, MediaKind, ProducerKey, ProducerParameters, ProducerStats, StreamState, Trace,
+    Egress, Event, Layers, MediaKind, OutletId, ProducerKey, ProducerParameters, ProducerStats, StreamState, Trace,
     TransportSlot, Upstream,
 };
 
@@ -40,7 +40,7 @@ pub(crate) enum Origin {
     /// A source in this process, over a direct transport.
     Local { transport: TransportSlot, upstream: Arc<dyn Upstream> },
     /// Another worker, or another machine: this is a mirror, and its state is another's to change.
-    Mirror { upstream: Arc<dyn Upstream> },
+    Mirror { upstream: Arc<dyn Upstream>, outlet: Option<OutletId> },
     /// The peer of a transport.
     Rtp { transport: TransportSlot, link: ReceiveLink },
 }
@@ -60,6 +60,14 @@ impl Origin {
         match self {
             Self::Local { transport, .. } | Self::Rtp { transport, .. } => Some(*transport),
             Self::Mirror { .. } => None,
+        }
+    }
+
+    /// Who alone may feed a mirror.
+    pub(crate) const fn outlet(&self) -> Option<OutletId> {
+        match self {
+            Self::Mirror { outlet, .. } => *outlet,
+            Self::Local { .. } | Self::Rtp { .. } => None,
         }
     }
 
@@ -127,6 +135,11 @@ impl Producer {
             }
         }
         bitrates
+    }
+
+    /// Counts what is not for it.
+    pub(crate) fn refuse(&mut self, burst: &Burst) {
+        self.stats.packets_refused += burst.len() as u64;
     }
 
     /// Forwards a burst to everybody who can use it.
@@ -209,7 +222,7 @@ impl Producer {
             trace(events, Trace::KeyFrameRequested { producer: self.key, layer });
         }
         match &mut self.origin {
-            Origin::Local { upstream, .. } | Origin::Mirror { upstream } => upstream.request_key_frame(layer),
+            Origin::Local { upstream, .. } | Origin::Mirror { upstream, .. } => upstream.request_key_frame(layer),
             Origin::Rtp { link, .. } => link.request_key_frame(now, layer),
         }
     }
@@ -294,7 +307,7 @@ impl Producer {
         }
         self.wanted = wanted;
         match &self.origin {
-            Origin::Local { upstream, .. } | Origin::Mirror { upstream } => upstream.set_wanted(wanted),
+            Origin::Local { upstream, .. } | Origin::Mirror { upstream, .. } => upstream.set_wanted(wanted),
             // Its sender sends what it likes.
             Origin::Rtp { .. } => {}
         }

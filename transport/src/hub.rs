@@ -183,7 +183,7 @@ impl Hub {
         clock: impl FnOnce() -> Instant,
     ) {
         let times = burst.meta().times;
-        let message = Inbound::Burst { key: self.key(producer), layer: 0, broken: false, burst };
+        let message = Inbound::Burst { key: self.key(producer), outlet: None, layer: 0, broken: false, burst };
         self.router.handle_inbound(now, message, &mut self.legs.on(wire));
         if let Some(stages) = self.producers.get(&producer) {
             stages.record(&times, clock());

@@ -163,7 +163,7 @@ impl Worker {
             self.keep_until_sent(now, outlet);
         }
         match origin {
-            Origin::Local { upstream, .. } | Origin::Mirror { upstream } => upstream.close(),
+            Origin::Local { upstream, .. } | Origin::Mirror { upstream, .. } => upstream.close(),
             Origin::Rtp { .. } => {}
         }
     }
