@@ -5,6 +5,7 @@ use lenscast_router::{Inbound, OutletId, ProducerKey, StreamState};
 use crate::faults::Fault;
 use crate::judge::{Expected, Object};
 use crate::operations::{WITH_MIRROR, WITH_ORIGIN, WITH_PRODUCER};
+use crate::world::reached::{CHAINED, FLIPPED, FOR_ANOTHER, MIRRORED, REFUSED, REFUSED_TWICE};
 use crate::world::{Checked, Lane, ProducerModel, World, ensure};
 
 impl World {
@@ -82,7 +83,10 @@ impl World {
         let made = self.model.routers.contains_key(&key.router)
             && !self.model.producers.contains_key(&key)
             && !snapshot.closed;
+        let there = self.model.producers.contains_key(&key);
         if made {
+            let from = self.model.outlets.get(&outlet).and_then(|outlet| self.model.producers.get(&outlet.from));
+            self.outside.reach(if from.is_some_and(|from| from.outlet.is_some()) { CHAINED } else { MIRRORED });
             let audio = self.outside.sources.get(&key.producer).is_some_and(|source| source.audio);
             let mirror = ProducerModel {
                 transport: None,
@@ -99,6 +103,7 @@ impl World {
         let right = matches!(&told[..], [(of, result)] if *of == outlet && result.is_ok() == made);
         ensure(right, "I9 a mirror is confirmed once, and is what was confirmed", || format!("{told:?}, made {made}"))?;
         if !made {
+            self.outside.reach(if there { REFUSED_TWICE } else { REFUSED });
             self.model.closed_links.insert(outlet);
         }
         Ok(())
@@ -109,7 +114,11 @@ impl World {
         let mut expected = Vec::new();
         let Some(mirror) = self.model.producers.get_mut(&key) else { return expected };
         // What is meant for another mirror of that name says nothing of this one.
-        if mirror.outlet != outlet || state.version <= mirror.version {
+        if mirror.outlet != outlet {
+            self.outside.reach(FOR_ANOTHER);
+            return expected;
+        }
+        if state.version <= mirror.version {
             return expected;
         }
         mirror.version = state.version;
@@ -118,6 +127,7 @@ impl World {
             self.end_producer(key, &mut expected, WITH_ORIGIN, WITH_PRODUCER);
         } else if mirror.paused != state.paused {
             mirror.paused = state.paused;
+            self.outside.reach(FLIPPED);
             expected.push(if state.paused { Expected::Paused(key) } else { Expected::Resumed(key) });
             self.forget_decoders(|consumer| consumer.key == key);
         }
@@ -146,14 +156,15 @@ impl World {
     pub(crate) fn look_at_link(&mut self, outlet: OutletId) -> Checked {
         self.outside.nudges.lock().expect("nobody panics with it").remove(&outlet);
         self.note(|| format!("the owner of {outlet} looks at its link"));
-        if self.fault == Fault::LostNudge {
+        let ended = self.model.closed_links.contains(&outlet);
+        if self.fault == Fault::LostWish && !ended || self.fault == Fault::LostEnd && ended {
             return Ok(());
         }
         let (Some(Lane::Workers(owner, _)), now) = (self.outside.lanes.get(&outlet).copied(), self.now) else {
             return Ok(());
         };
         let mut expected = Vec::new();
-        if self.model.closed_links.contains(&outlet) && self.model.outlets.remove(&outlet).is_some() {
+        if ended && self.model.outlets.remove(&outlet).is_some() {
             self.model.gone.outlets.push(outlet);
             expected.push(Expected::End(Object::Outlet(outlet), WITH_MIRROR));
         }

@@ -18,7 +18,9 @@ pub(crate) enum Fault {
     /// A packet arrives again.
     PacketTwice,
     /// What a mirror wants is not looked at.
-    LostNudge,
+    LostWish,
+    /// A mirror that could not be made, or has ended, is not looked at.
+    LostEnd,
     /// The packets behind a loss do not say so, and are numbered as if nothing were missing.
     HiddenLoss,
 }

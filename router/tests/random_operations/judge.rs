@@ -3,6 +3,7 @@
 use lenscast_router::{ConsumerId, EndCause, Event, OutletId, ProducerKey, RouterId, TransportId, Worker};
 
 use crate::faults::Fault;
+use crate::world::reached::{HIGHER_LAYER, KEY_FRAME_AGAIN, SERVED_BY_MIRROR};
 use crate::world::{Checked, Outside, Violation, World, ensure};
 
 /// Something that can end.
@@ -101,13 +102,22 @@ impl World {
             let producer = &self.model.producers[&consumer.key];
             ensure(!producer.paused, "I5 a paused mirror forwards nothing", saw)?;
             ensure(burst.producer == consumer.key.producer, "I12 packets go to their producer's consumers", saw)?;
-            ensure(burst.layer <= consumer.preferred_spatial || producer.audio, "no layer above the preferred", saw)?;
+            ensure(burst.layer <= consumer.highest_spatial || producer.audio, "no layer above the preferred", saw)?;
 
             let viewer = self.outside.viewers.entry((transport, sent.ssrc)).or_default();
             let follows = viewer.sequence.is_none_or(|last| sent.sequence == last.wrapping_add(1));
             ensure(follows, "I15 the sequence has no gap", || format!("{} after {viewer:?}", saw()))?;
             let forward = viewer.timestamp.is_none_or(|last| sent.timestamp.wrapping_sub(last) < 1 << 31);
             ensure(forward, "I15 the timestamp never runs backwards", || format!("{} after {viewer:?}", saw()))?;
+            let again = viewer.packets > 0 && viewer.base.is_none() && burst.key_frame && !producer.audio;
+            let reaches = [
+                (producer.outlet.is_some(), SERVED_BY_MIRROR),
+                (burst.layer > 0, HIGHER_LAYER),
+                (again, KEY_FRAME_AGAIN),
+            ];
+            for (_, what) in reaches.into_iter().filter(|(is_so, _)| *is_so) {
+                *self.outside.reached.entry(what).or_default() += 1;
+            }
             viewer.sequence = Some(sent.sequence);
             viewer.timestamp = Some(sent.timestamp);
             viewer.packets += 1;

@@ -13,7 +13,7 @@ use lenscast_router::{
 use crate::faults::Fault;
 use crate::judge::{Expected, Object};
 use crate::world::{
-    self, Checked, ConsumerModel, Lane, OutletModel, ProducerModel, SourceLayer, TransportModel, World, ensure,
+    self, Checked, ConsumerModel, Lane, OutletModel, ProducerModel, SourceLayer, TransportModel, World, ensure, reached,
 };
 
 const REQUESTED: &[EndCause] = &[EndCause::Requested];
@@ -312,9 +312,17 @@ impl World {
         let expected =
             key.is_some_and(|key| self.model.producers.contains_key(&key)) && !self.model.consumers.contains_key(&id);
         if let Some(key) = key.filter(|_| expected) {
-            self.model
-                .consumers
-                .insert(id, ConsumerModel { key, transport, ssrc, paused, preferred_spatial: preferred });
+            self.model.consumers.insert(
+                id,
+                ConsumerModel {
+                    key,
+                    transport,
+                    ssrc,
+                    paused,
+                    preferred_spatial: preferred,
+                    highest_spatial: preferred,
+                },
+            );
         }
         let (worker, now) = (known.map_or(0, |known| self.worker_of(known.router)), self.now);
         let made = self.call(worker, Vec::new(), |worker, _| worker.consume(now, producer, parameters))?;
@@ -366,8 +374,8 @@ impl World {
             0 | 1 => {
                 let result = self.call(worker, Vec::new(), |worker, _| worker.set_preferred_layers(now, id, layers))?;
                 if let Some(consumer) = self.model.consumers.get_mut(&id) {
-                    // Until a key frame of it comes, the layer before goes on.
-                    consumer.preferred_spatial = layers.spatial.max(consumer.preferred_spatial);
+                    consumer.preferred_spatial = layers.spatial;
+                    consumer.highest_spatial = layers.spatial.max(consumer.highest_spatial);
                 }
                 ensure(result.is_ok() == known.is_some(), RIGHT, || format!("set_preferred_layers: {result:?}"))
             }
@@ -439,6 +447,11 @@ impl World {
         };
         if result.is_err() {
             self.model.outlets.remove(&outlet);
+            if matches!(result, Err(AttachError::NoRoom(_))) {
+                self.outside.reach(reached::NO_ROOM);
+            }
+        } else if !self.piped.insert((key, to)) {
+            self.outside.reach(reached::AGAIN);
         }
         ensure(right, "I10 one pipe for a producer and a destination, I11 failures are not kept", || {
             format!("attach: {result:?}; known {known}, there {there}, full {full}")

@@ -16,6 +16,39 @@ use lenscast_router::{
 use crate::faults::Fault;
 use crate::rng::Rng;
 
+/// What sequences are to come to, lest they show nothing.
+pub(crate) mod reached {
+    pub(crate) const MIRRORED: &str = "a mirror is made";
+    pub(crate) const CHAINED: &str = "a mirror of a mirror is made";
+    pub(crate) const REFUSED_TWICE: &str =
+        "a mirror is refused, as there is one or the producer itself: a cycle, or two ways";
+    pub(crate) const REFUSED: &str = "a mirror is refused, as its router or its origin has gone";
+    pub(crate) const FOR_ANOTHER: &str = "a state is for another mirror of the name";
+    pub(crate) const FLIPPED: &str = "a mirror is paused or resumed";
+    pub(crate) const AGAIN: &str = "a producer is piped again to where it was";
+    pub(crate) const NO_ROOM: &str = "a pipe finds no room";
+    pub(crate) const STATE_WAITS: &str = "a state waits for room";
+    pub(crate) const BURST_LOST: &str = "a burst finds no room";
+    pub(crate) const SERVED_BY_MIRROR: &str = "a viewer of a mirror is served";
+    pub(crate) const HIGHER_LAYER: &str = "a higher layer is forwarded";
+    pub(crate) const KEY_FRAME_AGAIN: &str = "a viewer goes on with a key frame";
+    pub(crate) const ALL: [&str; 13] = [
+        MIRRORED,
+        CHAINED,
+        REFUSED_TWICE,
+        REFUSED,
+        FOR_ANOTHER,
+        FLIPPED,
+        AGAIN,
+        NO_ROOM,
+        STATE_WAITS,
+        BURST_LOST,
+        SERVED_BY_MIRROR,
+        HIGHER_LAYER,
+        KEY_FRAME_AGAIN,
+    ];
+}
+
 /// What was found wrong: the check by its name, and what it saw.
 #[derive(Debug, Clone)]
 pub(crate) struct Violation {
@@ -39,6 +72,8 @@ pub(crate) struct World {
     pub(crate) next_id: u64,
     /// Attaches that the harness holds back, with the state that it has looked at before.
     pub(crate) held_attaches: Vec<(ProducerKey, RouterId, bool)>,
+    /// What has been piped where.
+    pub(crate) piped: BTreeSet<(ProducerKey, RouterId)>,
     pub(crate) log: Option<Vec<String>>,
 }
 
@@ -93,6 +128,8 @@ pub(crate) struct ConsumerModel {
     pub(crate) ssrc: Ssrc,
     pub(crate) paused: bool,
     pub(crate) preferred_spatial: u8,
+    /// The highest that it ever preferred: until a key frame of the new layer comes, the one before goes on.
+    pub(crate) highest_spatial: u8,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -117,7 +154,6 @@ pub(crate) struct Outside {
     pub(crate) sent: Vec<Sent>,
     /// States that were put into channels since the last look.
     pub(crate) told: Vec<(OutletId, StreamState, bool)>,
-    pub(crate) refused: u64,
     pub(crate) nudges: Arc<Mutex<BTreeSet<OutletId>>>,
     pub(crate) confirmed: Arc<Mutex<Vec<(OutletId, Result<(), OpenMirrorError>)>>>,
     pub(crate) viewers: BTreeMap<(TransportId, Ssrc), Viewer>,
@@ -129,6 +165,7 @@ pub(crate) struct Outside {
     pub(crate) reported: Vec<Option<TransportId>>,
     /// The last version each outlet has put into its channel.
     pub(crate) versions: BTreeMap<OutletId, u64>,
+    pub(crate) reached: BTreeMap<&'static str, u64>,
     start: Instant,
     worker_count: usize,
     buffer: Vec<u8>,
@@ -253,6 +290,7 @@ impl World {
             model: Model::default(),
             next_id: 1,
             held_attaches: Vec::new(),
+            piped: BTreeSet::new(),
             log: logged.then(Vec::new),
         }
     }
@@ -293,7 +331,6 @@ impl Outside {
             bursts: Vec::new(),
             sent: Vec::new(),
             told: Vec::new(),
-            refused: 0,
             nudges: Arc::default(),
             confirmed: Arc::default(),
             viewers: BTreeMap::new(),
@@ -302,10 +339,15 @@ impl Outside {
             unsaid: BTreeSet::new(),
             reported: Vec::new(),
             versions: BTreeMap::new(),
+            reached: BTreeMap::new(),
             start,
             worker_count,
             buffer: Vec::new(),
         }
+    }
+
+    pub(crate) fn reach(&mut self, what: &'static str) {
+        *self.reached.entry(what).or_default() += 1;
     }
 
     /// False if there is no room.
@@ -368,11 +410,11 @@ impl Outside {
         let accepted = self.push(lane, Inbound::Burst { key, outlet: None, layer, broken, burst: Arc::new(burst) });
         let state = &mut self.sources.get_mut(&producer).expect("it was there").layers[usize::from(layer)];
         state.broken = !accepted;
+        if !accepted && self.fault == Fault::HiddenLoss {
+            (state.broken, state.next_packet) = (false, first);
+        }
         if !accepted {
-            self.refused += 1;
-            if self.fault == Fault::HiddenLoss {
-                (state.broken, state.next_packet) = (false, first);
-            }
+            self.reach(reached::BURST_LOST);
         }
     }
 
@@ -443,17 +485,18 @@ impl Egress for Outside {
             }
             Inbound::State { state, .. } => {
                 if full {
-                    self.refused += 1;
                     if self.fault == Fault::DroppedState {
                         return true;
                     }
                     self.unsent.insert(outlet);
+                    self.reach(reached::STATE_WAITS);
                 } else {
                     self.unsent.remove(&outlet);
                     self.told.push((outlet, *state, false));
                 }
             }
-            Inbound::Burst { .. } => self.refused += u64::from(full),
+            Inbound::Burst { .. } if full => self.reach(reached::BURST_LOST),
+            Inbound::Burst { .. } => {}
             Inbound::Sending { .. } => panic!("only sources say what they send"),
         }
         self.push(lane, message)
