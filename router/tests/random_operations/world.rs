@@ -155,7 +155,7 @@ pub(crate) struct Outside {
     /// States that were put into channels since the last look.
     pub(crate) told: Vec<(OutletId, StreamState, bool)>,
     pub(crate) nudges: Arc<Mutex<BTreeSet<OutletId>>>,
-    pub(crate) confirmed: Arc<Mutex<Vec<(OutletId, Result<(), OpenMirrorError>)>>>,
+    pub(crate) confirmed: Arc<Mutex<Vec<Confirmed>>>,
     pub(crate) viewers: BTreeMap<(TransportId, Ssrc), Viewer>,
     pub(crate) stale_snapshot: Option<bool>,
     /// States that found no room and wait.
@@ -170,6 +170,9 @@ pub(crate) struct Outside {
     worker_count: usize,
     buffer: Vec<u8>,
 }
+
+/// What became of an outlet's mirror.
+type Confirmed = (OutletId, Result<(), OpenMirrorError>);
 
 /// From where to which worker: what goes one way stays in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
