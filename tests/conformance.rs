@@ -39,7 +39,11 @@ fn the_conformance_page_names_every_test_and_no_other() {
 /// Where the tests are that docs/conformance.md names.
 const ROUTER_TESTS: [&str; 6] = ["media", "congestion", "router", "sender", "transport", "tests"];
 
-/// Every test below `directory`, as `module::name`, the module being the file, or its directory if the file is called
+fn name_of(directory: &Path) -> String {
+    directory.file_name().expect("it has a name").to_string_lossy().into_owned()
+}
+
+/// Every test below `directory`, as `module::name`, the module being the file, or what it is the tests of if the file is called
 /// `mod.rs`, `main.rs`, `lib.rs` or `tests.rs`. Tests within `proptest!` and those that a macro names (`name: Something => …`) count.
 fn tests_below(directory: &Path, tests: &mut BTreeSet<String>) {
     let entries = std::fs::read_dir(directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
@@ -54,7 +58,7 @@ fn tests_below(directory: &Path, tests: &mut BTreeSet<String>) {
         let Some(stem) = name.strip_suffix(".rs") else { continue };
         let module = match stem {
             "mod" | "main" | "lib" | "tests" => {
-                directory.file_name().expect("it has a name").to_string_lossy().into_owned()
+                name_of(if directory.ends_with("tests") { directory.parent().unwrap_or(directory) } else { directory })
             }
             stem => stem.to_owned(),
         };

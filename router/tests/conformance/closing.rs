@@ -1,6 +1,7 @@
 //! Who closes whom, with which cause (docs/closures.md).
 
-use lenscast_router::{EndCause, Event, HeaderExtensions, OutletId, ProducerId, TransportId};
+use lenscast_media::LayerSet;
+use lenscast_router::{EndCause, Event, HeaderExtensions, Inbound, OutletId, ProducerId, StreamState, TransportId};
 
 use crate::scene::{AWAY, CAMERA, HOME, MIRROR, SOURCE, Scene};
 
@@ -92,4 +93,20 @@ fn a_worker_that_is_closed_ends_its_routers() {
             Event::TransportClosed(SOURCE, EndCause::RouterClosed),
         ]
     );
+}
+
+/// Where a mirror was detached and made again, or could not be made because there is one, what the other outlet still had to
+/// say came behind, and ended the mirror that is there.
+#[test]
+fn what_is_meant_for_another_mirror_of_the_name_is_not_heard() {
+    let mut scene = Scene::new(1, 1);
+    scene.attach(5);
+    scene.arrive();
+    for paused in [true, false] {
+        let state = StreamState { version: 9, paused, closed: !paused, sending: LayerSet::EMPTY };
+        let message = Inbound::State { key: MIRROR, outlet: Some(OutletId(4)), state };
+        scene.workers[1].handle_inbound(scene.now, message, &mut scene.out);
+    }
+    assert!(scene.events(1).is_empty());
+    assert!(scene.workers[1].producer_stats(MIRROR).is_some());
 }

@@ -19,6 +19,7 @@ use crate::world::{
 const REQUESTED: &[EndCause] = &[EndCause::Requested];
 pub(crate) const WITH_PRODUCER: &[EndCause] = &[EndCause::ProducerClosed];
 const WITH_TRANSPORT: &[EndCause] = &[EndCause::TransportClosed];
+const WITH_WORKER: &[EndCause] = &[EndCause::WorkerClosed];
 const WITH_ROUTER: &[EndCause] = &[EndCause::RouterClosed];
 /// What its owner's link says is gone.
 pub(crate) const WITH_MIRROR: &[EndCause] = &[EndCause::MirrorClosed];
@@ -53,6 +54,7 @@ impl World {
     pub(crate) fn step(&mut self) -> Checked {
         match self.rng.below(100) {
             0 => self.create_router(),
+            1 if self.rng.one_in(4) => self.close_worker(),
             1 => self.close_router(),
             2..=6 => self.create_transport(),
             7..=8 => self.connect_transport(),
@@ -99,24 +101,48 @@ impl World {
         let Some(id) = self.pick_or_gone(&live, |gone| &gone.routers) else { return Ok(()) };
         self.note(|| format!("close {id}"));
         let mut expected = Vec::new();
-        if self.model.routers.remove(&id).is_some() {
-            self.model.gone.routers.push(id);
-            let inside = self.model.transports.iter().filter(|(_, transport)| transport.router == id);
-            for transport in inside.map(|(id, _)| *id).collect::<Vec<_>>() {
-                self.end_transport(transport, &mut expected, WITH_ROUTER, WITH_EITHER);
-            }
-            let mirrors = self.model.producers.keys().filter(|key| key.router == id);
-            for key in mirrors.copied().collect::<Vec<_>>() {
-                self.end_producer(key, &mut expected, WITH_ROUTER, WITH_EITHER);
-            }
-            expected.push(Expected::End(Object::Router(id), REQUESTED));
-        }
+        self.end_router(id, &mut expected, REQUESTED);
         let (there, now) = (!expected.is_empty(), self.now);
         let worker = self.worker_of(id);
         let closed = self.call(worker, expected, |worker, outside| worker.close_router(now, id, outside))?;
+        self.forget_places();
+        ensure(closed.is_ok() == there, RIGHT, || format!("close_router: {closed:?}"))
+    }
+
+    /// All that one worker has ends; it can be used again.
+    fn close_worker(&mut self) -> Checked {
+        let worker = self.rng.below(self.workers.len());
+        self.note(|| format!("close worker {worker}"));
+        let routers: Vec<_> = self.model.routers.keys().copied().filter(|id| self.worker_of(*id) == worker).collect();
+        let mut expected = Vec::new();
+        for id in routers {
+            self.end_router(id, &mut expected, WITH_WORKER);
+        }
+        let now = self.now;
+        self.call(worker, expected, |worker, outside| worker.close(now, outside))?;
+        self.forget_places();
+        Ok(())
+    }
+
+    fn forget_places(&mut self) {
         let transports = &self.model.transports;
         self.outside.slots.retain(|_, transport| transports.contains_key(transport));
-        ensure(closed.is_ok() == there, RIGHT, || format!("close_router: {closed:?}"))
+    }
+
+    fn end_router(&mut self, id: RouterId, expected: &mut Vec<Expected>, causes: &'static [EndCause]) {
+        if self.model.routers.remove(&id).is_none() {
+            return;
+        }
+        self.model.gone.routers.push(id);
+        let inside = self.model.transports.iter().filter(|(_, transport)| transport.router == id);
+        for transport in inside.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.end_transport(transport, expected, WITH_ROUTER, WITH_EITHER);
+        }
+        let mirrors = self.model.producers.keys().filter(|key| key.router == id);
+        for key in mirrors.copied().collect::<Vec<_>>() {
+            self.end_producer(key, expected, WITH_ROUTER, WITH_EITHER);
+        }
+        expected.push(Expected::End(Object::Router(id), causes));
     }
 
     fn create_transport(&mut self) -> Checked {
