@@ -59,8 +59,8 @@ pub(crate) struct Hub {
     lives: Lives,
     /// Where the times of a producer's frames are written down.
     stages: HashMap<ProducerKey, Arc<StageHistograms>>,
-    /// The home worker of each mirror.
-    mirrors: BTreeMap<ProducerKey, usize>,
+    /// The home worker of each mirror, and the outlet that feeds it.
+    mirrors: BTreeMap<ProducerKey, (usize, Option<OutletId>)>,
     by_address: HashMap<SocketAddr, TransportId>,
     by_ufrag: HashMap<String, TransportId>,
     /// Addresses whose checks came here but name another worker's session: their other packets go there too, where they
@@ -239,7 +239,7 @@ impl Hub {
         let opened = match (&message, life) {
             (Inbound::Open(open), Some(life)) if self.router.producer_stats(open.key).is_none() => {
                 self.lives.follow(LifeOf::Producer(open.key), life);
-                self.mirrors.insert(open.key, from);
+                self.mirrors.insert(open.key, (from, open.outlet));
                 Some(open.key)
             }
             _ => None,
@@ -270,10 +270,10 @@ impl Hub {
 
     /// Another worker's thread has ended: what it was the home of ends here, and what leads there.
     pub(crate) fn handle_worker_died(&mut self, now: Instant, worker: usize, wire: &mut impl Wire) {
-        let orphans = self.mirrors.iter().filter(|(_, home)| **home == worker).map(|(key, _)| *key);
-        for key in orphans.collect::<Vec<_>>() {
+        let orphans = self.mirrors.iter().filter(|(_, (home, _))| *home == worker);
+        for (key, outlet) in orphans.map(|(key, (_, outlet))| (*key, *outlet)).collect::<Vec<_>>() {
             let state = StreamState { version: u64::MAX, paused: false, closed: true, sending: LayerSet::EMPTY };
-            self.router.handle_inbound(now, Inbound::State { key, state }, &mut self.legs.on(wire));
+            self.router.handle_inbound(now, Inbound::State { key, outlet, state }, &mut self.legs.on(wire));
         }
         let dead = self.legs.outlets.iter().filter(|(_, way)| way.worker == worker).map(|(outlet, _)| *outlet);
         for outlet in dead.collect::<Vec<_>>() {

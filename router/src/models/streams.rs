@@ -237,7 +237,14 @@ impl Scene {
         let parameters = ProducerParameters::local(Codec::Vp8.into(), 1, 1);
         let upstream = Arc::new(Wanted::default());
         self.mirror.wait_for_room();
-        self.mirror.send(Inbound::Open(Box::new(Open { key: MIRROR_KEY, parameters, snapshot, upstream, created })));
+        self.mirror.send(Inbound::Open(Box::new(Open {
+            key: MIRROR_KEY,
+            outlet: Some(outlet),
+            parameters,
+            snapshot,
+            upstream,
+            created,
+        })));
         let opened = confirmed(told);
         self.home.send(Ask::Attach { outlet, created: Confirm::none(), subscribes_only: true });
         opened
@@ -343,7 +350,13 @@ impl Home {
     }
 
     fn burst(&mut self, first_packet: u64, key_frame: bool) {
-        let message = Inbound::Burst { key: HOME_KEY, layer: 0, broken: false, burst: burst(first_packet, key_frame) };
+        let message = Inbound::Burst {
+            key: HOME_KEY,
+            outlet: None,
+            layer: 0,
+            broken: false,
+            burst: burst(first_packet, key_frame),
+        };
         self.act(|worker, way| worker.handle_inbound(now(), message, way));
     }
 
@@ -846,7 +859,13 @@ const CHECKS_THEN_SUBSCRIBES: Steps = Steps { attach: Scene::check_then_subscrib
 const FORWARDS_ANYHOW: Steps = Steps {
     burst: |home, number, key_frame| {
         // Not gated at the source: the mirror is to know.
-        let message = Inbound::Burst { key: MIRROR_KEY, layer: 0, broken: false, burst: burst(number, key_frame) };
+        let message = Inbound::Burst {
+            key: MIRROR_KEY,
+            outlet: Some(OutletId(1)),
+            layer: 0,
+            broken: false,
+            burst: burst(number, key_frame),
+        };
         home.act(|_, way| way.send_inbound(OutletId(1), message));
     },
     send: |channel, message| match message {
