@@ -17,7 +17,9 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod answer;
+mod background;
 mod candidate;
+mod catalog;
 mod directory;
 mod dtls;
 mod dtls_record;

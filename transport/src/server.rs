@@ -11,18 +11,22 @@ use std::time::Instant;
 use lenscast_media::sync::Mutex;
 use lenscast_media::{StageHistograms, WallClock};
 use lenscast_router::{EndCause, ProducerId, ProducerKey, ProducerParameters, TransportId};
+use rand::Rng as _;
 use rand::rngs::StdRng;
 use rtc_crypto::RTCCryptoProvider;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::background::Background;
 use crate::candidate::candidates;
+use crate::catalog::Catalog;
 use crate::directory::{Directory, Restart};
 use crate::hub::Hub;
 use crate::nudges::Nudges;
 use crate::object::{
     CreateProducerError, Life, Living, Names, Origin, Pipe, Pipes, Producer, WorkerHandle, pipe_to_router,
 };
+use crate::pipe::Edges;
 use crate::port::{Incoming, Task, WorkerPort};
 use crate::publishing::Publishers;
 use crate::session::{CloseCause, Timeouts};
@@ -31,9 +35,8 @@ use crate::source::BurstSender;
 use crate::time_slice;
 use crate::worker::{Command, Worker, WorkerLinks};
 use crate::{
-    Candidate, Certificate, ConnectPipeError, ConnectedPipe, CreatePipeError, CreatePlainTransportError,
-    CreatedPlainTransport, IceCredentials, MakeCertificateError, PipeOffer, PlainTransportOptions, PreferredLayers,
-    PublishedProducer, SessionStats, TransportStats, Upstream,
+    Candidate, Certificate, CreatePlainTransportError, CreatedPlainTransport, IceCredentials, MakeCertificateError,
+    PlainTransportOptions, PreferredLayers, PublishedProducer, SessionStats, TransportStats, Upstream,
 };
 
 /// How the transport is set up.
@@ -146,10 +149,15 @@ pub struct TransportServer {
     producers: Mutex<BTreeMap<ProducerId, Everywhere>>,
     /// Whose turn it is to be the home of a local source.
     next_home: AtomicUsize,
-    events: mpsc::UnboundedSender<SessionEvent>,
+    pub(crate) events: mpsc::UnboundedSender<SessionEvent>,
     names: Names,
     pub(crate) random: Mutex<StdRng>,
     pub(crate) publishers: Mutex<Publishers>,
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) edges: Mutex<Edges>,
+    pub(crate) background: Background,
+    /// Tells those who know this server's producers that it is another one after a restart.
+    pub(crate) epoch: u64,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -163,7 +171,7 @@ impl TransportServer {
     pub fn start(
         config: TransportConfig,
         wall: WallClock,
-        random: StdRng,
+        mut random: StdRng,
     ) -> Result<(Self, mpsc::UnboundedReceiver<SessionEvent>), StartTransportError> {
         if !(1..=TransportConfig::MAX_WORKERS).contains(&config.workers) {
             return Err(StartTransportError::Workers(config.workers));
@@ -175,6 +183,7 @@ impl TransportServer {
         if addresses.is_empty() {
             return Err(StartTransportError::NoAddress);
         }
+        let epoch = random.next_u64();
         let directory = Arc::new(Directory::new());
         let (events, event_receiver) = mpsc::unbounded_channel();
         let (names, pipes) = (Names::from(TransportConfig::MAX_WORKERS as u64 + 1), Pipes::new());
@@ -239,6 +248,10 @@ impl TransportServer {
             names,
             random: Mutex::new(random),
             publishers: Mutex::new(Publishers::default()),
+            catalog: Arc::new(Catalog::default()),
+            edges: Mutex::new(Edges::default()),
+            background: Background::default(),
+            epoch,
             threads: Mutex::new(threads),
         };
         Ok((server, event_receiver))
@@ -289,12 +302,14 @@ impl TransportServer {
     ) -> Result<BurstSender, CreateProducerError> {
         let home = self.next_home();
         let (router, local) = (home.home, Hub::local_transport(home.index()));
+        let catalogued = parameters.clone();
         let made = Producer::create(home, router, local, producer, parameters, upstream).await?;
         let key = made.key();
         let recorded = Arc::clone(&stages);
         home.port.call(move |hub, _, _| hub.record_stages(key, recorded)).await?;
         let pipes = self.pipe_everywhere(&made.origin(), &stages).await;
         let sender = made.burst_sender();
+        self.catalog.add(producer, catalogued, None);
         self.producers.lock().insert(producer, Everywhere { producer: made, pipes });
         Ok(sender)
     }
@@ -325,6 +340,7 @@ impl TransportServer {
         for id in self.directory.remove_pending(|setup| setup.purpose.shows(producer)) {
             self.announce_closed(id, CloseCause::ProducerClosed);
         }
+        self.catalog.forget(producer);
         let Some(Everywhere { producer, pipes }) = self.producers.lock().remove(&producer) else { return };
         producer.close().await;
         for pipe in pipes {
@@ -350,39 +366,6 @@ impl TransportServer {
     pub async fn set_paused(&self, id: TransportId, paused: bool) -> bool {
         let Some(worker) = self.directory.worker_of(id) else { return false };
         ask(&self.workers[worker].port.commands, |done| Command::SetPaused(id, paused, done)).await == Some(true)
-    }
-
-    /// Offers producers of this server to one of another machine. `loopback` says that it is on this one.
-    ///
-    /// # Errors
-    ///
-    /// If a producer does not exist, or no more sessions are allowed.
-    pub async fn create_pipe_source(
-        &self,
-        _producers: &[ProducerId],
-        _loopback: bool,
-    ) -> Result<PipeOffer, CreatePipeError> {
-        unimplemented!()
-    }
-
-    /// Takes up what a server of another machine offers: its producers exist here when this returns, and send once
-    /// connected.
-    ///
-    /// # Errors
-    ///
-    /// If the offer cannot be used, or there is no socket for it.
-    pub async fn connect_pipe(&self, _offer: PipeOffer) -> Result<ConnectedPipe, ConnectPipeError> {
-        unimplemented!()
-    }
-
-    /// Gives a pipe that has lost its connection another one, to the same producers of the same origin, which may have
-    /// been restarted.
-    ///
-    /// # Errors
-    ///
-    /// If the offer cannot be used or is for other producers, or the pipe has ended.
-    pub async fn reconnect_pipe(&self, _id: TransportId, _offer: PipeOffer) -> Result<(), ConnectPipeError> {
-        unimplemented!()
     }
 
     /// Makes a plain RTP transport.
@@ -427,6 +410,9 @@ impl TransportServer {
             self.announce_closed(id, CloseCause::Requested);
             return true;
         }
+        if self.close_edge(id, CloseCause::Requested).await {
+            return true;
+        }
         let Some(worker) = self.directory.worker_of(id) else { return false };
         ask(&self.workers[worker].port.commands, |done| Command::CloseSession(id, done)).await.is_some()
     }
@@ -455,9 +441,11 @@ impl TransportServer {
         for id in self.directory.remove_pending(|_| true) {
             self.announce_closed(id, CloseCause::Shutdown);
         }
+        self.close_edges().await;
         for worker in &self.workers {
             ask(&worker.port.commands, Command::Shutdown).await;
         }
+        self.background.stop();
         let threads = std::mem::take(&mut *self.threads.lock());
         for thread in threads {
             // Each has answered, so it is past its loop.
@@ -468,7 +456,7 @@ impl TransportServer {
     }
 
     /// The next worker whose turn it is, of those that run.
-    fn next_home(&self) -> &WorkerHandle {
+    pub(crate) fn next_home(&self) -> &WorkerHandle {
         let turn = self.next_home.fetch_add(1, Ordering::Relaxed);
         let count = self.workers.len();
         let mut turns = (0..count).map(|step| &self.workers[(turn + step) % count]);

@@ -158,7 +158,12 @@ impl PipeOrigin {
             return;
         }
         let known = self.producers.iter().filter_map(|producer| Some((producer.id, producer.state?)));
-        let states = States { epoch: self.epoch, wanted_seen: self.wanted_seen, producers: known.collect() };
+        let states = States {
+            epoch: self.epoch,
+            acknowledge: !self.all_seen(),
+            wanted_seen: self.wanted_seen,
+            producers: known.collect(),
+        };
         Control::States(states).write(self.ssrc, compound);
         self.repetition.sent(now);
         if self.all_seen() {
@@ -214,8 +219,8 @@ impl PipeOrigin {
                 }
             }
         }
-        // Also what is not new has to be acknowledged again: the acknowledgement may have been lost.
-        self.changed = true;
+        // Also of what is not new: the last answer may have been lost.
+        self.changed |= wanted.acknowledge;
     }
 
     fn all_seen(&self) -> bool {
