@@ -21,7 +21,9 @@ use lenscast_media::{
     Burst, BurstMeta, Codec, LayerSet, PassedExtensions, Resolution, RtpTime, StageHistograms, StageTimes, WallClock,
 };
 use lenscast_router::{ProducerId, ProducerParameters};
-use lenscast_transport::{BurstSender, Timeouts, TransportConfig, TransportServer, Upstream, ViewerOffer};
+use lenscast_transport::{
+    BurstSender, PlayRequest, PlayedVideo, Timeouts, TransportConfig, TransportServer, Upstream, ViewerOffer,
+};
 use quinn_udp::{Transmit, UdpSocketState};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -97,8 +99,10 @@ fn forward(count: usize, length: Duration) -> Run {
 
     let audience = Audience::new();
     let offer = ViewerOffer::parse(&audience.offer_of(Codec::Vp8)).expect("the offer is good");
+    let video = PlayedVideo { producer: PRODUCER, codec: Codec::Vp8, preferred: None };
+    let request = PlayRequest { stream: "bench".to_owned(), video, audio: None };
     let viewers = (0..count).map(|_| {
-        let session = server.create_session(&offer, PRODUCER, Codec::Vp8, "bench", true).expect("there is room");
+        let session = server.create_session(&offer, &request, true).expect("there is room");
         audience.viewer(&session.answer)
     });
     let seated = audience.seat(viewers.collect());

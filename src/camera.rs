@@ -1,6 +1,7 @@
 //! One camera of the configuration, running.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use lenscast_capture::{Source, SourceHandle, SourceState, SourceStatus, StartSourceError};
@@ -22,6 +23,7 @@ pub struct Camera {
     track: Arc<Track>,
     source: SourceHandle,
     stages: Arc<StageHistograms>,
+    paused: AtomicBool,
 }
 
 /// Why a camera could not be started at all. One that is merely not there is started all the same, and degraded.
@@ -103,7 +105,7 @@ impl Camera {
             }
         };
         match Source::start(&name, config.source.clone(), Arc::clone(track.buffer())) {
-            Ok(source) => Ok(Self { config, producers, track, source, stages }),
+            Ok(source) => Ok(Self { config, producers, track, source, stages, paused: AtomicBool::new(false) }),
             Err(error) => {
                 // Closed in between, it has no tracks to remove.
                 let _ = sender.remove_track(track.id());
@@ -159,6 +161,17 @@ impl Camera {
     #[must_use]
     pub fn is_live(&self) -> bool {
         matches!(self.source_status().state, SourceState::Live { .. })
+    }
+
+    /// True while it is held up: nothing of it is forwarded.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::Acquire)
+    }
+
+    /// Remembers that it is held up, or goes on.
+    pub(crate) fn note_paused(&self, paused: bool) {
+        self.paused.store(paused, Ordering::Release);
     }
 
     /// Whether its track does what it is to do.

@@ -13,20 +13,22 @@ use std::time::{Duration, Instant};
 use lenscast_media::{LayerSet, StageHistograms, WallClock};
 use lenscast_router::{
     AttachError, AttachParameters, ConsumeError, ConsumerParameters, CreateRouterError, CreateTransportError, Egress,
-    Event, Inbound, OutletId, ProducerId, ProducerKey, RouterId, RtpPackets, StreamState, TransportId, TransportKind,
-    TransportSlot, Worker as Router,
+    Event, HandleRtpError, Inbound, OutletId, ProducerId, ProducerKey, RouterId, RtpPackets, Source, StreamState,
+    TransportId, TransportKind, TransportSlot, Worker as Router,
 };
 use rtc_crypto::RTCCryptoProvider;
 use tokio::sync::{mpsc, watch};
 
 use crate::directory::{Claim, Directory};
+use crate::flood_guard::FloodGuard;
 use crate::ice::{BindingRequest, StunError};
 use crate::nudges::Pending;
-use crate::object::{DirectPackets, DirectSink, Life, LifeOf, Lives};
+use crate::object::{DirectPackets, DirectSink, Life, LifeOf, Lives, Pipe};
 use crate::port::Incoming;
+use crate::purpose::{Purpose, Role, published};
 use crate::session::{CloseCause, Session, SessionEvent, SessionSetup};
 use crate::stats::{DropStats, SessionConsumer, SessionStats};
-use crate::{Certificate, IceCredentials, Path};
+use crate::{Certificate, IceCredentials, OpenSrtpError, Path, PreferredLayers, PublishedProducer};
 
 /// Where datagrams go out.
 pub(crate) trait Wire {
@@ -36,6 +38,8 @@ pub(crate) trait Wire {
 
 /// What the worker's surroundings have to be told or asked.
 pub(crate) enum HubEvent {
+    /// A publisher has been heard of: from now on its producers exist.
+    Published(TransportId, Vec<PublishedProducer>),
     Connected(TransportId),
     Closed(TransportId, CloseCause),
     /// A datagram for a session of another worker.
@@ -55,6 +59,8 @@ pub(crate) struct Hub {
     stages: HashMap<ProducerKey, Arc<StageHistograms>>,
     /// The home worker of each mirror.
     mirrors: BTreeMap<ProducerKey, usize>,
+    /// The pipes of publishers' producers to all other workers: they last as long as the producer.
+    pipes: HashMap<ProducerKey, Vec<Pipe>>,
     by_address: HashMap<SocketAddr, TransportId>,
     by_ufrag: HashMap<String, TransportId>,
     /// Addresses whose checks came here but name another worker's session: their other packets go there too, where they
@@ -65,6 +71,8 @@ pub(crate) struct Hub {
     certificate: Certificate,
     crypto: Arc<dyn RTCCryptoProvider>,
     dropped: DropStats,
+    /// RTP has come since the last [`Hub::end_of_batch`].
+    in_batch: bool,
     events: Vec<HubEvent>,
 }
 
@@ -85,7 +93,8 @@ struct Legs {
 struct Leg {
     session: Session,
     slot: TransportSlot,
-    producer: ProducerId,
+    role: Role,
+    flood: FloodGuard,
     deadline: Instant,
 }
 
@@ -116,6 +125,10 @@ const ADDRESS_IN_USE: Duration = Duration::from_secs(7);
 /// The longest SRTCP datagram that is looked at, in bytes. A viewer's fit an Ethernet frame, as its own stack cuts them;
 /// a longer one could only ask for more than any viewer has lost.
 const MAX_RTCP: usize = 1_500;
+
+/// The longest RTP datagram that is looked at, in bytes: an Ethernet frame's. It has to fit into one again, header
+/// extensions and all, for every viewer.
+const MAX_RTP: usize = 1_500;
 
 /// First bytes of multiplexed datagrams (RFC 7983 §7) and second bytes of RTCP (RFC 5761 §4).
 enum Protocol {
@@ -148,6 +161,7 @@ impl Hub {
             lives: Lives::default(),
             stages: HashMap::new(),
             mirrors: BTreeMap::new(),
+            pipes: HashMap::new(),
             by_address: HashMap::new(),
             by_ufrag: HashMap::new(),
             elsewhere: HashMap::new(),
@@ -156,6 +170,7 @@ impl Hub {
             certificate,
             crypto,
             dropped: DropStats::default(),
+            in_batch: false,
             events: Vec::new(),
         }
     }
@@ -285,9 +300,44 @@ impl Hub {
         match protocol {
             Protocol::Dtls => self.handle_dtls(now, id, path, datagram, wire),
             Protocol::Rtcp => self.handle_rtcp(now, id, datagram, wire),
-            Protocol::Rtp => self.dropped.rtp_unexpected += 1,
+            Protocol::Rtp => self.handle_rtp(now, id, datagram),
             Protocol::Stun | Protocol::Unknown => self.dropped.unknown_protocol += 1,
         }
+    }
+
+    /// All datagrams of one system call have been handled: what they brought is forwarded, frame by frame where that can
+    /// be.
+    pub(crate) fn end_of_batch(&mut self, now: Instant, wire: &mut impl Wire) {
+        if std::mem::take(&mut self.in_batch) {
+            self.router.end_of_batch(now, &mut self.legs.on(wire));
+            self.pass_on_router_events(now, wire);
+        }
+    }
+
+    /// The best layers that a viewer's session wants of its video. False if there is no such session.
+    pub(crate) fn set_preferred_layers(
+        &mut self,
+        now: Instant,
+        id: TransportId,
+        preferred: Option<PreferredLayers>,
+        wire: &mut impl Wire,
+    ) -> bool {
+        let Some(Role::Viewer { video, .. }) = self.legs.sessions.get(&id).map(|leg| &leg.role) else { return false };
+        let set = self.router.set_preferred_layers(now, *video, PreferredLayers::or_highest(preferred));
+        self.pass_on_router_events(now, wire);
+        set.is_ok()
+    }
+
+    /// Holds up what a session is sent, or goes on with it. False if there is no such session.
+    pub(crate) fn set_paused(&mut self, now: Instant, id: TransportId, paused: bool, wire: &mut impl Wire) -> bool {
+        let Some(leg) = self.legs.sessions.get(&id) else { return false };
+        for consumer in leg.role.consumers() {
+            let router = &mut self.router;
+            // One that has ended needs neither.
+            let _ = if paused { router.pause_consumer(now, consumer) } else { router.resume_consumer(now, consumer) };
+        }
+        self.pass_on_router_events(now, wire);
+        true
     }
 
     /// A datagram that reached another worker first, which looked its session up.
@@ -387,6 +437,13 @@ impl Hub {
     pub(crate) fn record_stages(&mut self, key: ProducerKey, stages: Arc<StageHistograms>) {
         if self.router.producer_stats(key).is_some() {
             self.stages.insert(key, stages);
+        }
+    }
+
+    /// Keeps pipes of a producer of this worker for as long as there is one.
+    pub(crate) fn keep_pipes(&mut self, key: ProducerKey, pipes: Vec<Pipe>) {
+        if self.router.producer_stats(key).is_some() {
+            self.pipes.insert(key, pipes);
         }
     }
 
@@ -558,6 +615,29 @@ impl Hub {
         }
     }
 
+    fn handle_rtp(&mut self, now: Instant, id: TransportId, packet: &mut [u8]) {
+        let leg = self.legs.sessions.get_mut(&id).expect("addresses lead to live sessions only");
+        if !matches!(leg.role, Role::Publisher) {
+            self.dropped.rtp_unexpected += 1;
+        } else if packet.len() > MAX_RTP {
+            self.dropped.rtp_too_long += 1;
+        } else if !leg.flood.admits(now) {
+            self.dropped.rtp_flood += 1;
+        } else {
+            match leg.session.open_rtp(packet) {
+                None => self.dropped.before_handshake += 1,
+                Some(Err(OpenSrtpError::Replay { .. })) => self.dropped.srtp_replayed += 1,
+                Some(Err(_)) => self.dropped.srtp_refused += 1,
+                Some(Ok(packet)) => match self.router.handle_rtp(now, id, packet) {
+                    Ok(()) => self.in_batch = true,
+                    Err(HandleRtpError::UnknownSource(_)) => self.dropped.rtp_unknown_source += 1,
+                    Err(HandleRtpError::Refused) => self.dropped.rtp_refused += 1,
+                    Err(_) => self.dropped.rtp_malformed += 1,
+                },
+            }
+        }
+    }
+
     fn handle_session_event(&mut self, now: Instant, id: TransportId, event: SessionEvent, wire: &mut impl Wire) {
         match event {
             SessionEvent::Ignored => {
@@ -590,24 +670,58 @@ impl Hub {
             }
         };
         let slot = self.router.create_transport(self.home, id, TransportKind::WebRtc).ok()?;
-        if self.router.consume(now, setup.producer, setup.consumer).is_err() {
+        let missing = match setup.purpose {
             // The camera went between answer and first check.
+            Purpose::Viewer(_) => CloseCause::ProducerClosed,
+            Purpose::Publisher(_) => CloseCause::TracksRefused,
+        };
+        let Some(role) = self.furnish(now, id, setup.purpose) else {
             let _ = self.router.close_transport(now, id, &mut NoEgress);
             self.pass_on_router_events(now, wire);
             self.directory.remove(id);
-            self.events.push(HubEvent::Closed(id, CloseCause::ProducerClosed));
+            self.events.push(HubEvent::Closed(id, missing));
             return None;
-        }
+        };
         for credentials in std::iter::once(setup.credentials).chain(setup.restart) {
             self.by_ufrag.insert(credentials.ufrag, id);
         }
         let deadline = session.poll_timeout();
         self.deadlines.insert((deadline, id));
-        self.legs.sessions.insert(id, Leg { session, slot, producer: setup.producer, deadline });
+        self.legs.sessions.insert(id, Leg { session, slot, role, flood: FloodGuard::default(), deadline });
         let places = self.legs.by_slot.len().max(slot.index() + 1);
         self.legs.by_slot.resize(places, None);
         self.legs.by_slot[slot.index()] = Some(id);
         Some(id)
+    }
+
+    /// Puts into a new transport what its session is for. `None` if that cannot be had any more.
+    fn furnish(&mut self, now: Instant, id: TransportId, purpose: Purpose) -> Option<Role> {
+        match purpose {
+            Purpose::Viewer(consumers) => {
+                let mut made = Vec::new();
+                let mut shown = None;
+                for (producer, parameters) in consumers {
+                    let consumer = parameters.id;
+                    match self.router.consume(now, producer, parameters) {
+                        Ok(()) => made.push(consumer),
+                        // Without its video there is nothing to show; without its audio there is.
+                        Err(_) if made.is_empty() => return None,
+                        Err(_) => {}
+                    }
+                    shown.get_or_insert(producer);
+                }
+                let mut made = made.into_iter();
+                Some(Role::Viewer { producer: shown?, video: made.next()?, audio: made.next() })
+            }
+            Purpose::Publisher(producers) => {
+                let published = published(&producers);
+                for (producer, parameters) in producers {
+                    self.router.produce(now, id, producer, parameters, Source::Rtp).ok()?;
+                }
+                self.events.push(HubEvent::Published(id, published));
+                Some(Role::Publisher)
+            }
+        }
     }
 
     /// Sends what a session has to say, and notes when it wants to be called again.
@@ -628,6 +742,7 @@ impl Hub {
                 Event::ProducerClosed(key, _) => {
                     self.stages.remove(&key);
                     self.mirrors.remove(&key);
+                    self.pipes.remove(&key);
                 }
                 Event::OutletClosed(outlet, _) => {
                     self.legs.outlets.remove(&outlet);
@@ -639,7 +754,7 @@ impl Hub {
                 }
                 // A session whose stream has ended has nothing more to show.
                 Event::ConsumerClosed { transport, producer, .. } => {
-                    if self.legs.sessions.get(&transport).is_some_and(|leg| leg.producer == producer) {
+                    if self.legs.sessions.get(&transport).is_some_and(|leg| leg.role.shows(producer)) {
                         orphans.push(transport);
                     }
                 }

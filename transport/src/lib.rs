@@ -22,6 +22,7 @@ mod directory;
 mod dtls;
 mod dtls_record;
 mod fingerprint;
+mod flood_guard;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod hub;
@@ -29,7 +30,14 @@ mod ice;
 mod nudges;
 pub mod object;
 mod offer;
+mod pipe;
+mod plain_transport;
+mod play_request;
+mod playing;
 mod port;
+mod publish_request;
+mod publishing;
+mod purpose;
 mod server;
 mod session;
 mod socket;
@@ -44,13 +52,22 @@ pub use dtls::{Certificate, DtlsError, MAX_HANDSHAKE_BYTES, MakeCertificateError
 pub use fingerprint::{Fingerprint, ParseFingerprintError};
 pub use ice::{IceCredentials, Path};
 pub use lenscast_router::Upstream;
-pub use offer::{MAX_OFFER_BYTES, OfferError, ViewerOffer};
+pub use offer::{MAX_OFFER_BYTES, OfferError, PublisherOffer, ViewerOffer};
+pub use pipe::{
+    ConnectPipeError, ConnectedPipe, CreatePipeError, PipeKeys, PipeOffer, PipeProducer, PipedEncoding, PipedProducer,
+};
+pub use plain_transport::{CreatePlainTransportError, CreatedPlainTransport, PlainTransportOptions, SrtpParameters};
+pub use play_request::{PlayRequest, PlayedVideo, PreferredLayers};
+pub use playing::CreateSessionError;
 pub use port::WorkerGone;
+pub use publish_request::{CreatePublisherError, CreatedPublisher, PublishRequest, PublishedProducer};
 pub use server::{
-    CreateSessionError, CreatedSession, IceRestart, SessionEvent, SessionState, StartTransportError, TransportConfig,
-    TransportServer,
+    CreatedSession, IceRestart, SessionEvent, SessionState, StartTransportError, TransportConfig, TransportServer,
 };
 pub use session::{CloseCause, Timeouts};
 pub use source::BurstSender;
-pub use srtp::{OpenSrtcpError, ProtectionProfile, SrtcpReceiver, SrtpKeyError, SrtpSender, server_keys};
+pub use srtp::{
+    OpenSrtcpError, OpenSrtpError, ProtectionProfile, SrtpKeyError, SrtpReceiver, SrtpSender, client_keys, master_keys,
+    server_keys,
+};
 pub use stats::{DropStats, SessionConsumer, SessionStats, SocketStats, TransportStats, WorkerStats};

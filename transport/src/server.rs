@@ -6,36 +6,31 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
-use std::time::Instant;
 
 use lenscast_media::sync::Mutex;
-use lenscast_media::{Codec, Ssrc, StageHistograms, WallClock};
-use lenscast_router::{
-    ConsumerId, ConsumerParameters, EndCause, Layers, Priority, ProducerId, ProducerKey, ProducerParameters,
-    TransportId,
-};
+use lenscast_media::{StageHistograms, WallClock};
+use lenscast_router::{EndCause, ProducerId, ProducerKey, ProducerParameters, TransportId};
 use rand::rngs::StdRng;
-use rand::{Rng as _, RngExt};
 use rtc_crypto::RTCCryptoProvider;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::answer::{LocalDescription, answer};
 use crate::candidate::candidates;
 use crate::directory::{Directory, Restart};
 use crate::hub::Hub;
 use crate::nudges::Nudges;
-use crate::object::{
-    CreateProducerError, Life, Living, Names, Origin, Pipe, Pipes, Producer, WorkerHandle, pipe_to_router,
-};
+use crate::object::{CreateProducerError, Life, Living, Names, Pipe, Pipes, Producer, WorkerHandle, pipe_everywhere};
 use crate::port::{Incoming, Task, WorkerPort};
-use crate::session::{CloseCause, SessionSetup, Timeouts};
+use crate::publishing::Publishers;
+use crate::session::{CloseCause, Timeouts};
 use crate::socket::Sockets;
 use crate::source::BurstSender;
 use crate::time_slice;
 use crate::worker::{Command, Worker, WorkerLinks};
 use crate::{
-    Candidate, Certificate, IceCredentials, MakeCertificateError, SessionStats, TransportStats, Upstream, ViewerOffer,
+    Candidate, Certificate, ConnectPipeError, ConnectedPipe, CreatePipeError, CreatePlainTransportError,
+    CreatedPlainTransport, IceCredentials, MakeCertificateError, PipeOffer, PlainTransportOptions, PreferredLayers,
+    PublishedProducer, SessionStats, TransportStats, Upstream,
 };
 
 /// How the transport is set up.
@@ -87,26 +82,6 @@ pub enum StartTransportError {
     Thread(io::Error),
 }
 
-/// Why a session could not be made of an offer.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum CreateSessionError {
-    /// The viewer cannot decode what the camera sends.
-    #[error("the camera sends {codec}, the offer has only {offered}")]
-    Codec {
-        /// What the camera sends.
-        codec: Codec,
-        /// What the viewer offers, of what we know.
-        offered: String,
-    },
-    /// There are as many sessions as are allowed.
-    #[error("all {0} sessions are in use")]
-    Full(usize),
-    /// The system does not tell our addresses.
-    #[error("cannot list this host's addresses: {0}")]
-    Addresses(io::Error),
-}
-
 /// A session whose viewer is on its way.
 #[derive(Debug, Clone)]
 pub struct CreatedSession {
@@ -137,8 +112,12 @@ pub struct SessionEvent {
 /// The stations of a session after its creation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SessionState {
-    /// Its viewer is connected.
+    /// Its publisher has been heard of: from now on these exist, and can be played once connected.
+    Published(Vec<PublishedProducer>),
+    /// Its peer is connected.
     Connected,
+    /// Only of pipes of an edge: nothing comes from the origin any more, see [`TransportServer::reconnect_pipe`].
+    Lost,
     /// It ended. Nothing follows.
     Closed(CloseCause),
 }
@@ -155,10 +134,10 @@ struct Everywhere {
 
 /// The running transport. Stops when it is dropped, but says goodbye only in [`TransportServer::shutdown`].
 pub struct TransportServer {
-    config: TransportConfig,
+    pub(crate) config: TransportConfig,
     addresses: Vec<SocketAddr>,
-    certificate: Certificate,
-    directory: Arc<Directory>,
+    pub(crate) certificate: Certificate,
+    pub(crate) directory: Arc<Directory>,
     wall: WallClock,
     workers: Vec<WorkerHandle>,
     producers: Mutex<BTreeMap<ProducerId, Everywhere>>,
@@ -166,7 +145,8 @@ pub struct TransportServer {
     next_home: AtomicUsize,
     events: mpsc::UnboundedSender<SessionEvent>,
     names: Names,
-    random: Mutex<StdRng>,
+    pub(crate) random: Mutex<StdRng>,
+    pub(crate) publishers: Mutex<Publishers>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -218,7 +198,9 @@ impl TransportServer {
                 commands,
                 releases,
                 nudges: Arc::clone(&port.nudges),
-                peers: ports.iter().map(|peer| peer.commands.downgrade()).collect(),
+                peers: ports.iter().map(|peer| peer.downgrade(Hub::default_router(peer.index))).collect(),
+                pipes: pipes.clone(),
+                names: names.clone(),
                 events: events.clone(),
             };
             let (told, life) = Living::new();
@@ -255,6 +237,7 @@ impl TransportServer {
             events,
             names,
             random: Mutex::new(random),
+            publishers: Mutex::new(Publishers::default()),
             threads: Mutex::new(threads),
         };
         Ok((server, event_receiver))
@@ -309,36 +292,21 @@ impl TransportServer {
         let key = made.key();
         let recorded = Arc::clone(&stages);
         home.port.call(move |hub, _, _| hub.record_stages(key, recorded)).await?;
-        let pipes = self.pipe_everywhere(&made.origin(), &stages).await;
+        let peers: Vec<_> = self.workers.iter().map(|worker| worker.port.downgrade(worker.home)).collect();
+        let pipes = pipe_everywhere(&home.pipes, &self.names, &peers, key, home.index()).await;
+        for worker in self.workers.iter().filter(|worker| worker.index() != home.index()) {
+            let (key, stages) = (ProducerKey { router: worker.home, producer }, Arc::clone(&stages));
+            // A worker that is gone has nothing to record.
+            let _ = worker.port.call(move |hub, _, _| hub.record_stages(key, stages)).await;
+        }
         let sender = made.burst_sender();
         self.producers.lock().insert(producer, Everywhere { producer: made, pipes });
         Ok(sender)
     }
 
-    /// Makes a producer known in the default routers of all workers but its own. A worker that has ended gets none.
-    pub(crate) async fn pipe_everywhere(&self, origin: &Origin, stages: &Arc<StageHistograms>) -> Vec<Pipe> {
-        let mut pipes = Vec::new();
-        for worker in self.workers.iter().filter(|worker| worker.index() != origin.home.index) {
-            let pipe = pipe_to_router(&worker.pipes, origin.clone(), &worker.port, worker.home, &self.names).await;
-            match pipe {
-                Ok(pipe) => {
-                    let key = ProducerKey { router: worker.home, producer: origin.key.producer };
-                    let stages = Arc::clone(stages);
-                    // A worker that is gone has nothing to record.
-                    let _ = worker.port.call(move |hub, _, _| hub.record_stages(key, stages)).await;
-                    pipes.push(pipe);
-                }
-                Err(error) => {
-                    tracing::warn!(producer = %origin.key, worker = worker.index(), %error, "cannot pipe");
-                }
-            }
-        }
-        pipes
-    }
-
     /// Ends a stream and every session that shows it.
     pub async fn remove_producer(&self, producer: ProducerId) {
-        for id in self.directory.remove_pending(|setup| setup.producer == producer) {
+        for id in self.directory.remove_pending(|setup| setup.purpose.shows(producer)) {
             self.announce_closed(id, CloseCause::ProducerClosed);
         }
         let Some(Everywhere { producer, pipes }) = self.producers.lock().remove(&producer) else { return };
@@ -348,71 +316,69 @@ impl TransportServer {
         }
     }
 
-    /// Answers a viewer's offer with one producer's stream, which is in `codec`. `stream` names it in the viewer's
-    /// statistics; `loopback` says that the viewer is on this machine.
+    /// A name for a new producer, that no other has had.
+    #[must_use]
+    pub fn new_producer_id(&self) -> ProducerId {
+        ProducerId(self.new_id())
+    }
+
+    /// Tells a viewer's session which layers of its video are wanted from now on; `None` for the best. False if it has
+    /// ended.
+    pub async fn set_preferred_layers(&self, id: TransportId, preferred: Option<PreferredLayers>) -> bool {
+        let Some(worker) = self.directory.worker_of(id) else { return false };
+        let question = |done| Command::SetPreferredLayers(id, preferred, done);
+        ask(&self.workers[worker].port.commands, question).await == Some(true)
+    }
+
+    /// Holds up or goes on with what a viewer's session is sent. False if it has ended.
+    pub async fn set_paused(&self, id: TransportId, paused: bool) -> bool {
+        let Some(worker) = self.directory.worker_of(id) else { return false };
+        ask(&self.workers[worker].port.commands, |done| Command::SetPaused(id, paused, done)).await == Some(true)
+    }
+
+    /// Offers producers of this server to one of another machine. `loopback` says that it is on this one.
     ///
     /// # Errors
     ///
-    /// If the viewer cannot decode the stream, or no more sessions are allowed.
-    pub fn create_session(
+    /// If a producer does not exist, or no more sessions are allowed.
+    pub async fn create_pipe_source(
         &self,
-        offer: &ViewerOffer,
-        producer: ProducerId,
-        codec: Codec,
-        stream: &str,
-        loopback: bool,
-    ) -> Result<CreatedSession, CreateSessionError> {
-        let candidates = self.candidates(loopback).map_err(CreateSessionError::Addresses)?;
-        let id = self.names.next();
-        let mut random = self.random.lock();
-        let credentials = IceCredentials::random(&mut *random);
-        let ssrc = Ssrc(random.next_u32());
-        let rtx_ssrc = Ssrc(ssrc.0.wrapping_add(1 + random.next_u32() / 2));
-        let cname = format!("{:016x}", random.next_u64());
-        let local = LocalDescription {
-            session: random.next_u64() >> 1,
-            credentials: &credentials,
-            fingerprint: self.certificate.fingerprint(),
-            candidates: &candidates,
-            stream,
-            cname: &cname,
-            ssrc,
-            rtx_ssrc,
-        };
-        let (agreement, answer) = answer(offer, codec, &local).ok_or_else(|| CreateSessionError::Codec {
-            codec,
-            offered: offer.codecs().map(Codec::encoding_name).collect::<Vec<_>>().join(", "),
-        })?;
-        let consumer = ConsumerParameters {
-            id: ConsumerId(id),
-            transport: TransportId(id),
-            ssrc,
-            payload_type: agreement.payload_type,
-            rtx: agreement.rtx,
-            extensions: agreement.extensions,
-            cname,
-            initial_sequence: random.random_range(0..1 << 15),
-            initial_rtx_sequence: random.random_range(0..1 << 15),
-            timestamp_offset: random.next_u32(),
-            preferred_layers: Layers::HIGHEST,
-            priority: Priority::default(),
-            paused: false,
-        };
-        drop(random);
-        let setup = SessionSetup {
-            id: TransportId(id),
-            credentials,
-            restart: None,
-            remote_fingerprint: offer.fingerprint.clone(),
-            producer,
-            consumer,
-            created: Instant::now(),
-            timeouts: self.config.timeouts,
-        };
-        if !self.directory.announce(setup, self.config.max_sessions) {
-            return Err(CreateSessionError::Full(self.config.max_sessions));
-        }
-        Ok(CreatedSession { id: TransportId(id), answer })
+        _producers: &[ProducerId],
+        _loopback: bool,
+    ) -> Result<PipeOffer, CreatePipeError> {
+        unimplemented!()
+    }
+
+    /// Takes up what a server of another machine offers: its producers exist here when this returns, and send once
+    /// connected.
+    ///
+    /// # Errors
+    ///
+    /// If the offer cannot be used, or there is no socket for it.
+    pub async fn connect_pipe(&self, _offer: PipeOffer) -> Result<ConnectedPipe, ConnectPipeError> {
+        unimplemented!()
+    }
+
+    /// Gives a pipe that has lost its connection another one, to the same producers of the same origin, which may have
+    /// been restarted.
+    ///
+    /// # Errors
+    ///
+    /// If the offer cannot be used or is for other producers, or the pipe has ended.
+    pub async fn reconnect_pipe(&self, _id: TransportId, _offer: PipeOffer) -> Result<(), ConnectPipeError> {
+        unimplemented!()
+    }
+
+    /// Makes a plain RTP transport.
+    ///
+    /// # Errors
+    ///
+    /// If its address cannot be bound or its keys cannot be used.
+    pub async fn create_plain_transport(
+        &self,
+        _options: PlainTransportOptions,
+    ) -> Result<CreatedPlainTransport, CreatePlainTransportError> {
+        unimplemented!()
     }
 
     /// Offers a session new ICE credentials; the old ones work until its viewer uses the new. `None` if the session has
@@ -493,7 +459,12 @@ impl TransportServer {
         turns.find(|worker| worker.is_alive()).unwrap_or(&self.workers[turn % count])
     }
 
-    fn candidates(&self, loopback: bool) -> io::Result<Vec<Candidate>> {
+    /// A number that nothing else in the process has for a name.
+    pub(crate) fn new_id(&self) -> u64 {
+        self.names.next()
+    }
+
+    pub(crate) fn candidates(&self, loopback: bool) -> io::Result<Vec<Candidate>> {
         candidates(&self.addresses, &self.config.public_addresses, loopback)
     }
 
@@ -595,7 +566,7 @@ async fn ask<T>(worker: &mpsc::Sender<Command>, question: impl FnOnce(oneshot::S
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     use rand::SeedableRng;
 

@@ -4,23 +4,25 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lenscast_router::{ConsumerParameters, PacketLayout, ProducerId, TransportId};
+use lenscast_router::{PacketLayout, TransportId};
 use rtc_crypto::RTCCryptoProvider;
 
 use crate::dtls::{Dtls, DtlsEvent};
 use crate::ice::{BindingRequest, IceLite, StunError};
-use crate::srtp::{self, SrtcpReceiver, SrtpSender};
-use crate::{Certificate, DtlsError, Fingerprint, IceCredentials, OpenSrtcpError, Path, ProtectionProfile};
+use crate::purpose::Purpose;
+use crate::srtp::{self, SrtpReceiver, SrtpSender};
+use crate::{
+    Certificate, DtlsError, Fingerprint, IceCredentials, OpenSrtcpError, OpenSrtpError, Path, ProtectionProfile,
+};
 
-/// What it takes to serve a viewer, agreed on by offer and answer.
+/// What it takes to serve a viewer or a publisher, agreed on by offer and answer.
 pub(crate) struct SessionSetup {
     pub(crate) id: TransportId,
     pub(crate) credentials: IceCredentials,
     /// Offered by a restart before the viewer's first check: it may name either.
     pub(crate) restart: Option<IceCredentials>,
     pub(crate) remote_fingerprint: Fingerprint,
-    pub(crate) producer: ProducerId,
-    pub(crate) consumer: ConsumerParameters,
+    pub(crate) purpose: Purpose,
     pub(crate) created: Instant,
     pub(crate) timeouts: Timeouts,
 }
@@ -35,28 +37,30 @@ impl SessionSetup {
         created: Instant,
     ) -> Self {
         use lenscast_media::Ssrc;
-        use lenscast_router::{ConsumerId, HeaderExtensions, Layers, PayloadType, Priority};
+        use lenscast_router::{
+            ConsumerId, ConsumerParameters, HeaderExtensions, Layers, PayloadType, Priority, ProducerId,
+        };
+        let consumer = ConsumerParameters {
+            id: ConsumerId(number),
+            transport: TransportId(number),
+            ssrc: Ssrc(number as u32),
+            payload_type: PayloadType::new(96).unwrap(),
+            rtx: None,
+            extensions: HeaderExtensions::default(),
+            cname: "cname".to_owned(),
+            initial_sequence: 0,
+            initial_rtx_sequence: 0,
+            timestamp_offset: 0,
+            preferred_layers: Layers::HIGHEST,
+            priority: Priority::LOWEST,
+            paused: false,
+        };
         Self {
             id: TransportId(number),
             credentials,
             restart: None,
             remote_fingerprint,
-            producer: ProducerId(1),
-            consumer: ConsumerParameters {
-                id: ConsumerId(number),
-                transport: TransportId(number),
-                ssrc: Ssrc(number as u32),
-                payload_type: PayloadType::new(96).unwrap(),
-                rtx: None,
-                extensions: HeaderExtensions::default(),
-                cname: "cname".to_owned(),
-                initial_sequence: 0,
-                initial_rtx_sequence: 0,
-                timestamp_offset: 0,
-                preferred_layers: Layers::HIGHEST,
-                priority: Priority::default(),
-                paused: false,
-            },
+            purpose: Purpose::Viewer(vec![(ProducerId(1), consumer)]),
             created,
             timeouts: Timeouts { connect: Duration::from_secs(30), consent: Duration::from_secs(30) },
         }
@@ -87,10 +91,12 @@ pub enum CloseCause {
     ConnectTimeout,
     /// The handshake failed.
     Dtls(DtlsError),
-    /// The camera is gone.
+    /// The stream that it showed is gone.
     ProducerClosed,
     /// The thread that served it has ended.
     WorkerDied,
+    /// The router does not take a publisher's tracks: two say that they are of one source, for example.
+    TracksRefused,
     /// The server stops.
     Shutdown,
 }
@@ -107,6 +113,7 @@ impl CloseCause {
             Self::Dtls(_) => "dtls_failed",
             Self::ProducerClosed => "producer_closed",
             Self::WorkerDied => "worker_died",
+            Self::TracksRefused => "tracks_refused",
             Self::Shutdown => "shutdown",
         }
     }
@@ -121,12 +128,12 @@ impl fmt::Display for CloseCause {
     }
 }
 
-/// One viewer's connection without its socket: ICE-lite, DTLS, SRTP.
+/// One peer's connection without its socket: ICE-lite, DTLS, SRTP.
 pub(crate) struct Session {
     ice: IceLite,
     dtls: Dtls,
     crypto: Arc<dyn RTCCryptoProvider>,
-    srtp: Option<(SrtpSender, SrtcpReceiver)>,
+    srtp: Option<(SrtpSender, SrtpReceiver)>,
     profile: Option<ProtectionProfile>,
     /// Where the last DTLS datagram came from: flights go back there, and media too until ICE has nominated a path.
     dtls_path: Option<Path>,
@@ -255,7 +262,13 @@ impl Session {
     /// Decrypts in place. `None` before the handshake is done.
     pub(crate) fn open_rtcp<'a>(&mut self, packet: &'a mut [u8]) -> Option<Result<&'a [u8], OpenSrtcpError>> {
         let (_, receiver) = self.srtp.as_mut()?;
-        Some(receiver.open(packet))
+        Some(receiver.open_rtcp(packet))
+    }
+
+    /// Decrypts in place. `None` before the handshake is done.
+    pub(crate) fn open_rtp<'a>(&mut self, packet: &'a mut [u8]) -> Option<Result<&'a [u8], OpenSrtpError>> {
+        let (_, receiver) = self.srtp.as_mut()?;
+        Some(receiver.open_rtp(packet))
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) -> Option<SessionEvent> {

@@ -3,21 +3,24 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lenscast_router::TransportId;
+use lenscast_router::{ProducerId, ProducerKey, TransportId};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::hub::{Hub, HubEvent, Wire};
 use crate::nudges::Nudges;
-use crate::port::{Incoming, Task};
+use crate::object::{Names, Pipes, pipe_everywhere};
+use crate::port::{Incoming, PeerPort, Task};
 use crate::session::CloseCause;
 use crate::socket::{ReceiveBuffers, Sockets};
 use crate::stats::{SessionStats, WorkerStats};
-use crate::{IceCredentials, Path, SessionEvent, SessionState};
+use crate::{IceCredentials, Path, PreferredLayers, SessionEvent, SessionState};
 
 /// What a worker can be told.
 pub(crate) enum Command {
     Task(Task),
     CloseSession(TransportId, oneshot::Sender<()>),
+    SetPreferredLayers(TransportId, Option<PreferredLayers>, oneshot::Sender<bool>),
+    SetPaused(TransportId, bool, oneshot::Sender<bool>),
     RestartIce(TransportId, IceCredentials, oneshot::Sender<bool>),
     HandOver(Path, Vec<u8>),
     Stats(oneshot::Sender<(WorkerStats, Vec<SessionStats>)>),
@@ -31,8 +34,10 @@ pub(crate) struct WorkerLinks {
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) releases: mpsc::UnboundedReceiver<Task>,
     pub(crate) nudges: Arc<Nudges>,
-    /// All workers' commands, by index. Weak, its own among them: a worker stops when nobody else can tell it anything.
-    pub(crate) peers: Vec<mpsc::WeakSender<Command>>,
+    /// All workers, by index. Weak, itself among them: a worker stops when nobody else can tell it anything.
+    pub(crate) peers: Vec<PeerPort>,
+    pub(crate) pipes: Pipes,
+    pub(crate) names: Names,
     pub(crate) events: mpsc::UnboundedSender<SessionEvent>,
 }
 
@@ -110,7 +115,9 @@ impl Worker {
             let handle = |sockets: &mut Sockets, path: Path, datagram: &mut [u8]| {
                 hub.handle_datagram(Instant::now(), path, datagram, sockets);
             };
-            match sockets.receive(index, buffers, handle) {
+            let received = sockets.receive(index, buffers, handle);
+            hub.end_of_batch(Instant::now(), sockets);
+            match received {
                 Ok(true) => {}
                 Ok(false) => return,
                 Err(error) => {
@@ -137,7 +144,16 @@ impl Worker {
             Command::RestartIce(id, credentials, done) => {
                 let _ = done.send(self.hub.restart_ice(id, credentials));
             }
-            Command::HandOver(path, datagram) => self.hub.handle_handed_over(now, path, datagram, &mut self.sockets),
+            Command::SetPreferredLayers(id, preferred, done) => {
+                let _ = done.send(self.hub.set_preferred_layers(now, id, preferred, &mut self.sockets));
+            }
+            Command::SetPaused(id, paused, done) => {
+                let _ = done.send(self.hub.set_paused(now, id, paused, &mut self.sockets));
+            }
+            Command::HandOver(path, datagram) => {
+                self.hub.handle_handed_over(now, path, datagram, &mut self.sockets);
+                self.hub.end_of_batch(now, &mut self.sockets);
+            }
             Command::Stats(reply) => {
                 let mut dropped = self.hub.dropped();
                 dropped.worker_hand_over += self.lost_hand_overs;
@@ -152,9 +168,27 @@ impl Worker {
         }
     }
 
+    /// Makes a producer of this worker known in the default routers of all others, without waiting for it.
+    fn pipe_everywhere(&self, producer: ProducerId) {
+        let home = self.index;
+        let own = &self.links.peers[home];
+        let (key, peers) = (ProducerKey { router: own.home, producer }, self.links.peers.clone());
+        let (releases, pipes, names) = (own.releases.clone(), self.links.pipes.clone(), self.links.names.clone());
+        tokio::spawn(async move {
+            // Kept by the worker itself: a pipe's handle does not keep a worker from stopping.
+            let made = pipe_everywhere(&pipes, &names, &peers, key, home).await;
+            let _ = releases.send(Box::new(move |hub, _, _| hub.keep_pipes(key, made)));
+        });
+    }
+
     fn pass_on_events(&mut self) {
+        let mut published = Vec::new();
         for event in self.hub.poll_events() {
             match event {
+                HubEvent::Published(id, producers) => {
+                    published.extend(producers.iter().map(|producer| producer.id));
+                    let _ = self.links.events.send(SessionEvent { id, state: SessionState::Published(producers) });
+                }
                 HubEvent::Connected(id) => {
                     let _ = self.links.events.send(SessionEvent { id, state: SessionState::Connected });
                 }
@@ -163,12 +197,15 @@ impl Worker {
                 }
                 HubEvent::HandOver(worker, path, datagram) => {
                     // A worker that is that far behind loses a datagram, as a full socket buffer would.
-                    let peer = self.links.peers[worker].upgrade();
+                    let peer = self.links.peers[worker].commands.upgrade();
                     if peer.is_none_or(|peer| peer.try_send(Command::HandOver(path, datagram)).is_err()) {
                         self.lost_hand_overs += 1;
                     }
                 }
             }
+        }
+        for producer in published {
+            self.pipe_everywhere(producer);
         }
     }
 }
