@@ -26,3 +26,6 @@ pub use router::{CreateRouterError, Router};
 pub use transport::{CreateTransportError, Transport};
 pub(crate) use worker::Names;
 pub use worker::WorkerHandle;
+
+#[cfg(test)]
+mod tests;
