@@ -620,7 +620,11 @@ fn consumer() -> ConsumerParameters {
 }
 
 fn run(steps: Steps, room: usize, model: fn(&Scene)) {
-    explore(BOUND, move || {
+    run_bounded(BOUND, steps, room, model);
+}
+
+fn run_bounded(preemptions: usize, steps: Steps, room: usize, model: fn(&Scene)) {
+    explore(preemptions, move || {
         let scene = Scene::new(steps, room);
         model(&scene);
         loom::stop_exploring();
@@ -841,7 +845,7 @@ fn a_close_meets_the_transports(steps: Steps) {
 
 /// T14. Detach and attach again while packets fly: the old one's packets and end do nothing to the new one.
 fn a_pipe_again_meets_old_packets(steps: Steps) {
-    run(steps, 8, |scene| {
+    run_bounded(2, steps, 8, |scene| {
         let mut home = scene.home();
         let mirror = scene.mirror_thread(true);
         home.attach_and_wait(OutletId(1));
