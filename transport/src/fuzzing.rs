@@ -20,7 +20,7 @@ use crate::directory::Directory;
 use crate::hub::{Hub, Wire};
 use crate::ice::IceCredentials;
 use crate::purpose::Purpose;
-use crate::session::{SessionSetup, Timeouts};
+use crate::session::{Security, SessionSetup, Timeouts};
 use crate::{Certificate, Fingerprint, Path, ProtectionProfile, Upstream, ViewerOffer, server_keys};
 
 /// Feeds a hub with one session datagrams cut from `data`: a length byte pair, a byte that says from whom, the datagram.
@@ -108,7 +108,7 @@ fn setup(now: Instant) -> SessionSetup {
         id: TransportId(1),
         credentials: IceCredentials { ufrag: "abcdefgh".into(), password: "abcdefghabcdefghabcdefgh".into() },
         restart: None,
-        remote_fingerprint: Fingerprint::sha256_of(&[]),
+        security: Security::Dtls(Fingerprint::sha256_of(&[])),
         purpose: Purpose::Viewer(vec![(
             ProducerId(1),
             ConsumerParameters {

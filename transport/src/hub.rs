@@ -11,10 +11,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lenscast_media::{LayerSet, StageHistograms, WallClock};
+use lenscast_router::rtcp::Compound;
 use lenscast_router::{
-    AttachError, AttachParameters, ConsumeError, ConsumerParameters, CreateRouterError, CreateTransportError, Egress,
-    Event, HandleRtpError, Inbound, OutletId, ProducerId, ProducerKey, RouterId, RtpPackets, Source, StreamState,
-    TransportId, TransportKind, TransportSlot, Worker as Router,
+    AttachError, AttachParameters, Confirm, ConsumeError, ConsumerParameters, CreateRouterError, CreateTransportError,
+    Egress, Event, HandleRtpError, Inbound, OutletId, ProducerId, ProducerKey, RouterId, RtpPackets, Source,
+    StreamState, TransportId, TransportKind, TransportSlot, Worker as Router,
 };
 use rtc_crypto::RTCCryptoProvider;
 use tokio::sync::{mpsc, watch};
@@ -24,6 +25,7 @@ use crate::flood_guard::FloodGuard;
 use crate::ice::{BindingRequest, StunError};
 use crate::nudges::Pending;
 use crate::object::{DirectPackets, DirectSink, Life, LifeOf, Lives, Pipe};
+use crate::pipe::{PipeOrigin, WritePacket};
 use crate::port::Incoming;
 use crate::purpose::{Purpose, Role, published};
 use crate::session::{CloseCause, Session, SessionEvent, SessionSetup};
@@ -84,6 +86,10 @@ struct Legs {
     direct: HashMap<TransportSlot, DirectSink>,
     direct_slots: HashMap<TransportId, TransportSlot>,
     outlets: HashMap<OutletId, Way>,
+    /// Outlets that lead to other machines, and over which session.
+    pipes: HashMap<OutletId, TransportId>,
+    /// Pipes that have something to tell.
+    telling: Vec<TransportId>,
     /// Which worker this is.
     index: usize,
     buffer: Vec<u8>,
@@ -353,12 +359,13 @@ impl Hub {
     /// Time has come to [`Hub::poll_timeout`].
     pub(crate) fn handle_timeout(&mut self, now: Instant, wire: &mut impl Wire) {
         self.router.handle_timeout(now, &mut self.legs.on(wire));
+        self.pass_on_router_events(now, wire);
         while let Some(&(due, id)) = self.deadlines.first().filter(|(due, _)| *due <= now) {
             self.deadlines.remove(&(due, id));
             let Some(leg) = self.legs.sessions.get_mut(&id) else { continue };
             match leg.session.handle_timeout(now) {
                 Some(event) => self.handle_session_event(now, id, event, wire),
-                None => self.settle(id, wire),
+                None => self.tell(now, id, wire),
             }
         }
     }
@@ -474,6 +481,12 @@ impl Hub {
         }
         let _ = self.router.close_transport(now, id, &mut self.legs.on(wire));
         let mut leg = self.legs.sessions.remove(&id).expect("it was there a moment ago");
+        if let Role::Pipe(pipe) = &leg.role {
+            for outlet in pipe.outlets() {
+                self.legs.pipes.remove(&outlet);
+                self.router.detach(now, outlet, &mut self.legs.on(wire));
+            }
+        }
         self.legs.by_slot[leg.slot.index()] = None;
         leg.session.close(now);
         flush(&mut leg.session, wire);
@@ -559,6 +572,9 @@ impl Hub {
                 if proof.address {
                     self.take_address(now, id, path.remote);
                 }
+                if proof.connected {
+                    self.handle_session_event(now, id, SessionEvent::Connected, wire);
+                }
             }
             Err(StunError::NotAuthentic) => self.dropped.stun_not_authentic += 1,
             Err(_) => self.dropped.stun_malformed += 1,
@@ -606,6 +622,10 @@ impl Hub {
         match leg.session.open_rtcp(packet) {
             None => self.dropped.before_handshake += 1,
             Some(Err(_)) => self.dropped.srtcp_refused += 1,
+            Some(Ok(compound)) if matches!(leg.role, Role::Pipe(_)) => {
+                let compound = compound.to_vec();
+                self.handle_pipe_rtcp(now, id, &compound, wire);
+            }
             Some(Ok(compound)) => {
                 if self.router.handle_rtcp(now, id, compound, &mut self.legs.on(wire)).is_err() {
                     self.dropped.rtcp_malformed += 1;
@@ -638,6 +658,44 @@ impl Hub {
         }
     }
 
+    fn handle_pipe_rtcp(&mut self, now: Instant, id: TransportId, compound: &[u8], wire: &mut impl Wire) {
+        let mut nudged = Vec::new();
+        let handled = self.legs.on(wire).with_pipe(id, |pipe, send| {
+            match pipe.handle_rtcp(now, compound, send) {
+                Ok(outlets) => nudged = outlets,
+                Err(_) => return false,
+            }
+            true
+        });
+        if handled != Some(true) {
+            self.dropped.rtcp_malformed += 1;
+        }
+        for outlet in nudged {
+            self.router.handle_outlet(now, outlet, &mut self.legs.on(wire));
+        }
+        self.pass_on_router_events(now, wire);
+        self.tell(now, id, wire);
+    }
+
+    /// Sends what a session has to say, of a pipe also what its other end is to know.
+    fn tell(&mut self, now: Instant, id: TransportId, wire: &mut impl Wire) {
+        if let Some(Leg { role: Role::Pipe(pipe), session, .. }) = self.legs.sessions.get_mut(&id) {
+            let mut compound = Compound::new();
+            pipe.write_control(now, &mut compound);
+            let mut packet = compound.as_bytes().to_vec();
+            if let Some(path) = session.path().filter(|_| !packet.is_empty())
+                && session.seal_rtcp(&mut packet)
+            {
+                wire.send(path, &packet);
+            }
+            if pipe.is_over() {
+                self.close_session(now, id, CloseCause::ProducerClosed, wire);
+                return;
+            }
+        }
+        self.settle(id, wire);
+    }
+
     fn handle_session_event(&mut self, now: Instant, id: TransportId, event: SessionEvent, wire: &mut impl Wire) {
         match event {
             SessionEvent::Ignored => {
@@ -649,6 +707,7 @@ impl Hub {
                 self.settle(id, wire);
                 let _ = self.router.connect_transport(now, id);
                 self.events.push(HubEvent::Connected(id));
+                self.tell(now, id, wire);
                 self.pass_on_router_events(now, wire);
             }
             SessionEvent::Closed(cause) => {
@@ -672,7 +731,7 @@ impl Hub {
         let slot = self.router.create_transport(self.home, id, TransportKind::WebRtc).ok()?;
         let missing = match setup.purpose {
             // The camera went between answer and first check.
-            Purpose::Viewer(_) => CloseCause::ProducerClosed,
+            Purpose::Viewer(_) | Purpose::Pipe(_) => CloseCause::ProducerClosed,
             Purpose::Publisher(_) => CloseCause::TracksRefused,
         };
         let Some(role) = self.furnish(now, id, setup.purpose) else {
@@ -691,7 +750,28 @@ impl Hub {
         let places = self.legs.by_slot.len().max(slot.index() + 1);
         self.legs.by_slot.resize(places, None);
         self.legs.by_slot[slot.index()] = Some(id);
-        Some(id)
+        self.attach_pipe(now, id, wire).then_some(id)
+    }
+
+    /// Has the router send a pipe its producers. False if that could not be had, and the session has ended.
+    fn attach_pipe(&mut self, now: Instant, id: TransportId, wire: &mut impl Wire) -> bool {
+        let Some(Role::Pipe(pipe)) = self.legs.sessions.get(&id).map(|leg| &leg.role) else { return true };
+        let links: Vec<_> = pipe.links().collect();
+        for (producer, link) in links {
+            self.legs.pipes.insert(link.outlet(), id);
+            let parameters = AttachParameters {
+                producer: ProducerKey { router: self.home, producer },
+                // Stands for the router on the other machine, one for each connection to it.
+                destination: RouterId(id.0),
+                link,
+                created: Confirm::none(),
+            };
+            if self.router.attach(now, parameters, &mut self.legs.on(wire)).is_err() {
+                self.close_session(now, id, CloseCause::ProducerClosed, wire);
+                return false;
+            }
+        }
+        true
     }
 
     /// Puts into a new transport what its session is for. `None` if that cannot be had any more.
@@ -721,6 +801,8 @@ impl Hub {
                 self.events.push(HubEvent::Published(id, published));
                 Some(Role::Publisher)
             }
+            // Attached once there is a session for what that sends.
+            Purpose::Pipe(setup) => Some(Role::Pipe(Box::new(PipeOrigin::new(*setup, now)))),
         }
     }
 
@@ -728,7 +810,7 @@ impl Hub {
     fn settle(&mut self, id: TransportId, wire: &mut impl Wire) {
         let Some(leg) = self.legs.sessions.get_mut(&id) else { return };
         flush(&mut leg.session, wire);
-        let deadline = leg.session.poll_timeout();
+        let deadline = leg.poll_timeout();
         self.deadlines.remove(&(leg.deadline, id));
         self.deadlines.insert((deadline, id));
         leg.deadline = deadline;
@@ -764,6 +846,19 @@ impl Hub {
         for session in orphans {
             self.close_session(now, session, CloseCause::ProducerClosed, wire);
         }
+        for pipe in std::mem::take(&mut self.legs.telling) {
+            self.tell(now, pipe, wire);
+        }
+    }
+}
+
+impl Leg {
+    fn poll_timeout(&self) -> Instant {
+        let session = self.session.poll_timeout();
+        match &self.role {
+            Role::Pipe(pipe) => pipe.poll_timeout().map_or(session, |due| due.min(session)),
+            Role::Viewer { .. } | Role::Publisher => session,
+        }
     }
 }
 
@@ -777,6 +872,28 @@ impl Legs {
 pub(crate) struct LegsOnWire<'a, W> {
     legs: &'a mut Legs,
     wire: &'a mut W,
+}
+
+impl<W: Wire> LegsOnWire<'_, W> {
+    /// Does something with a pipe; what it writes is protected and sent. `None` if there is no such pipe.
+    fn with_pipe<T>(&mut self, id: TransportId, act: impl FnOnce(&mut PipeOrigin, WritePacket<'_>) -> T) -> Option<T> {
+        let Legs { sessions, buffer, ends, .. } = &mut *self.legs;
+        let Leg { session, role: Role::Pipe(pipe), .. } = sessions.get_mut(&id)? else { return None };
+        buffer.clear();
+        ends.clear();
+        let connected = session.connected().and(session.path());
+        let result = act(pipe, &mut |packet, layout| {
+            let start = buffer.len();
+            buffer.extend_from_slice(packet);
+            if connected.is_some() && session.seal_rtp(buffer, start, layout) {
+                ends.push(buffer.len());
+            }
+        });
+        if let Some(path) = connected.filter(|_| !ends.is_empty()) {
+            self.wire.send_packets(path, buffer, ends);
+        }
+        Some(result)
+    }
 }
 
 impl<W: Wire> Egress for LegsOnWire<'_, W> {
@@ -821,6 +938,17 @@ impl<W: Wire> Egress for LegsOnWire<'_, W> {
     }
 
     fn send_inbound(&mut self, outlet: OutletId, message: Inbound) -> bool {
+        if let Some(&id) = self.legs.pipes.get(&outlet) {
+            let taken = self.with_pipe(id, |pipe, send| {
+                let taken = pipe.handle_inbound(outlet, message, send);
+                (taken, pipe.has_changed())
+            });
+            let (taken, changed) = taken.unwrap_or_default();
+            if changed && !self.legs.telling.contains(&id) {
+                self.legs.telling.push(id);
+            }
+            return taken;
+        }
         let Some(way) = self.legs.outlets.get_mut(&outlet) else { return false };
         let incoming = |life| Incoming { from: self.legs.index, message, life };
         match way.opening.take() {

@@ -15,7 +15,7 @@ use crate::answer::publisher::{AgreedTrack, answer};
 use crate::directory::Directory;
 use crate::offer::PublishedSection;
 use crate::purpose::{Purpose, published};
-use crate::session::SessionSetup;
+use crate::session::{Security, SessionSetup};
 use crate::{
     CreatePublisherError, CreatedPublisher, Fingerprint, IceCredentials, PublishRequest, PublisherOffer,
     TransportServer,
@@ -77,7 +77,7 @@ impl TransportServer {
             id,
             credentials,
             restart: None,
-            remote_fingerprint: offer.fingerprint().clone(),
+            security: Security::Dtls(offer.fingerprint().clone()),
             purpose: Purpose::Publisher(producers),
             created: Instant::now(),
             timeouts: self.config.timeouts,
