@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use lenscast_capture::{Source, SourceHandle, SourceState, SourceStatus, StartSourceError};
 use lenscast_media::sync::Mutex;
 use lenscast_media::{Burst, LayerSet, StageHistograms};
-use lenscast_router::ProducerId;
+use lenscast_router::{ProducerId, ProducerParameters};
 use lenscast_sender::{AddTrackError, BurstSink, Demand, Health, Sender, Track, TrackConfig, TrackControl, TrackShare};
+use lenscast_transport::object::CreateProducerError;
 use lenscast_transport::{BurstSender, TransportServer, Upstream};
 use thiserror::Error;
 
@@ -36,6 +37,14 @@ pub enum StartCameraError {
         name: String,
         /// Why.
         error: AddTrackError,
+    },
+    /// No producer.
+    #[error("camera {name:?}: {error}")]
+    Producer {
+        /// The camera.
+        name: String,
+        /// Why.
+        error: CreateProducerError,
     },
     /// No source.
     #[error("camera {name:?}: {error}")]
@@ -67,7 +76,18 @@ impl Camera {
         let mut bursts = Vec::new();
         for (layer, producer) in producers.iter().enumerate() {
             let upstream = Arc::new(LayerUpstream { control: Arc::clone(&control), layer, demand: Mutex::new(None) });
-            bursts.push(transport.add_producer(*producer, upstream, Arc::clone(&stages)).await);
+            let parameters = ProducerParameters::local(
+                config.settings.backend.codec().into(),
+                1,
+                config.settings.temporal_layers.count(),
+            );
+            match transport.add_producer(*producer, parameters, upstream, Arc::clone(&stages)).await {
+                Ok(sender) => bursts.push(sender),
+                Err(error) => {
+                    remove_producers(&producers, transport).await;
+                    return Err(StartCameraError::Producer { name, error });
+                }
+            }
         }
         let track_config = TrackConfig {
             backend: config.settings.backend,
@@ -227,6 +247,6 @@ struct WorkersSink(Vec<BurstSender>);
 
 impl BurstSink for WorkersSink {
     fn deliver(&self, layer: usize, burst: &Arc<Burst>) -> bool {
-        self.0[layer].send(burst) == 0
+        self.0[layer].send(0, burst)
     }
 }

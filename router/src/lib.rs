@@ -18,6 +18,7 @@ pub mod bandwidth_split;
 mod consumer;
 mod consumer_parameters;
 mod egress;
+mod encoding;
 mod error;
 mod event;
 mod history;
@@ -26,22 +27,27 @@ mod inbound;
 mod layers;
 #[cfg(all(test, lenscast_loom))]
 mod models;
+mod outlet;
 mod outlet_link;
 pub mod pipe;
 mod producer;
 mod producer_parameters;
 pub mod receive;
+mod receive_link;
+mod resend;
+mod rewrite;
 pub mod rtcp;
 mod rtp;
 pub mod rtp_parameters;
 pub mod score;
-mod sequence_runs;
+mod sequence_map;
 mod stats;
 mod stream_state;
+mod timers;
 mod trace;
 mod transport;
+mod transport_table;
 mod upstream;
-#[allow(dead_code)]
 mod vp8;
 mod worker;
 
@@ -55,6 +61,7 @@ pub use event::{EndCause, Event};
 pub use id::{ConsumerId, OutletId, ProducerId, ProducerKey, RouterId, TransportId, TransportSlot};
 pub use inbound::{Confirm, Inbound, Open};
 pub use layers::{Layers, Priority};
+pub use outlet::OutletStats;
 pub use outlet_link::OutletLink;
 pub use producer_parameters::{EncodingParameters, MediaKind, ProducerParameters, ReceivedExtensions};
 pub use rtp::{ExtensionId, HeaderExtensions, Mid, PacketLayout, PayloadType, Rid, RtpPackets};
@@ -63,4 +70,7 @@ pub use stream_state::StreamState;
 pub use trace::Trace;
 pub use transport::TransportKind;
 pub use upstream::Upstream;
-pub use worker::{AttachParameters, Source, Worker};
+pub use worker::{
+    AttachParameters, ConsumerDump, EncodingDump, OutletDump, ProducerDump, RouterDump, Source, TransportDump, Worker,
+    WorkerDump,
+};

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lenscast_media::{Codec, LayerSet, Ssrc, StageHistograms, WallClock};
+use lenscast_media::{Codec, LayerSet, Ssrc, WallClock};
 use lenscast_router::{
     ConsumerId, ConsumerParameters, HeaderExtensions, Layers, PayloadType, Priority, ProducerId, TransportId,
 };
@@ -14,14 +14,13 @@ use rtc_stun::integrity::MessageIntegrity;
 use rtc_stun::message::{BINDING_REQUEST, Message, Setter};
 use rtc_stun::textattrs::TextAttribute;
 
-use crate::active_workers::ActiveWorkers;
 use crate::answer::LocalDescription;
 use crate::answer::viewer::{Sources, answer};
 use crate::directory::Directory;
 use crate::hub::{Hub, Wire};
 use crate::ice::IceCredentials;
 use crate::purpose::Purpose;
-use crate::session::{SessionSetup, Timeouts};
+use crate::session::{Security, SessionSetup, Timeouts};
 use crate::{Certificate, Fingerprint, Path, ProtectionProfile, Upstream, ViewerOffer, server_keys};
 
 /// Feeds a hub with one session datagrams cut from `data`: a length byte pair, a byte that says from whom, the datagram.
@@ -38,9 +37,9 @@ pub fn datagrams(mut data: &[u8]) {
     let mut now = Instant::now();
     let directory = Arc::new(Directory::new());
     let wall = WallClock::new(now, Duration::from_secs(1));
-    let mut hub = Hub::new(0, wall, Arc::clone(&directory), CERTIFICATE.with(Clone::clone), Arc::clone(&crypto));
-    let stages = Arc::new(StageHistograms::new());
-    hub.add_producer(ProducerId(1), Arc::new(NoCamera), stages, Arc::new(ActiveWorkers::default()));
+    let certificate = CERTIFICATE.with(Clone::clone);
+    let mut hub = Hub::new(0, wall, Arc::clone(&directory), certificate, Arc::clone(&crypto), Vec::new());
+    hub.produce_for_test(now, ProducerId(1), Arc::new(NoCamera));
     let setup = setup(now);
     let credentials = setup.credentials.clone();
     assert!(directory.announce(setup, 10));
@@ -109,7 +108,7 @@ fn setup(now: Instant) -> SessionSetup {
         id: TransportId(1),
         credentials: IceCredentials { ufrag: "abcdefgh".into(), password: "abcdefghabcdefghabcdefgh".into() },
         restart: None,
-        remote_fingerprint: Fingerprint::sha256_of(&[]),
+        security: Security::Dtls(Fingerprint::sha256_of(&[])),
         purpose: Purpose::Viewer(vec![(
             ProducerId(1),
             ConsumerParameters {

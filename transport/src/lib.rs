@@ -16,9 +16,10 @@
 #![deny(unsafe_code)]
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
-mod active_workers;
 mod answer;
+mod background;
 mod candidate;
+mod catalog;
 mod directory;
 mod dtls;
 mod dtls_record;
@@ -28,17 +29,21 @@ mod flood_guard;
 pub mod fuzzing;
 mod hub;
 mod ice;
+mod nudges;
+pub mod object;
 mod offer;
 mod pipe;
 mod plain_transport;
 mod play_request;
 mod playing;
+mod port;
 mod publish_request;
 mod publishing;
 mod purpose;
 mod server;
 mod session;
 mod socket;
+mod source;
 mod srtp;
 mod stats;
 mod time_slice;
@@ -56,12 +61,13 @@ pub use pipe::{
 pub use plain_transport::{CreatePlainTransportError, CreatedPlainTransport, PlainTransportOptions, SrtpParameters};
 pub use play_request::{PlayRequest, PlayedVideo, PreferredLayers};
 pub use playing::CreateSessionError;
+pub use port::WorkerGone;
 pub use publish_request::{CreatePublisherError, CreatedPublisher, PublishRequest, PublishedProducer};
 pub use server::{
-    BurstSender, CreatedSession, IceRestart, SessionEvent, SessionState, StartTransportError, TransportConfig,
-    TransportServer,
+    CreatedSession, IceRestart, SessionEvent, SessionState, StartTransportError, TransportConfig, TransportServer,
 };
 pub use session::{CloseCause, Timeouts};
+pub use source::BurstSender;
 pub use srtp::{
     OpenSrtcpError, OpenSrtpError, ProtectionProfile, SrtpKeyError, SrtpReceiver, SrtpSender, client_keys, master_keys,
     server_keys,

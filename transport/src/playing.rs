@@ -12,7 +12,7 @@ use thiserror::Error;
 use crate::answer::LocalDescription;
 use crate::answer::viewer::{AudioAgreement, Sources, answer};
 use crate::purpose::Purpose;
-use crate::session::SessionSetup;
+use crate::session::{Security, SessionSetup};
 use crate::{CreatedSession, IceCredentials, PlayRequest, PlayedVideo, PreferredLayers, TransportServer, ViewerOffer};
 
 /// Why a session could not be made of an offer.
@@ -105,7 +105,7 @@ impl TransportServer {
             id,
             credentials,
             restart: None,
-            remote_fingerprint: offer.fingerprint().clone(),
+            security: Security::Dtls(offer.fingerprint().clone()),
             purpose: Purpose::Viewer(consumers),
             created: Instant::now(),
             timeouts: self.config.timeouts,

@@ -15,7 +15,7 @@ use crate::answer::publisher::{AgreedTrack, answer};
 use crate::directory::Directory;
 use crate::offer::PublishedSection;
 use crate::purpose::{Purpose, published};
-use crate::session::SessionSetup;
+use crate::session::{Security, SessionSetup};
 use crate::{
     CreatePublisherError, CreatedPublisher, Fingerprint, IceCredentials, PublishRequest, PublisherOffer,
     TransportServer,
@@ -72,12 +72,12 @@ impl TransportServer {
         let tracks = [(&offer.video, agreement.video)].into_iter().chain(offer.audio.as_ref().zip(agreement.audio));
         let producers: Vec<_> =
             tracks.map(|(section, track)| (ProducerId(self.new_id()), parameters(section, &track))).collect();
-        let published = published(&producers);
+        let (published, catalogued) = (published(&producers), producers.clone());
         let setup = SessionSetup {
             id,
             credentials,
             restart: None,
-            remote_fingerprint: offer.fingerprint().clone(),
+            security: Security::Dtls(offer.fingerprint().clone()),
             purpose: Purpose::Publisher(producers),
             created: Instant::now(),
             timeouts: self.config.timeouts,
@@ -86,6 +86,10 @@ impl TransportServer {
             return Err(CreatePublisherError::Full(self.config.max_sessions));
         }
         publishers.0.insert(request.stream.clone(), id);
+        self.catalog.tidy(&self.directory);
+        for (producer, parameters) in catalogued {
+            self.catalog.add(producer, parameters, Some(id));
+        }
         Ok(CreatedPublisher { id, answer, producers: published })
     }
 }

@@ -1,6 +1,7 @@
 use lenscast_router::{ConsumerId, ConsumerParameters, ProducerId, ProducerParameters};
 
 use crate::PublishedProducer;
+use crate::pipe::{PipeOrigin, PipeSetup};
 
 /// What a session is for, as it is set up.
 pub(crate) enum Purpose {
@@ -8,6 +9,8 @@ pub(crate) enum Purpose {
     Viewer(Vec<(ProducerId, ConsumerParameters)>),
     /// Takes somebody's stream in.
     Publisher(Vec<(ProducerId, ProducerParameters)>),
+    /// Sends streams to a server on another machine.
+    Pipe(Box<PipeSetup>),
 }
 
 impl Purpose {
@@ -18,7 +21,6 @@ impl Purpose {
 }
 
 /// What a running session is for.
-#[derive(Debug)]
 pub(crate) enum Role {
     Viewer {
         /// Whose video it shows.
@@ -27,6 +29,7 @@ pub(crate) enum Role {
         audio: Option<ConsumerId>,
     },
     Publisher,
+    Pipe(Box<PipeOrigin>),
 }
 
 impl Role {
@@ -38,7 +41,7 @@ impl Role {
     pub(crate) fn consumers(&self) -> impl Iterator<Item = ConsumerId> + use<> {
         let (video, audio) = match self {
             Self::Viewer { video, audio, .. } => (Some(*video), *audio),
-            Self::Publisher => (None, None),
+            Self::Publisher | Self::Pipe(_) => (None, None),
         };
         video.into_iter().chain(audio)
     }

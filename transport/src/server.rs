@@ -1,34 +1,42 @@
 //! The transport as the rest of lenscast sees it: workers to give producers to, and sessions to make of offers.
 
-use std::fmt;
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
 use lenscast_media::sync::Mutex;
-use lenscast_media::{Burst, StageHistograms, WallClock};
-use lenscast_router::{ProducerId, TransportId};
+use lenscast_media::{StageHistograms, WallClock};
+use lenscast_router::{EndCause, ProducerId, ProducerKey, ProducerParameters, TransportId};
+use rand::Rng as _;
 use rand::rngs::StdRng;
 use rtc_crypto::RTCCryptoProvider;
 use thiserror::Error;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::active_workers::ActiveWorkers;
+use crate::background::Background;
 use crate::candidate::candidates;
+use crate::catalog::Catalog;
 use crate::directory::{Directory, Restart};
 use crate::hub::Hub;
+use crate::nudges::Nudges;
+use crate::object::{
+    CreateProducerError, Life, Living, Names, Origin, Pipe, Pipes, Producer, WorkerHandle, pipe_to_router,
+};
+use crate::pipe::Edges;
+use crate::port::{Incoming, Task, WorkerPort};
 use crate::publishing::Publishers;
 use crate::session::{CloseCause, Timeouts};
 use crate::socket::Sockets;
+use crate::source::BurstSender;
 use crate::time_slice;
-use crate::worker::{Command, ProducedBurst, Worker, WorkerLinks};
+use crate::worker::{Command, Worker, WorkerLinks};
 use crate::{
-    Candidate, Certificate, ConnectPipeError, ConnectedPipe, CreatePipeError, CreatePlainTransportError,
-    CreatedPlainTransport, IceCredentials, MakeCertificateError, PipeOffer, PlainTransportOptions, PreferredLayers,
-    PublishedProducer, SessionStats, TransportStats, Upstream,
+    Candidate, Certificate, CreatePlainTransportError, CreatedPlainTransport, IceCredentials, MakeCertificateError,
+    PlainTransportOptions, PreferredLayers, PublishedProducer, SessionStats, TransportStats, Upstream,
 };
 
 /// How the transport is set up.
@@ -48,7 +56,7 @@ pub struct TransportConfig {
 
 impl TransportConfig {
     /// The most workers there can be.
-    pub const MAX_WORKERS: usize = ActiveWorkers::MAX;
+    pub const MAX_WORKERS: usize = 64;
 }
 
 /// Why the transport could not start.
@@ -120,36 +128,15 @@ pub enum SessionState {
     Closed(CloseCause),
 }
 
-/// Gives a producer's bursts to the workers that have viewers for them.
-#[derive(Clone)]
-pub struct BurstSender {
-    producer: ProducerId,
-    workers: Arc<[mpsc::Sender<ProducedBurst>]>,
-    active: Arc<ActiveWorkers>,
-}
-
-impl BurstSender {
-    /// Hands a burst on without waiting. Returns how many workers had no room for it: their viewers will need a key
-    /// frame, and will ask for it.
-    #[must_use]
-    pub fn send(&self, burst: &Arc<Burst>) -> usize {
-        let refused = self
-            .active
-            .iter()
-            .filter(|&worker| self.workers[worker].try_send((self.producer, Arc::clone(burst))).is_err());
-        refused.count()
-    }
-}
-
-impl fmt::Debug for BurstSender {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BurstSender").field("producer", &self.producer).finish_non_exhaustive()
-    }
-}
-
-/// Frames that may wait for a worker: half a second of four cameras.
-const BURST_QUEUE: usize = 64;
+/// Messages that may wait for a worker, nearly all of them frames: a second of eight cameras.
+const INBOUND_QUEUE: usize = 256;
 const COMMAND_QUEUE: usize = 1_024;
+
+/// A local source's producer, with its mirrors on all other workers.
+struct Everywhere {
+    producer: Producer,
+    pipes: Vec<Pipe>,
+}
 
 /// The running transport. Stops when it is dropped, but says goodbye only in [`TransportServer::shutdown`].
 pub struct TransportServer {
@@ -158,12 +145,19 @@ pub struct TransportServer {
     pub(crate) certificate: Certificate,
     pub(crate) directory: Arc<Directory>,
     wall: WallClock,
-    commands: Vec<mpsc::Sender<Command>>,
-    bursts: Arc<[mpsc::Sender<ProducedBurst>]>,
-    events: mpsc::UnboundedSender<SessionEvent>,
-    next_id: AtomicU64,
+    workers: Vec<WorkerHandle>,
+    producers: Mutex<BTreeMap<ProducerId, Everywhere>>,
+    /// Whose turn it is to be the home of a local source.
+    next_home: AtomicUsize,
+    pub(crate) events: mpsc::UnboundedSender<SessionEvent>,
+    names: Names,
     pub(crate) random: Mutex<StdRng>,
     pub(crate) publishers: Mutex<Publishers>,
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) edges: Mutex<Edges>,
+    pub(crate) background: Background,
+    /// Tells those who know this server's producers that it is another one after a restart.
+    pub(crate) epoch: u64,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -177,7 +171,7 @@ impl TransportServer {
     pub fn start(
         config: TransportConfig,
         wall: WallClock,
-        random: StdRng,
+        mut random: StdRng,
     ) -> Result<(Self, mpsc::UnboundedReceiver<SessionEvent>), StartTransportError> {
         if !(1..=TransportConfig::MAX_WORKERS).contains(&config.workers) {
             return Err(StartTransportError::Workers(config.workers));
@@ -189,32 +183,57 @@ impl TransportServer {
         if addresses.is_empty() {
             return Err(StartTransportError::NoAddress);
         }
+        let epoch = random.next_u64();
         let directory = Arc::new(Directory::new());
         let (events, event_receiver) = mpsc::unbounded_channel();
-        let (commands, command_receivers): (Vec<_>, Vec<_>) =
-            (0..config.workers).map(|_| mpsc::channel(COMMAND_QUEUE)).unzip();
-        let (bursts, burst_receivers): (Vec<_>, Vec<_>) =
-            (0..config.workers).map(|_| mpsc::channel(BURST_QUEUE)).unzip();
+        let (names, pipes) = (Names::from(TransportConfig::MAX_WORKERS as u64 + 1), Pipes::new());
+        let mut ports = Vec::new();
+        let mut receivers = Vec::new();
+        for index in 0..config.workers {
+            let (commands, commands_in) = mpsc::channel(COMMAND_QUEUE);
+            let (releases, releases_in) = mpsc::unbounded_channel();
+            let (inbound, inbound_in) = mpsc::channel(INBOUND_QUEUE);
+            ports.push(WorkerPort { index, commands, releases, inbound, nudges: Arc::new(Nudges::default()) });
+            receivers.push((commands_in, releases_in, inbound_in));
+        }
+        let inbound: Vec<mpsc::Sender<Incoming>> = ports.iter().map(|port| port.inbound.clone()).collect();
 
         let mut threads = Vec::new();
-        let receivers = command_receivers.into_iter().zip(burst_receivers);
-        for (index, (sockets, (commands_in, bursts_in))) in sockets.into_iter().zip(receivers).enumerate() {
-            let hub = Hub::new(index, wall, Arc::clone(&directory), certificate.clone(), Arc::clone(&crypto));
+        let mut workers = Vec::new();
+        for ((port, sockets), receivers) in ports.iter().zip(sockets).zip(receivers) {
+            let index = port.index;
+            let channels = inbound.clone();
+            let hub = Hub::new(index, wall, Arc::clone(&directory), certificate.clone(), Arc::clone(&crypto), channels);
+            let (commands, releases, inbound) = receivers;
             let links = WorkerLinks {
-                bursts: bursts_in,
-                commands: commands_in,
-                peers: commands.iter().map(mpsc::Sender::downgrade).collect(),
+                inbound,
+                commands,
+                releases,
+                nudges: Arc::clone(&port.nudges),
+                peers: ports.iter().map(|peer| peer.commands.downgrade()).collect(),
                 events: events.clone(),
             };
-            let directory = Arc::clone(&directory);
+            let (told, life) = Living::new();
+            let others =
+                ports.iter().filter(|other| other.index != index).map(|other| other.releases.clone()).collect();
+            let obituary = Obituary {
+                index,
+                told,
+                others,
+                directory: Arc::clone(&directory),
+                events: events.clone(),
+                asked: false,
+            };
             let (started, ready) = std::sync::mpsc::channel();
             let thread = std::thread::Builder::new()
                 .name(format!("router-{index}"))
-                .spawn(move || run_worker(index, hub, sockets, links, &directory, &started))
+                .spawn(move || run_worker(index, hub, sockets, links, obituary, &started))
                 .map_err(StartTransportError::Thread)?;
             let gone = || io::Error::other("it ended at once");
             ready.recv().unwrap_or_else(|_| Err(gone())).map_err(StartTransportError::Thread)?;
             threads.push(thread);
+            let (port, home) = (port.clone(), Hub::default_router(index));
+            workers.push(WorkerHandle { port, home, life, names: names.clone(), pipes: pipes.clone() });
         }
         let server = Self {
             config,
@@ -222,12 +241,17 @@ impl TransportServer {
             certificate,
             directory,
             wall,
-            commands,
-            bursts: bursts.into(),
+            workers,
+            producers: Mutex::new(BTreeMap::new()),
+            next_home: AtomicUsize::new(0),
             events,
-            next_id: AtomicU64::new(1),
+            names,
             random: Mutex::new(random),
             publishers: Mutex::new(Publishers::default()),
+            catalog: Arc::new(Catalog::default()),
+            edges: Mutex::new(Edges::default()),
+            background: Background::default(),
+            epoch,
             threads: Mutex::new(threads),
         };
         Ok((server, event_receiver))
@@ -257,21 +281,58 @@ impl TransportServer {
         self.directory.len()
     }
 
-    /// Makes a stream known to all workers. What it sends goes through the returned sender.
+    /// The threads that forward.
+    #[must_use]
+    pub fn workers(&self) -> &[WorkerHandle] {
+        &self.workers
+    }
+
+    /// Makes a local source's stream known on all workers; each in turn is the home of one. What it sends goes through the
+    /// returned sender, and the times of its frames into `stages`.
+    ///
+    /// # Errors
+    ///
+    /// If the parameters contradict each other, there is a producer of this name, or all workers have ended.
     pub async fn add_producer(
         &self,
         producer: ProducerId,
+        parameters: ProducerParameters,
         upstream: Arc<dyn Upstream>,
         stages: Arc<StageHistograms>,
-    ) -> BurstSender {
-        let active = Arc::new(ActiveWorkers::default());
-        for worker in &self.commands {
-            let command =
-                Command::AddProducer(producer, Arc::clone(&upstream), Arc::clone(&stages), Arc::clone(&active));
-            // A worker that is gone needs no producer.
-            let _ = worker.send(command).await;
+    ) -> Result<BurstSender, CreateProducerError> {
+        let home = self.next_home();
+        let (router, local) = (home.home, Hub::local_transport(home.index()));
+        let catalogued = parameters.clone();
+        let made = Producer::create(home, router, local, producer, parameters, upstream).await?;
+        let key = made.key();
+        let recorded = Arc::clone(&stages);
+        home.port.call(move |hub, _, _| hub.record_stages(key, recorded)).await?;
+        let pipes = self.pipe_everywhere(&made.origin(), &stages).await;
+        let sender = made.burst_sender();
+        self.catalog.add(producer, catalogued, None);
+        self.producers.lock().insert(producer, Everywhere { producer: made, pipes });
+        Ok(sender)
+    }
+
+    /// Makes a producer known in the default routers of all workers but its own. A worker that has ended gets none.
+    pub(crate) async fn pipe_everywhere(&self, origin: &Origin, stages: &Arc<StageHistograms>) -> Vec<Pipe> {
+        let mut pipes = Vec::new();
+        for worker in self.workers.iter().filter(|worker| worker.index() != origin.home.index) {
+            let pipe = pipe_to_router(&worker.pipes, origin.clone(), &worker.port, worker.home, &self.names).await;
+            match pipe {
+                Ok(pipe) => {
+                    let key = ProducerKey { router: worker.home, producer: origin.key.producer };
+                    let stages = Arc::clone(stages);
+                    // A worker that is gone has nothing to record.
+                    let _ = worker.port.call(move |hub, _, _| hub.record_stages(key, stages)).await;
+                    pipes.push(pipe);
+                }
+                Err(error) => {
+                    tracing::warn!(producer = %origin.key, worker = worker.index(), %error, "cannot pipe");
+                }
+            }
         }
-        BurstSender { producer, workers: Arc::clone(&self.bursts), active }
+        pipes
     }
 
     /// Ends a stream and every session that shows it.
@@ -279,8 +340,11 @@ impl TransportServer {
         for id in self.directory.remove_pending(|setup| setup.purpose.shows(producer)) {
             self.announce_closed(id, CloseCause::ProducerClosed);
         }
-        for worker in &self.commands {
-            ask(worker, |done| Command::RemoveProducer(producer, done)).await;
+        self.catalog.forget(producer);
+        let Some(Everywhere { producer, pipes }) = self.producers.lock().remove(&producer) else { return };
+        producer.close().await;
+        for pipe in pipes {
+            pipe.mirror_closed().await;
         }
     }
 
@@ -295,46 +359,13 @@ impl TransportServer {
     pub async fn set_preferred_layers(&self, id: TransportId, preferred: Option<PreferredLayers>) -> bool {
         let Some(worker) = self.directory.worker_of(id) else { return false };
         let question = |done| Command::SetPreferredLayers(id, preferred, done);
-        ask(&self.commands[worker], question).await == Some(true)
+        ask(&self.workers[worker].port.commands, question).await == Some(true)
     }
 
     /// Holds up or goes on with what a viewer's session is sent. False if it has ended.
     pub async fn set_paused(&self, id: TransportId, paused: bool) -> bool {
         let Some(worker) = self.directory.worker_of(id) else { return false };
-        ask(&self.commands[worker], |done| Command::SetPaused(id, paused, done)).await == Some(true)
-    }
-
-    /// Offers producers of this server to one of another machine. `loopback` says that it is on this one.
-    ///
-    /// # Errors
-    ///
-    /// If a producer does not exist, or no more sessions are allowed.
-    pub async fn create_pipe_source(
-        &self,
-        _producers: &[ProducerId],
-        _loopback: bool,
-    ) -> Result<PipeOffer, CreatePipeError> {
-        unimplemented!()
-    }
-
-    /// Takes up what a server of another machine offers: its producers exist here when this returns, and send once
-    /// connected.
-    ///
-    /// # Errors
-    ///
-    /// If the offer cannot be used, or there is no socket for it.
-    pub async fn connect_pipe(&self, _offer: PipeOffer) -> Result<ConnectedPipe, ConnectPipeError> {
-        unimplemented!()
-    }
-
-    /// Gives a pipe that has lost its connection another one, to the same producers of the same origin, which may have
-    /// been restarted.
-    ///
-    /// # Errors
-    ///
-    /// If the offer cannot be used or is for other producers, or the pipe has ended.
-    pub async fn reconnect_pipe(&self, _id: TransportId, _offer: PipeOffer) -> Result<(), ConnectPipeError> {
-        unimplemented!()
+        ask(&self.workers[worker].port.commands, |done| Command::SetPaused(id, paused, done)).await == Some(true)
     }
 
     /// Makes a plain RTP transport.
@@ -362,7 +393,9 @@ impl TransportServer {
             Restart::Pending => {}
             Restart::Worker(worker) => {
                 let fresh = credentials.clone();
-                if ask(&self.commands[worker], |done| Command::RestartIce(id, fresh, done)).await != Some(true) {
+                if ask(&self.workers[worker].port.commands, |done| Command::RestartIce(id, fresh, done)).await
+                    != Some(true)
+                {
                     return Ok(None);
                 }
             }
@@ -377,15 +410,18 @@ impl TransportServer {
             self.announce_closed(id, CloseCause::Requested);
             return true;
         }
+        if self.close_edge(id, CloseCause::Requested).await {
+            return true;
+        }
         let Some(worker) = self.directory.worker_of(id) else { return false };
-        ask(&self.commands[worker], |done| Command::CloseSession(id, done)).await.is_some()
+        ask(&self.workers[worker].port.commands, |done| Command::CloseSession(id, done)).await.is_some()
     }
 
     /// Reads all counters.
     pub async fn stats(&self) -> TransportStats {
         let mut stats = TransportStats { pending_sessions: self.directory.pending(), ..TransportStats::default() };
-        for worker in &self.commands {
-            if let Some((worker, sessions)) = ask(worker, Command::Stats).await {
+        for worker in &self.workers {
+            if let Some((worker, sessions)) = ask(&worker.port.commands, Command::Stats).await {
                 stats.workers.push(worker);
                 stats.sessions.extend(sessions);
             }
@@ -397,7 +433,7 @@ impl TransportServer {
     /// Reads one session's counters. `None` if it has ended, or its viewer has not been heard of.
     pub async fn session_stats(&self, id: TransportId) -> Option<SessionStats> {
         let worker = self.directory.worker_of(id)?;
-        ask(&self.commands[worker], |reply| Command::SessionStats(id, reply)).await?
+        ask(&self.workers[worker].port.commands, |reply| Command::SessionStats(id, reply)).await?
     }
 
     /// Says goodbye to every viewer and stops the workers.
@@ -405,9 +441,11 @@ impl TransportServer {
         for id in self.directory.remove_pending(|_| true) {
             self.announce_closed(id, CloseCause::Shutdown);
         }
-        for worker in &self.commands {
-            ask(worker, Command::Shutdown).await;
+        self.close_edges().await;
+        for worker in &self.workers {
+            ask(&worker.port.commands, Command::Shutdown).await;
         }
+        self.background.stop();
         let threads = std::mem::take(&mut *self.threads.lock());
         for thread in threads {
             // Each has answered, so it is past its loop.
@@ -417,9 +455,17 @@ impl TransportServer {
         }
     }
 
+    /// The next worker whose turn it is, of those that run.
+    pub(crate) fn next_home(&self) -> &WorkerHandle {
+        let turn = self.next_home.fetch_add(1, Ordering::Relaxed);
+        let count = self.workers.len();
+        let mut turns = (0..count).map(|step| &self.workers[(turn + step) % count]);
+        turns.find(|worker| worker.is_alive()).unwrap_or(&self.workers[turn % count])
+    }
+
     /// A number that nothing else in the process has for a name.
     pub(crate) fn new_id(&self) -> u64 {
-        self.next_id.fetch_add(1, Ordering::Relaxed)
+        self.names.next()
     }
 
     pub(crate) fn candidates(&self, loopback: bool) -> io::Result<Vec<Candidate>> {
@@ -458,11 +504,11 @@ fn run_worker(
     hub: Hub,
     sockets: Vec<std::net::UdpSocket>,
     links: WorkerLinks,
-    directory: &Directory,
+    mut obituary: Obituary,
     started: &std::sync::mpsc::Sender<io::Result<()>>,
 ) {
-    let events = links.events.clone();
-    let expire_pending = |now| {
+    let (events, directory) = (links.events.clone(), Arc::clone(&obituary.directory));
+    let expire_pending = move |now| {
         for id in directory.expire(now) {
             let _ = events.send(SessionEvent { id, state: SessionState::Closed(CloseCause::ConnectTimeout) });
         }
@@ -482,6 +528,36 @@ fn run_worker(
     };
     if let Err(error) = tokio::runtime::Builder::new_current_thread().enable_all().build().and_then(run) {
         let _ = started.send(Err(error));
+    }
+    obituary.asked = true;
+}
+
+/// Tells everybody that a worker's thread has ended, also if it panicked.
+struct Obituary {
+    index: usize,
+    told: watch::Sender<Life>,
+    others: Vec<mpsc::UnboundedSender<Task>>,
+    directory: Arc<Directory>,
+    events: mpsc::UnboundedSender<SessionEvent>,
+    /// It ended because it was told to.
+    asked: bool,
+}
+
+impl Drop for Obituary {
+    fn drop(&mut self) {
+        let cause = if self.asked { EndCause::Requested } else { EndCause::WorkerClosed };
+        self.told.send_modify(|life| life.ended = Some(cause));
+        if self.asked {
+            return;
+        }
+        tracing::error!(worker = self.index, "a router thread panicked");
+        for id in self.directory.remove_worker(self.index) {
+            let _ = self.events.send(SessionEvent { id, state: SessionState::Closed(CloseCause::WorkerDied) });
+        }
+        let dead = self.index;
+        for other in &self.others {
+            let _ = other.send(Box::new(move |hub, sockets, now| hub.handle_worker_died(now, dead, sockets)));
+        }
     }
 }
 

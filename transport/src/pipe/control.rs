@@ -6,7 +6,7 @@
 //! Whatever is lost, repeated or overtaken, the newest counts at last.
 //!
 //! ```text
-//! both     epoch: u64
+//! both     epoch: u64, acknowledge: u8 (1: the other end is to answer)
 //! states   wanted version seen: u64, count: u8, { producer: u64, version: u64, flags: u8, sending: u8 } …
 //! wanted   version: u64, count: u8, { producer: u64, state version seen: u64, wanted: u8 } …
 //! ```
@@ -33,6 +33,8 @@ const CLOSED: u8 = 2;
 pub(crate) struct States {
     /// As [`PipeOffer::epoch`](super::PipeOffer::epoch).
     pub(crate) epoch: u64,
+    /// It is sent again until it is answered.
+    pub(crate) acknowledge: bool,
     /// The newest [`Wanted::version`] that has arrived; 0 for none.
     pub(crate) wanted_seen: u64,
     pub(crate) producers: Vec<(ProducerId, StreamState)>,
@@ -42,6 +44,8 @@ pub(crate) struct States {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Wanted {
     pub(crate) epoch: u64,
+    /// It is sent again until it is answered.
+    pub(crate) acknowledge: bool,
     /// From 1.
     pub(crate) version: u64,
     pub(crate) producers: Vec<WantedProducer>,
@@ -69,7 +73,7 @@ impl Control {
             return None;
         }
         let mut data = Reader(packet.data);
-        let epoch = data.u64()?;
+        let (epoch, acknowledge) = (data.u64()?, data.u8()? != 0);
         match packet.subtype {
             STATES => {
                 let wanted_seen = data.u64()?;
@@ -83,7 +87,7 @@ impl Control {
                     };
                     Some((ProducerId(producer), state))
                 });
-                Some(Self::States(States { epoch, wanted_seen, producers: producers? }))
+                Some(Self::States(States { epoch, acknowledge, wanted_seen, producers: producers? }))
             }
             WANTED => {
                 let version = data.u64()?;
@@ -94,7 +98,7 @@ impl Control {
                         layers: LayerSet::from_bits(data.u8()?),
                     })
                 });
-                Some(Self::Wanted(Wanted { epoch, version, producers: producers? }))
+                Some(Self::Wanted(Wanted { epoch, acknowledge, version, producers: producers? }))
             }
             _ => None,
         }
@@ -106,6 +110,7 @@ impl Control {
         let subtype = match self {
             Self::States(states) => {
                 data.extend_from_slice(&states.epoch.to_be_bytes());
+                data.push(u8::from(states.acknowledge));
                 data.extend_from_slice(&states.wanted_seen.to_be_bytes());
                 data.push(states.producers.len() as u8);
                 for (producer, state) in &states.producers {
@@ -118,6 +123,7 @@ impl Control {
             }
             Self::Wanted(wanted) => {
                 data.extend_from_slice(&wanted.epoch.to_be_bytes());
+                data.push(u8::from(wanted.acknowledge));
                 data.extend_from_slice(&wanted.version.to_be_bytes());
                 data.push(wanted.producers.len() as u8);
                 for producer in &wanted.producers {
@@ -209,24 +215,36 @@ mod tests {
     fn states() -> impl Strategy<Value = Control> {
         let producer = (any::<u64>(), any::<u64>(), any::<bool>(), any::<bool>(), any::<u8>());
         let producers = prop::collection::vec(producer, 0..=MAX_PIPED_PRODUCERS);
-        (any::<u64>(), any::<u64>(), producers).prop_map(|(epoch, wanted_seen, producers)| {
-            let state = |(producer, version, paused, closed, sending)| {
-                let sending = LayerSet::from_bits(sending);
-                (ProducerId(producer), StreamState { version, paused, closed, sending })
-            };
-            Control::States(States { epoch, wanted_seen, producers: producers.into_iter().map(state).collect() })
-        })
+        (any::<u64>(), any::<bool>(), any::<u64>(), producers).prop_map(
+            |(epoch, acknowledge, wanted_seen, producers)| {
+                let state = |(producer, version, paused, closed, sending)| {
+                    let sending = LayerSet::from_bits(sending);
+                    (ProducerId(producer), StreamState { version, paused, closed, sending })
+                };
+                Control::States(States {
+                    epoch,
+                    acknowledge,
+                    wanted_seen,
+                    producers: producers.into_iter().map(state).collect(),
+                })
+            },
+        )
     }
 
     fn wanted() -> impl Strategy<Value = Control> {
         let producers = prop::collection::vec((any::<u64>(), any::<u64>(), any::<u8>()), 0..=MAX_PIPED_PRODUCERS);
-        (any::<u64>(), any::<u64>(), producers).prop_map(|(epoch, version, producers)| {
+        (any::<u64>(), any::<bool>(), any::<u64>(), producers).prop_map(|(epoch, acknowledge, version, producers)| {
             let producer = |(producer, state_seen, layers)| WantedProducer {
                 producer: ProducerId(producer),
                 state_seen,
                 layers: LayerSet::from_bits(layers),
             };
-            Control::Wanted(Wanted { epoch, version, producers: producers.into_iter().map(producer).collect() })
+            Control::Wanted(Wanted {
+                epoch,
+                acknowledge,
+                version,
+                producers: producers.into_iter().map(producer).collect(),
+            })
         })
     }
 

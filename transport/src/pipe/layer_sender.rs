@@ -66,13 +66,13 @@ const MAX_AGE: Duration = Duration::from_secs(2);
 pub(crate) type WritePacket<'a> = &'a mut dyn FnMut(&[u8], &PacketLayout);
 
 impl LayerSender {
-    /// The first sequence numbers are below 2¹⁵, so that the edge's first guess of the rollover counter cannot be wrong.
-    pub(crate) fn new(parameters: LayerParameters, first: u16, first_rtx: u16, now: Instant) -> Self {
+    /// `first` is the number of the first packet, and of the first that is sent again. These are below 2¹⁵, so that the edge's first guess of the rollover counter cannot be wrong.
+    pub(crate) fn new(parameters: LayerParameters, first: u16, now: Instant) -> Self {
         Self {
             parameters,
             state: State::Unwanted,
             next_index: u64::from(first & 0x7FFF),
-            next_rtx_index: u64::from(first_rtx & 0x7FFF),
+            next_rtx_index: u64::from(first & 0x7FFF),
             history: VecDeque::new(),
             packets: 0,
             resendable: ResendBudget { bytes: 0.0, refilled: now },

@@ -4,17 +4,23 @@
 //! socket of its own, so that only the origin need be reachable. What DTLS is to viewers, a [`PipeOffer`] is here: it goes
 //! from the origin to the edge by a channel that is secret (HTTPS), and holds ICE credentials and SRTP keys.
 
+mod checks;
+mod client;
 mod connected;
 mod control;
+mod edge;
 mod layer_sender;
 mod offer;
 mod origin;
+mod serving;
 
 use lenscast_router::{ExtensionId, Rid};
 
 pub use connected::{ConnectPipeError, ConnectedPipe, CreatePipeError, PipeProducer};
+pub(crate) use layer_sender::WritePacket;
 pub use offer::{PipeKeys, PipeOffer, PipedEncoding, PipedProducer};
-pub(crate) use origin::PipeOrigin;
+pub(crate) use origin::{PipeOrigin, PipeSetup};
+pub(crate) use serving::Edges;
 
 /// A stream has a video and an audio producer; a pipe may carry several streams.
 pub(crate) const MAX_PIPED_PRODUCERS: usize = 16;

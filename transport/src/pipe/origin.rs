@@ -17,6 +17,7 @@ use super::{PipedProducer, REPAIRED_RID_EXTENSION, RID_EXTENSION, layer_rid};
 ///
 /// What it does not do: protect packets, and send orientation, audio level and playout delay on.
 pub(crate) struct PipeOrigin {
+    wall: WallClock,
     epoch: u64,
     /// Where its RTCP comes from.
     ssrc: Ssrc,
@@ -25,6 +26,16 @@ pub(crate) struct PipeOrigin {
     /// There is something to tell that has not been sent once.
     changed: bool,
     repetition: Repetition,
+}
+
+/// What a pipe begins with.
+pub(crate) struct PipeSetup {
+    pub(crate) wall: WallClock,
+    pub(crate) epoch: u64,
+    pub(crate) ssrc: Ssrc,
+    pub(crate) producers: Vec<(PipedProducer, OutletId)>,
+    /// Random; of each source.
+    pub(crate) first_sequence: u16,
 }
 
 struct OriginProducer {
@@ -42,15 +53,11 @@ struct OriginProducer {
 const MAX_LOOKED_UP: usize = 512;
 
 impl PipeOrigin {
-    /// `first_sequences` yields random numbers.
-    pub(crate) fn new(
-        epoch: u64,
-        ssrc: Ssrc,
-        producers: &[(PipedProducer, Arc<OutletLink>)],
-        mut first_sequences: impl FnMut() -> u16,
-        now: Instant,
-    ) -> Self {
-        let producers = producers.iter().map(|(piped, link)| {
+    pub(crate) fn new(setup: PipeSetup, now: Instant) -> Self {
+        let PipeSetup { wall, epoch, ssrc, producers, first_sequence } = setup;
+        // Whoever changes what a link says has the router look at it.
+        let link = |outlet| Arc::new(OutletLink::new(outlet, |_| {}));
+        let producers = producers.iter().map(|(piped, outlet)| {
             let layers = (0..).zip(&piped.encodings).map(|(layer, encoding)| {
                 let parameters = LayerParameters {
                     ssrc: encoding.ssrc,
@@ -63,29 +70,23 @@ impl PipeOrigin {
                         repaired_rid: REPAIRED_RID_EXTENSION,
                     },
                 };
-                LayerSender::new(parameters, first_sequences(), first_sequences(), now)
+                LayerSender::new(parameters, first_sequence, now)
             });
             OriginProducer {
                 id: piped.id,
                 codec: piped.codec,
-                link: Arc::clone(link),
+                link: link(*outlet),
                 state: None,
                 seen: 0,
                 layers: layers.collect(),
             }
         });
         let producers = producers.collect();
-        Self { epoch, ssrc, producers, wanted_seen: 0, changed: false, repetition: Repetition::idle() }
+        Self { wall, epoch, ssrc, producers, wanted_seen: 0, changed: false, repetition: Repetition::idle() }
     }
 
     /// What the router sends to a mirror. False if it cannot be taken.
-    pub(crate) fn handle_inbound(
-        &mut self,
-        outlet: OutletId,
-        message: Inbound,
-        wall: &WallClock,
-        send: WritePacket<'_>,
-    ) -> bool {
+    pub(crate) fn handle_inbound(&mut self, outlet: OutletId, message: Inbound, send: WritePacket<'_>) -> bool {
         let Some(producer) = self.producers.iter_mut().find(|producer| producer.link.outlet() == outlet) else {
             return false;
         };
@@ -102,7 +103,7 @@ impl PipeOrigin {
                     self.changed = true;
                 }
             }
-            Inbound::Burst { layer, broken, burst, .. } => producer.forward(layer, broken, &burst, wall, send),
+            Inbound::Burst { layer, broken, burst, .. } => producer.forward(layer, broken, &burst, &self.wall, send),
             Inbound::Sending { .. } => return false,
         }
         true
@@ -157,7 +158,12 @@ impl PipeOrigin {
             return;
         }
         let known = self.producers.iter().filter_map(|producer| Some((producer.id, producer.state?)));
-        let states = States { epoch: self.epoch, wanted_seen: self.wanted_seen, producers: known.collect() };
+        let states = States {
+            epoch: self.epoch,
+            acknowledge: !self.all_seen(),
+            wanted_seen: self.wanted_seen,
+            producers: known.collect(),
+        };
         Control::States(states).write(self.ssrc, compound);
         self.repetition.sent(now);
         if self.all_seen() {
@@ -185,6 +191,11 @@ impl PipeOrigin {
         self.producers.iter().map(|producer| producer.link.outlet())
     }
 
+    /// The producers with the ways to their mirrors.
+    pub(crate) fn links(&self) -> impl Iterator<Item = (ProducerId, Arc<OutletLink>)> {
+        self.producers.iter().map(|producer| (producer.id, Arc::clone(&producer.link)))
+    }
+
     fn handle_wanted(&mut self, wanted: &Wanted, nudged: &mut Vec<OutletId>) {
         // Of a connection to somebody who was here before.
         if wanted.epoch != self.epoch {
@@ -208,8 +219,8 @@ impl PipeOrigin {
                 }
             }
         }
-        // Also what is not new has to be acknowledged again: the acknowledgement may have been lost.
-        self.changed = true;
+        // Also of what is not new: the last answer may have been lost.
+        self.changed |= wanted.acknowledge;
     }
 
     fn all_seen(&self) -> bool {

@@ -1,0 +1,251 @@
+//! The driver of an edge's end of a pipe: its socket, and the mirrors that it feeds.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Instant;
+
+use lenscast_media::LayerSet;
+use lenscast_router::receive::ReceivedBurst;
+use lenscast_router::{Inbound, ProducerKey, StreamState, TransportId, Upstream};
+use tokio::net::UdpSocket;
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use super::edge::{EdgeEvent, PipeEdge};
+use super::{ConnectPipeError, PipeOffer};
+use crate::port::{Incoming, WorkerPort};
+use crate::session::CloseCause;
+use crate::{SessionEvent, SessionState};
+
+/// What the driver can be told.
+pub(crate) enum ClientCommand {
+    Reconnect(Box<PipeOffer>, oneshot::Sender<Result<(), ConnectPipeError>>),
+    Close(CloseCause, oneshot::Sender<()>),
+}
+
+pub(crate) struct PipeClient {
+    pub(crate) id: TransportId,
+    pub(crate) edge: PipeEdge,
+    pub(crate) socket: UdpSocket,
+    /// In the order of the offer.
+    pub(crate) mirrors: Vec<Feed>,
+    pub(crate) commands: mpsc::Receiver<ClientCommand>,
+    pub(crate) events: mpsc::UnboundedSender<SessionEvent>,
+    pub(crate) nudge: Arc<Notify>,
+}
+
+/// A mirror of an origin's producer in this process, and the channel to the worker that it is on.
+pub(crate) struct Feed {
+    pub(crate) key: ProducerKey,
+    pub(crate) home: WorkerPort,
+    pub(crate) wishes: Arc<Wishes>,
+    pub(crate) layers: LayerSet,
+    /// What the mirror is to know.
+    state: StreamState,
+    /// The newest state has not been taken yet: the channel was full.
+    unsent: bool,
+    /// Layers of which a burst was refused, or that have begun anew.
+    broken: LayerSet,
+}
+
+/// What a mirror wants: written on its worker's thread, read by the driver.
+pub(crate) struct Wishes {
+    wanted: AtomicU8,
+    key_frames: AtomicU8,
+    nudge: Arc<Notify>,
+}
+
+/// Datagrams received before everything else gets its turn.
+const MAX_RECEIVED_AT_ONCE: usize = 64;
+/// A datagram of a pipe fits an Ethernet frame; one that does not is cut, and not authentic then.
+const MAX_DATAGRAM: usize = 2_048;
+
+impl Wishes {
+    pub(crate) fn new(nudge: Arc<Notify>) -> Self {
+        Self { wanted: AtomicU8::new(0), key_frames: AtomicU8::new(0), nudge }
+    }
+}
+
+impl Upstream for Wishes {
+    fn set_wanted(&self, layers: LayerSet) {
+        self.wanted.store(layers.bits(), Ordering::Release);
+        self.nudge.notify_one();
+    }
+
+    fn request_key_frame(&self, layer: u8) {
+        self.key_frames.fetch_or(LayerSet::only(layer).bits(), Ordering::AcqRel);
+        self.nudge.notify_one();
+    }
+}
+
+/// A socket that origins at these addresses can be reached from.
+pub(crate) fn bind(candidates: &[SocketAddr]) -> io::Result<std::net::UdpSocket> {
+    let any: SocketAddr = match candidates.first() {
+        Some(first) if first.is_ipv6() => (Ipv6Addr::UNSPECIFIED, 0).into(),
+        _ => (Ipv4Addr::UNSPECIFIED, 0).into(),
+    };
+    let socket = std::net::UdpSocket::bind(any)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+impl PipeClient {
+    /// Runs until it is told to stop, all it receives has ended, or its server is dropped.
+    pub(crate) async fn run(mut self) {
+        let mut buffer = vec![0; MAX_DATAGRAM];
+        loop {
+            self.pass_on();
+            if let Some(cause) = self.end() {
+                self.close(cause);
+                return;
+            }
+            let sleep = tokio::time::sleep_until(self.edge.poll_timeout().into());
+            let nudge = Arc::clone(&self.nudge);
+            tokio::select! {
+                readable = self.socket.readable() => if readable.is_ok() { self.receive(&mut buffer) },
+                () = sleep => self.edge.handle_timeout(Instant::now()),
+                () = nudge.notified() => self.handle_wishes(),
+                command = self.commands.recv() => match command {
+                    Some(ClientCommand::Reconnect(offer, reply)) => {
+                        let result = self.edge.reconnect(Instant::now(), &offer);
+                        let _ = reply.send(result);
+                    }
+                    Some(ClientCommand::Close(cause, done)) => {
+                        self.close(cause);
+                        let _ = done.send(());
+                        return;
+                    }
+                    None => return self.close(CloseCause::Shutdown),
+                },
+            }
+        }
+    }
+
+    fn receive(&mut self, buffer: &mut [u8]) {
+        for _ in 0..MAX_RECEIVED_AT_ONCE {
+            match self.socket.try_recv_from(buffer) {
+                Ok((len, from)) => self.edge.handle_datagram(Instant::now(), from, &mut buffer[..len]),
+                // Errors of earlier sends surface here too; silence tells what there is to tell.
+                Err(_) => break,
+            }
+        }
+        for (place, burst) in self.edge.take_bursts() {
+            self.mirrors[place].forward(burst);
+        }
+    }
+
+    fn handle_wishes(&mut self) {
+        let now = Instant::now();
+        for (place, mirror) in self.mirrors.iter().enumerate() {
+            let wanted = LayerSet::from_bits(mirror.wishes.wanted.load(Ordering::Acquire));
+            self.edge.set_wanted(now, place, wanted);
+            for layer in LayerSet::from_bits(mirror.wishes.key_frames.swap(0, Ordering::AcqRel)).iter() {
+                self.edge.request_key_frame(now, place, layer);
+            }
+        }
+    }
+
+    fn pass_on(&mut self) {
+        while let Some(event) = self.edge.poll_event() {
+            match event {
+                EdgeEvent::Connected => self.tell(SessionState::Connected),
+                EdgeEvent::Lost => {
+                    for mirror in &mut self.mirrors {
+                        mirror.change(|state| state.sending = LayerSet::EMPTY);
+                    }
+                    self.tell(SessionState::Lost);
+                }
+                EdgeEvent::State(place, said) => {
+                    let mirror = &mut self.mirrors[place];
+                    let sending = said.sending.intersection(mirror.layers);
+                    mirror.change(|state| {
+                        (state.paused, state.closed, state.sending) = (said.paused, said.closed, sending);
+                    });
+                }
+            }
+        }
+        for mirror in &mut self.mirrors {
+            mirror.send_state();
+        }
+        while let Some((to, datagram)) = self.edge.poll_transmit() {
+            // What cannot be sent is lost, like much else on its way: it is said again.
+            let _ = self.socket.try_send_to(&datagram, to);
+        }
+    }
+
+    /// Why there is nothing more to do, if there is not.
+    fn end(&self) -> Option<CloseCause> {
+        let over = |mirror: &Feed| mirror.state.closed && !mirror.unsent;
+        self.mirrors.iter().all(over).then_some(CloseCause::ProducerClosed)
+    }
+
+    fn close(&mut self, cause: CloseCause) {
+        for mirror in &mut self.mirrors {
+            mirror.change(|state| state.closed = true);
+            mirror.send_state();
+            if mirror.unsent {
+                mirror.release();
+            }
+        }
+        self.tell(SessionState::Closed(cause));
+    }
+
+    fn tell(&self, state: SessionState) {
+        let _ = self.events.send(SessionEvent { id: self.id, state });
+    }
+}
+
+impl Feed {
+    pub(crate) const fn new(
+        key: ProducerKey,
+        home: WorkerPort,
+        wishes: Arc<Wishes>,
+        layers: LayerSet,
+        state: StreamState,
+    ) -> Self {
+        Self { key, home, wishes, layers, state, unsent: false, broken: LayerSet::EMPTY }
+    }
+
+    fn forward(&mut self, received: ReceivedBurst) {
+        let ReceivedBurst { layer, broken, burst } = received;
+        self.send_state();
+        if self.unsent {
+            // A state counts for all packets behind it: none may overtake it.
+            self.broken = self.broken.with(layer);
+            return;
+        }
+        let broken = broken || self.broken.contains(layer);
+        let sent = self.send(Inbound::Burst { key: self.key, layer, broken, burst });
+        self.broken = if sent { self.broken.without(layer) } else { self.broken.with(layer) };
+    }
+
+    /// Its versions are its own: those of the origin begin anew with each epoch.
+    fn change(&mut self, change: impl FnOnce(&mut StreamState)) {
+        let before = self.state;
+        change(&mut self.state);
+        if self.state != before {
+            self.state.version += 1;
+            self.unsent = true;
+        }
+    }
+
+    fn send_state(&mut self) {
+        if self.unsent {
+            self.unsent = !self.send(Inbound::State { key: self.key, state: self.state });
+        }
+    }
+
+    fn send(&self, message: Inbound) -> bool {
+        self.home.inbound.try_send(Incoming { from: self.home.index, message, life: None }).is_ok()
+    }
+
+    /// Ends the mirror past a full channel.
+    fn release(&self) {
+        let (key, state) = (self.key, self.state);
+        self.home.release(move |hub, sockets, now| {
+            let message = Inbound::State { key, state };
+            hub.with_router(now, sockets, |router, egress| router.handle_inbound(now, message, egress));
+        });
+    }
+}
