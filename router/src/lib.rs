@@ -21,6 +21,8 @@ mod egress;
 mod encoding;
 mod error;
 mod event;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod history;
 mod id;
 mod inbound;

@@ -201,7 +201,7 @@ mod tests {
         }
     }
 
-    fn sequence_parameters(profile: u32, width: u32, height: u32) -> Vec<u8> {
+    fn sequence_parameters(profile: u32, width: u32, height: u32, interlaced: bool) -> Vec<u8> {
         let mut bits = Bits(Vec::new());
         bits.push(7 | 3 << 5, 8);
         bits.push(profile, 8);
@@ -224,10 +224,14 @@ mod tests {
         bits.push_code(1);
         bits.push(0, 1);
         bits.push_code(width.div_ceil(16) - 1);
-        bits.push_code(height.div_ceil(16) - 1);
+        // Of fields, units and cropping count twice (§7.4.2.1.1).
+        let fields = if interlaced { 2 } else { 1 };
+        bits.push_code(height.div_ceil(16 * fields) - 1);
+        bits.push(u32::from(!interlaced), 1);
+        bits.push(0, if interlaced { 1 } else { 0 });
         bits.push(1, 1);
-        bits.push(1, 1);
-        let crop = [0, (16 - width % 16) % 16 / 2, 0, (16 - height % 16) % 16 / 2];
+        let below = height.next_multiple_of(16 * fields) - height;
+        let crop = [0, (16 - width % 16) % 16 / 2, 0, below / (2 * fields)];
         bits.push(1, 1);
         for side in crop {
             bits.push_code(side);
@@ -238,7 +242,7 @@ mod tests {
 
     #[test]
     fn units_are_found_alone_together_and_in_pieces() {
-        let set = sequence_parameters(66, 1_280, 720);
+        let set = sequence_parameters(66, 1_280, 720, false);
         let mut together = vec![STAP_A, 0, set.len() as u8];
         together.extend_from_slice(&set);
         together.extend_from_slice(&[0, 2, 0x68, 0xCE, 0, 2, 0x65, 0x88]);
@@ -262,10 +266,11 @@ mod tests {
     proptest! {
         #[test]
         fn sizes_are_read_through_cropping_and_escapes(
-            width in 8_u32..2_048, height in 8_u32..2_048, profile in prop::sample::select(vec![66, 77, 100, 244])
+            width in 8_u32..2_048, height in 4_u32..1_024, profile in prop::sample::select(vec![66, 77, 100, 244]),
+            interlaced: bool
         ) {
-            let read = H264Payload::read(&sequence_parameters(profile, width * 2, height * 2)).unwrap();
-            prop_assert_eq!(read.resolution, Resolution::new(width * 2, height * 2));
+            let read = H264Payload::read(&sequence_parameters(profile, width * 2, height * 4, interlaced)).unwrap();
+            prop_assert_eq!(read.resolution, Resolution::new(width * 2, height * 4));
         }
 
         #[test]

@@ -27,6 +27,11 @@ mod stats;
 mod transport_feedback;
 mod vp9;
 
+#[cfg(fuzzing)]
+pub(crate) use h264::H264Payload;
+#[cfg(fuzzing)]
+pub(crate) use vp9::Vp9Descriptor;
+
 pub use extensions::{Elements, ExtensionReader, ExtensionValues, HeaderExtensionBytes};
 pub use publisher_clock::PublisherClock;
 pub use receiver::{ReceivedBurst, Receiver, Refused};

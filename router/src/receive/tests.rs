@@ -177,6 +177,29 @@ fn consecutive_packets_of_a_frame_in_a_batch_are_one_burst() {
 }
 
 #[test]
+fn a_frame_s_last_packet_ends_its_burst_whatever_timestamp_follows() {
+    let mut bench = Bench::one(Codec::Vp8);
+    let now = bench.start;
+    bench.take(now, &Rtp { sequence: 1, marker: true, payload: &KEY_FRAME, ..Rtp::default() }).unwrap();
+    bench.take(now, &Rtp { sequence: 2, payload: &DELTA_FRAME, ..Rtp::default() }).unwrap();
+    assert_eq!(shape(&bench.bursts()), [(0, 1, true, true), (1, 1, true, false)]);
+}
+
+#[test]
+fn a_burst_fits_into_one_call_of_the_system() {
+    let mut bench = Bench::one(Codec::Vp8);
+    let now = bench.start;
+    let large = [0; 1_200];
+    for sequence in 0..150 {
+        let payload = if sequence < 100 { &CONTINUATION[..] } else { &large };
+        bench.take(now, &Rtp { sequence, payload, ..Rtp::default() }).unwrap();
+    }
+    let bursts = bench.bursts();
+    assert_eq!(bursts.iter().map(|burst| burst.burst.len()).sum::<usize>(), 150);
+    assert!(bursts.iter().all(|burst| burst.burst.len() <= 64 && burst.burst.payload_bytes() <= 56_000));
+}
+
+#[test]
 fn every_burst_of_a_key_frame_says_so() {
     let mut bench = Bench::one(Codec::Vp8);
     let now = bench.start;

@@ -13,6 +13,8 @@ mod layer_sender;
 mod offer;
 mod origin;
 mod serving;
+#[cfg(test)]
+mod tests;
 
 use lenscast_router::{ExtensionId, Rid};
 
