@@ -35,7 +35,6 @@ pub mod pipe;
 mod producer;
 mod producer_parameters;
 pub mod receive;
-mod receive_link;
 mod resend;
 mod rewrite;
 pub mod rtcp;

@@ -9,7 +9,7 @@ use crate::bandwidth_split::LayerBitrates;
 use crate::consumer::{Arrival, Consumer, Format};
 use crate::encoding::{Continuity, Encoding};
 use crate::outlet::Outlet;
-use crate::receive_link::ReceiveLink;
+use crate::receive::{ExtensionReader, Receiver};
 use crate::rewrite::FrameIds;
 use crate::{
     Egress, Event, Layers, MediaKind, ProducerKey, ProducerParameters, ProducerStats, StreamState, Trace,
@@ -42,7 +42,15 @@ pub(crate) enum Origin {
     /// Another worker, or another machine: this is a mirror, and its state is another's to change.
     Mirror { upstream: Arc<dyn Upstream> },
     /// The peer of a transport.
-    Rtp { transport: TransportSlot, link: ReceiveLink },
+    Rtp { transport: TransportSlot, reception: Box<Reception> },
+}
+
+/// What receives a producer's RTP.
+pub(crate) struct Reception {
+    pub(crate) receiver: Receiver,
+    pub(crate) extensions: ExtensionReader,
+    /// Something has come since the last batch ended.
+    pub(crate) touched: bool,
 }
 
 /// What forwarding needs besides the producer.
@@ -65,6 +73,20 @@ impl Origin {
 
     pub(crate) const fn is_mirror(&self) -> bool {
         matches!(self, Self::Mirror { .. })
+    }
+
+    pub(crate) fn reception(&self) -> Option<&Reception> {
+        match self {
+            Self::Rtp { reception, .. } => Some(reception),
+            Self::Local { .. } | Self::Mirror { .. } => None,
+        }
+    }
+
+    pub(crate) fn reception_mut(&mut self) -> Option<&mut Reception> {
+        match self {
+            Self::Rtp { reception, .. } => Some(reception),
+            Self::Local { .. } | Self::Mirror { .. } => None,
+        }
     }
 }
 
@@ -157,6 +179,7 @@ impl Producer {
         }
         if self.state.paused || !self.wanted.contains(layer) {
             // It was on its way when the last one left. What comes next is not what follows it.
+            encoding.pass_over(&burst);
             return;
         }
         let continuity = encoding.place(&burst, broken, !self.format.local);
@@ -210,7 +233,7 @@ impl Producer {
         }
         match &mut self.origin {
             Origin::Local { upstream, .. } | Origin::Mirror { upstream } => upstream.request_key_frame(layer),
-            Origin::Rtp { link, .. } => link.request_key_frame(now, layer),
+            Origin::Rtp { reception, .. } => reception.receiver.request_key_frame(now, layer),
         }
     }
 
@@ -290,7 +313,11 @@ impl Producer {
             return;
         }
         for layer in self.wanted.difference(wanted).iter() {
-            self.encodings[usize::from(layer)].forget();
+            self.encodings[usize::from(layer)].end_run();
+        }
+        if wanted.is_empty() {
+            // Of what nobody gets, nobody can want anything again.
+            self.encodings.iter_mut().for_each(|encoding| encoding.history.clear());
         }
         self.wanted = wanted;
         match &self.origin {

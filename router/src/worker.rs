@@ -23,6 +23,7 @@ use lenscast_media::{Bitrate, Ssrc, WallClock};
 
 use crate::outlet::Outlet;
 use crate::producer::{Forwarding, Producer};
+use crate::receive::ReceivedBurst;
 use crate::rtcp::Compound;
 use crate::timers::Timers;
 use crate::transport_table::TransportTable;
@@ -53,6 +54,10 @@ pub struct Worker {
     /// Each transport's next transport-wide sequence number, by its slot.
     transport_sequences: Vec<u16>,
     timers: Timers<Timer>,
+    /// Received producers that have something to forward.
+    touched: Vec<usize>,
+    /// Empty but while it is forwarded: what came in one batch.
+    batch: Vec<ReceivedBurst>,
     events: VecDeque<Event>,
     compound: Compound,
 }
@@ -66,6 +71,7 @@ struct Transport {
     consumers: Vec<ConsumerEntry>,
     /// What it can carry; `None` for no limit.
     available: Option<Bitrate>,
+    publisher: ingest::Publisher,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -95,6 +101,8 @@ enum Timer {
     Split(TransportSlot),
     /// States wait for room in a channel.
     Outlets,
+    /// A publisher is to hear of all its packets.
+    Feedback(TransportSlot),
     /// The producer at this index has something to do as a receiver.
     Receive(usize),
 }
@@ -121,6 +129,8 @@ impl Worker {
             closing_outlets: Vec::new(),
             transport_sequences: Vec::new(),
             timers: Timers::default(),
+            touched: Vec::new(),
+            batch: Vec::new(),
             events: VecDeque::new(),
             compound: Compound::new(),
         }
@@ -175,6 +185,7 @@ impl Worker {
                 Timer::Report(slot) => self.report_due(now, due, slot, egress),
                 Timer::Split(slot) => self.split_bandwidth(now, slot),
                 Timer::Outlets => self.flush_outlets(now, egress),
+                Timer::Feedback(slot) => self.feedback_due(now, slot, egress),
                 Timer::Receive(index) => self.receive_due(now, index, egress),
             }
         }

@@ -96,8 +96,8 @@ impl Worker {
         if producer.outlets.iter().any(Outlet::is_behind) && !self.timers.is_set(Timer::Outlets) {
             self.timers.set(Timer::Outlets, Some(now + RETRY));
         }
-        if let Origin::Rtp { link, .. } = &producer.origin {
-            self.timers.set(Timer::Receive(index), link.poll_timeout());
+        if let Some(reception) = producer.origin.reception() {
+            self.timers.set(Timer::Receive(index), Some(reception.receiver.poll_timeout()));
         }
     }
 
