@@ -66,7 +66,7 @@ pub use outlet::OutletStats;
 pub use outlet_link::OutletLink;
 pub use producer_parameters::{EncodingParameters, MediaKind, ProducerParameters, ReceivedExtensions};
 pub use rtp::{ExtensionId, HeaderExtensions, Mid, PacketLayout, PayloadType, Rid, RtpPackets};
-pub use stats::{ConsumerStats, ProducerStats};
+pub use stats::{ConsumerStats, ProducerLayerStats, ProducerStats};
 pub use stream_state::StreamState;
 pub use trace::Trace;
 pub use transport::TransportKind;

@@ -12,8 +12,8 @@ use crate::outlet::Outlet;
 use crate::receive::{ExtensionReader, Receiver};
 use crate::rewrite::FrameIds;
 use crate::{
-    Egress, Event, Layers, MediaKind, OutletId, ProducerKey, ProducerParameters, ProducerStats, StreamState, Trace,
-    TransportSlot, Upstream,
+    Egress, Event, Layers, MediaKind, OutletId, ProducerKey, ProducerLayerStats, ProducerParameters, ProducerStats,
+    StreamState, Trace, TransportSlot, Upstream,
 };
 
 /// One stream that enters a router, or the mirror of one, with all consumers it has there.
@@ -134,7 +134,13 @@ impl Producer {
     }
 
     pub(crate) fn stats(&self) -> ProducerStats {
-        ProducerStats { active_consumers: self.active, consumers: self.consumers.len(), ..self.stats.clone() }
+        ProducerStats {
+            active_consumers: self.active,
+            consumers: self.consumers.len(),
+            paused: self.state.paused,
+            sending: self.state.sending,
+            ..self.stats.clone()
+        }
     }
 
     /// What each layer takes now.
@@ -186,6 +192,16 @@ impl Producer {
         self.stats.bytes += burst.payload_bytes() as u64;
         self.stats.resolution = meta.resolution.or(self.stats.resolution);
         self.stats.codec = Some(meta.codec);
+        if self.stats.layers.len() <= usize::from(layer) {
+            // Once for each layer: its encoding exists.
+            self.stats.layers.resize_with(usize::from(layer) + 1, ProducerLayerStats::default);
+        }
+        let counted = &mut self.stats.layers[usize::from(layer)];
+        counted.frames += u64::from(meta.ends_frame);
+        counted.key_frames += u64::from(meta.key_frame && meta.begins_frame);
+        counted.packets += burst.len() as u64;
+        counted.bytes += burst.payload_bytes() as u64;
+        counted.resolution = meta.resolution.or(counted.resolution);
         encoding.count(with.now, meta.temporal_layer, burst.payload_bytes());
         if self.traced && meta.key_frame && meta.begins_frame {
             trace(with.events, Trace::KeyFrame { producer: self.key, layer });

@@ -136,7 +136,14 @@ impl Worker {
         }
     }
 
-    /// What is known of a producer.
+    /// What enters a router, mirrors too.
+    #[must_use]
+    pub fn producers_of(&self, router: RouterId) -> Vec<ProducerKey> {
+        let here = self.producers.slots.iter().flatten().filter(|producer| producer.key.router == router);
+        here.map(|producer| producer.key).collect()
+    }
+
+    /// What is known of a producer; `None` if there is none of that key.
     #[must_use]
     pub fn producer_stats(&self, producer: ProducerKey) -> Option<ProducerStats> {
         self.producers.get(producer).map(Producer::stats)

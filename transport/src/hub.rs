@@ -196,9 +196,9 @@ impl Hub {
     }
 
     pub(crate) fn producer_stats(&self) -> Vec<(ProducerId, lenscast_router::ProducerStats)> {
-        let here = self.stages.keys().filter(|key| key.router == self.home);
+        let here = self.router.producers_of(self.home);
         let mut stats: Vec<_> =
-            here.filter_map(|key| Some((key.producer, self.router.producer_stats(*key)?))).collect();
+            here.into_iter().filter_map(|key| Some((key.producer, self.router.producer_stats(key)?))).collect();
         stats.sort_by_key(|(producer, _)| *producer);
         stats
     }
