@@ -190,6 +190,8 @@ impl TransportServer {
         let (tell, opened) = oneshot::channel();
         let open = Open {
             key,
+            // Its name is its own: nobody else feeds a mirror of it.
+            outlet: None,
             parameters: parameters.clone(),
             snapshot,
             upstream: Arc::<Wishes>::clone(&wishes),

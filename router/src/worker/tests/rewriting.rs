@@ -319,7 +319,7 @@ fn sequences_wrap_and_late_packets_find_their_places_across_the_wrap() {
     for _ in 0..10_000 {
         bench.run(Step::Frames { packets: 4, key_frames: 0, fates: vec![Fate::Delivered; 12] });
         if bench.scene.out.rtp.len() % 2_000 < 4 {
-            let fates = vec![Fate::Delivered, Fate::Late(1), Fate::Delivered, Fate::Delivered];
+            let fates = [Fate::Delivered, Fate::Late(1), Fate::Delivered, Fate::Delivered];
             bench.run(Step::Frames { packets: 4, key_frames: 0, fates: fates.repeat(3) });
         }
     }
