@@ -24,7 +24,7 @@ use crate::directory::{Claim, Directory};
 use crate::flood_guard::FloodGuard;
 use crate::ice::{BindingRequest, StunError};
 use crate::nudges::Pending;
-use crate::object::{DirectPackets, DirectSink, Life, LifeOf, Lives};
+use crate::object::{DirectPackets, DirectSink, Life, LifeOf, Lives, Pipe};
 use crate::pipe::{PipeOrigin, WritePacket};
 use crate::port::Incoming;
 use crate::purpose::{Purpose, Role, published};
@@ -61,6 +61,8 @@ pub(crate) struct Hub {
     stages: HashMap<ProducerKey, Arc<StageHistograms>>,
     /// The home worker of each mirror, and the outlet that feeds it.
     mirrors: BTreeMap<ProducerKey, (usize, Option<OutletId>)>,
+    /// The pipes of publishers' producers to all other workers: they last as long as the producer.
+    pipes: HashMap<ProducerKey, Vec<Pipe>>,
     by_address: HashMap<SocketAddr, TransportId>,
     by_ufrag: HashMap<String, TransportId>,
     /// Addresses whose checks came here but name another worker's session: their other packets go there too, where they
@@ -165,6 +167,7 @@ impl Hub {
             lives: Lives::default(),
             stages: HashMap::new(),
             mirrors: BTreeMap::new(),
+            pipes: HashMap::new(),
             by_address: HashMap::new(),
             by_ufrag: HashMap::new(),
             elsewhere: HashMap::new(),
@@ -441,6 +444,13 @@ impl Hub {
     pub(crate) fn record_stages(&mut self, key: ProducerKey, stages: Arc<StageHistograms>) {
         if self.router.producer_stats(key).is_some() {
             self.stages.insert(key, stages);
+        }
+    }
+
+    /// Keeps pipes of a producer of this worker for as long as there is one.
+    pub(crate) fn keep_pipes(&mut self, key: ProducerKey, pipes: Vec<Pipe>) {
+        if self.router.producer_stats(key).is_some() {
+            self.pipes.insert(key, pipes);
         }
     }
 
@@ -814,6 +824,7 @@ impl Hub {
                 Event::ProducerClosed(key, _) => {
                     self.stages.remove(&key);
                     self.mirrors.remove(&key);
+                    self.pipes.remove(&key);
                 }
                 Event::OutletClosed(outlet, _) => {
                     self.legs.outlets.remove(&outlet);
