@@ -722,7 +722,7 @@ impl Hub {
         let missing = match setup.purpose {
             // The camera went between answer and first check.
             Purpose::Viewer(_) | Purpose::Pipe(_) => CloseCause::ProducerClosed,
-            Purpose::Publisher(_) => CloseCause::TracksRefused,
+            Purpose::Publisher { .. } => CloseCause::TracksRefused,
         };
         let Some(role) = self.furnish(now, id, setup.purpose) else {
             let _ = self.router.close_transport(now, id, &mut NoEgress);
@@ -783,10 +783,14 @@ impl Hub {
                 let mut made = made.into_iter();
                 Some(Role::Viewer { producer: shown?, video: made.next()?, audio: made.next() })
             }
-            Purpose::Publisher(producers) => {
+            Purpose::Publisher { producers, begun } => {
                 let published = published(&producers);
                 for (producer, parameters) in producers {
                     self.router.produce(now, id, producer, parameters, Source::Rtp).ok()?;
+                }
+                if let Some(begun) = begun {
+                    // Whoever wanted to know may be gone, with the server.
+                    let _ = begun.send(self.index);
                 }
                 self.events.push(HubEvent::Published(id, published));
                 Some(Role::Publisher)
@@ -985,5 +989,7 @@ fn protocol_of(datagram: &[u8]) -> Protocol {
     }
 }
 
+#[cfg(test)]
+mod publishing_tests;
 #[cfg(test)]
 mod tests;

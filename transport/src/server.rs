@@ -316,9 +316,18 @@ impl TransportServer {
 
     /// Makes a producer known in the default routers of all workers but its own. A worker that has ended gets none.
     pub(crate) async fn pipe_everywhere(&self, origin: &Origin, stages: &Arc<StageHistograms>) -> Vec<Pipe> {
+        Self::pipe_to_all(&self.workers, origin, stages).await
+    }
+
+    /// As [`TransportServer::pipe_everywhere`], where the server itself may be gone meanwhile.
+    pub(crate) async fn pipe_to_all(
+        workers: &[WorkerHandle],
+        origin: &Origin,
+        stages: &Arc<StageHistograms>,
+    ) -> Vec<Pipe> {
         let mut pipes = Vec::new();
-        for worker in self.workers.iter().filter(|worker| worker.index() != origin.home.index) {
-            let pipe = pipe_to_router(&worker.pipes, origin.clone(), &worker.port, worker.home, &self.names).await;
+        for worker in workers.iter().filter(|worker| worker.index() != origin.home.index) {
+            let pipe = pipe_to_router(&worker.pipes, origin.clone(), &worker.port, worker.home, &worker.names).await;
             match pipe {
                 Ok(pipe) => {
                     let key = ProducerKey { router: worker.home, producer: origin.key.producer };
@@ -377,7 +386,7 @@ impl TransportServer {
         &self,
         _options: PlainTransportOptions,
     ) -> Result<CreatedPlainTransport, CreatePlainTransportError> {
-        unimplemented!()
+        Err(CreatePlainTransportError::NotYet)
     }
 
     /// Offers a session new ICE credentials; the old ones work until its viewer uses the new. `None` if the session has
