@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use lenscast_media::sync::RwLock;
 use lenscast_media::{TrackId, WallClock};
-use lenscast_router::ProducerId;
+use lenscast_router::{ProducerId, TransportId};
 use lenscast_sender::{
     AllocationReport, AllocationRequest, Closed, Sender, SetAllocationError, ShareChange, TrackShare,
 };
@@ -275,6 +275,13 @@ impl Agent {
             }
         }
         Some(stream)
+    }
+
+    /// Notes that a session is over, if a stream comes by it.
+    pub fn end_sender(&self, session: TransportId, reason: &str) {
+        for stream in self.streams() {
+            stream.end(session, Some(reason.to_owned()), Instant::now());
+        }
     }
 
     /// Holds up a feed at its source, or lets it go on. False if that cannot be done now.

@@ -56,25 +56,25 @@ impl Tracks {
     }
 }
 
-/// The spatial layers of a producer, the smallest first, as its own worker counts them; the others mirror it.
+/// The spatial layers of a stream's video, the smallest first, as the worker counts them that receives them; the others have
+/// mirrors, which count what their viewers need.
 #[must_use]
 pub fn layers_of(stats: &TransportStats, tracks: &Tracks) -> Vec<LayerState> {
-    let mut best = LayerState::default();
-    for worker in &stats.workers {
-        for (_, stats) in worker.producers.iter().filter(|(producer, _)| *producer == tracks.video) {
-            if stats.packets >= best.packets {
-                best = LayerState {
-                    sending: stats.packets > 0,
-                    packets: stats.packets,
-                    bytes: stats.bytes,
-                    frames: stats.frames,
-                    key_frames: stats.key_frames,
-                    resolution: stats.resolution,
-                };
-            }
+    let everywhere = stats.workers.iter().flat_map(|worker| &worker.producers);
+    let home = everywhere.filter(|(producer, _)| *producer == tracks.video).max_by_key(|(_, stats)| stats.packets);
+    let Some((_, stats)) = home else { return Vec::new() };
+    let layers = (0..tracks.layers).map(|layer| {
+        let counted = stats.layers.get(usize::from(layer)).copied().unwrap_or_default();
+        LayerState {
+            sending: stats.sending.contains(layer) && counted.packets > 0,
+            packets: counted.packets,
+            bytes: counted.bytes,
+            frames: counted.frames,
+            key_frames: counted.key_frames,
+            resolution: counted.resolution,
         }
-    }
-    vec![best]
+    });
+    layers.collect()
 }
 
 /// Holds up producers at their source, or lets them go on: viewers are sent nothing, and a key frame first afterwards.

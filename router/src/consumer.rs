@@ -187,17 +187,16 @@ impl Consumer {
             self.consider_temporal_layer(meta);
         }
         if meta.temporal_layer > self.temporal {
-            self.map.leave_out(layer, meta.first_packet, packets, self.rewrite);
-            self.leave_frame_out(meta);
+            self.map.leave_out(layer, meta.first_packet, packets, self.rewrite, self.temporal);
+            self.leave_frame_out(meta, arrival.ids);
             return None;
         }
-        let first_index = self.map.forward(layer, meta.first_packet, packets, self.rewrite);
+        let first_index = self.map.forward(layer, meta.first_packet, packets, self.rewrite, self.temporal);
         let timestamp = meta.rtp_time.wrapping_add(self.rewrite.timestamp);
         self.last =
             Some(LastFrame { layer, timestamp, captured: meta.times.captured, ids: self.rewrite.ids(arrival.ids) });
         self.stats.frames_sent += u64::from(meta.ends_frame);
-        let place = Place { layer, packet: meta.first_packet, index: first_index, rewrite: self.rewrite };
-        Some(self.packets(arrival, place, transport_sequence))
+        Some(self.packets(arrival, first_index, self.rewrite, transport_sequence))
     }
 
     /// The packets of a burst that comes late, in the place that was kept for them; `None` if there is none.
@@ -207,12 +206,13 @@ impl Consumer {
         transport_sequence: &mut u16,
     ) -> Option<RtpPackets<'a>> {
         let (burst, meta) = (arrival.burst, arrival.burst.meta());
-        if self.current.is_none() || meta.temporal_layer > self.temporal {
+        self.current?;
+        let place = self.map.late(arrival.layer, meta.first_packet, burst.len() as u64)?;
+        if meta.temporal_layer > place.temporal {
             return None;
         }
-        let place = self.map.late(arrival.layer, meta.first_packet, burst.len() as u64)?;
         self.stats.frames_sent += u64::from(meta.ends_frame);
-        Some(self.packets(arrival, place, transport_sequence))
+        Some(self.packets(arrival, place.index, place.rewrite, transport_sequence))
     }
 
     /// The layer's stream broke off: nothing of it can be decoded until its next key frame.
@@ -416,20 +416,35 @@ impl Consumer {
         }
     }
 
-    fn leave_frame_out(&mut self, meta: &BurstMeta) {
-        if self.left_out != Some(meta.rtp_time) {
-            self.left_out = Some(meta.rtp_time);
-            self.stats.frames_left_out += 1;
-            if self.format.counts_pictures {
-                self.rewrite.picture_id = self.rewrite.picture_id.wrapping_sub(1) & 0x7FFF;
-            }
+    fn leave_frame_out(&mut self, meta: &BurstMeta, ids: FrameIds) {
+        if self.left_out == Some(meta.rtp_time) {
+            return;
+        }
+        self.left_out = Some(meta.rtp_time);
+        self.stats.frames_left_out += 1;
+        let mut used = self.rewrite.ids(ids);
+        if self.format.counts_pictures {
+            self.rewrite.picture_id = self.rewrite.picture_id.wrapping_sub(1) & 0x7FFF;
+            used = FrameIds { picture_id: self.rewrite.ids(ids).picture_id, ..used };
+        }
+        // Frames before it that are missing may still come, with the identifiers up to there.
+        if let Some(last) = &mut self.last
+            && ids != FrameIds::default()
+        {
+            last.ids = used;
         }
     }
 
     #[inline]
-    fn packets<'a>(&mut self, arrival: &Arrival<'a>, place: Place, transport_sequence: &mut u16) -> RtpPackets<'a> {
+    fn packets<'a>(
+        &mut self,
+        arrival: &Arrival<'a>,
+        first_index: u64,
+        rewrite: Rewrite,
+        transport_sequence: &mut u16,
+    ) -> RtpPackets<'a> {
         let (burst, meta) = (arrival.burst, arrival.burst.meta());
-        let timestamp = meta.rtp_time.wrapping_add(place.rewrite.timestamp);
+        let timestamp = meta.rtp_time.wrapping_add(rewrite.timestamp);
         let mut header = Header::new(self.parameters.payload_type, self.parameters.ssrc, timestamp);
         let extensions = &self.parameters.extensions;
         let periodic = meta.key_frame && meta.begins_frame || arrival.now >= self.extensions_due;
@@ -447,14 +462,7 @@ impl Consumer {
         self.stats.packets_sent += burst.len() as u64;
         self.stats.bytes_sent += burst.payload_bytes() as u64;
         self.resend.add_media(arrival.now, burst.payload_bytes());
-        RtpPackets {
-            burst,
-            packets: 0..burst.len(),
-            header,
-            first_index: place.index,
-            original_sequence: None,
-            rewrite: place.rewrite,
-        }
+        RtpPackets { burst, packets: 0..burst.len(), header, first_index, original_sequence: None, rewrite }
     }
 }
 

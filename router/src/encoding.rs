@@ -13,6 +13,8 @@ pub(crate) struct Encoding {
     pub(crate) history: History,
     /// Index that the next burst's first packet should have.
     expected: Option<u64>,
+    /// Nobody had a use for what came last: a gap before what comes next is no loss.
+    idle: bool,
     /// Of each temporal layer.
     rates: [RateMeter; LayerBitrates::MAX_TEMPORAL],
 }
@@ -42,6 +44,14 @@ impl Encoding {
             _ if broken => Continuity::Breaks,
             None => Continuity::Follows { missing: 0 },
             Some(expected) if packets.start == expected => Continuity::Follows { missing: 0 },
+            // Anything newer will do; what comes late belongs to what nobody had a use for.
+            Some(expected) if self.idle => {
+                if is_late(packets.start, expected) {
+                    Continuity::Again
+                } else {
+                    Continuity::Follows { missing: 0 }
+                }
+            }
             Some(_) if !can_heal => Continuity::Breaks,
             Some(expected) if packets.start > expected => {
                 let missing = packets.start - expected;
@@ -58,8 +68,18 @@ impl Encoding {
         };
         if matches!(continuity, Continuity::Follows { .. } | Continuity::Breaks) {
             self.expected = Some(packets.end);
+            self.idle = false;
         }
         continuity
+    }
+
+    /// A burst that nobody has a use for goes by.
+    pub(crate) fn pass_over(&mut self, burst: &Burst) {
+        let packets = burst.packets();
+        if !self.expected.is_some_and(|expected| is_late(packets.start, expected)) {
+            self.expected = Some(packets.end);
+        }
+        self.idle = true;
     }
 
     pub(crate) fn count(&mut self, now: Instant, temporal: u8, bytes: usize) {
@@ -71,16 +91,20 @@ impl Encoding {
         self.history.push(burst, now);
     }
 
-    /// Nobody gets it from now on. What comes next need not follow: a gap then is no loss.
-    pub(crate) fn forget(&mut self) {
-        self.history.clear();
-        self.expected = None;
+    /// Nobody has a use for it from now on. What comes next need not follow: a gap then is no loss.
+    pub(crate) fn end_run(&mut self) {
+        self.idle = true;
     }
 
     /// What one temporal layer took in the last second.
     pub(crate) fn bitrate(&self, now: Instant, temporal: u8) -> Bitrate {
         self.rates.get(usize::from(temporal)).map_or(Bitrate::ZERO, |rate| rate.bitrate(now))
     }
+}
+
+/// True if a packet is a little behind; what is far behind begins anew.
+fn is_late(packet: u64, expected: u64) -> bool {
+    packet < expected && expected - packet <= MAX_MISSING
 }
 
 /// Payload bytes of the last second, in steps.

@@ -9,11 +9,11 @@ use crate::bandwidth_split::LayerBitrates;
 use crate::consumer::{Arrival, Consumer, Format};
 use crate::encoding::{Continuity, Encoding};
 use crate::outlet::Outlet;
-use crate::receive_link::ReceiveLink;
+use crate::receive::{ExtensionReader, Receiver};
 use crate::rewrite::FrameIds;
 use crate::{
-    Egress, Event, Layers, MediaKind, ProducerKey, ProducerParameters, ProducerStats, StreamState, Trace,
-    TransportSlot, Upstream,
+    Egress, Event, Layers, MediaKind, OutletId, ProducerKey, ProducerLayerStats, ProducerParameters, ProducerStats,
+    StreamState, Trace, TransportSlot, Upstream,
 };
 
 /// One stream that enters a router, or the mirror of one, with all consumers it has there.
@@ -40,9 +40,17 @@ pub(crate) enum Origin {
     /// A source in this process, over a direct transport.
     Local { transport: TransportSlot, upstream: Arc<dyn Upstream> },
     /// Another worker, or another machine: this is a mirror, and its state is another's to change.
-    Mirror { upstream: Arc<dyn Upstream> },
+    Mirror { upstream: Arc<dyn Upstream>, outlet: Option<OutletId> },
     /// The peer of a transport.
-    Rtp { transport: TransportSlot, link: ReceiveLink },
+    Rtp { transport: TransportSlot, reception: Box<Reception> },
+}
+
+/// What receives a producer's RTP.
+pub(crate) struct Reception {
+    pub(crate) receiver: Receiver,
+    pub(crate) extensions: ExtensionReader,
+    /// Something has come since the last batch ended.
+    pub(crate) touched: bool,
 }
 
 /// What forwarding needs besides the producer.
@@ -63,8 +71,30 @@ impl Origin {
         }
     }
 
+    /// Who alone may feed a mirror.
+    pub(crate) const fn outlet(&self) -> Option<OutletId> {
+        match self {
+            Self::Mirror { outlet, .. } => *outlet,
+            Self::Local { .. } | Self::Rtp { .. } => None,
+        }
+    }
+
     pub(crate) const fn is_mirror(&self) -> bool {
         matches!(self, Self::Mirror { .. })
+    }
+
+    pub(crate) fn reception(&self) -> Option<&Reception> {
+        match self {
+            Self::Rtp { reception, .. } => Some(reception),
+            Self::Local { .. } | Self::Mirror { .. } => None,
+        }
+    }
+
+    pub(crate) fn reception_mut(&mut self) -> Option<&mut Reception> {
+        match self {
+            Self::Rtp { reception, .. } => Some(reception),
+            Self::Local { .. } | Self::Mirror { .. } => None,
+        }
     }
 }
 
@@ -104,7 +134,13 @@ impl Producer {
     }
 
     pub(crate) fn stats(&self) -> ProducerStats {
-        ProducerStats { active_consumers: self.active, consumers: self.consumers.len(), ..self.stats.clone() }
+        ProducerStats {
+            active_consumers: self.active,
+            consumers: self.consumers.len(),
+            paused: self.state.paused,
+            sending: self.state.sending,
+            ..self.stats.clone()
+        }
     }
 
     /// What each layer takes now.
@@ -129,6 +165,11 @@ impl Producer {
         bitrates
     }
 
+    /// Counts what is not for it.
+    pub(crate) fn refuse(&mut self, burst: &Burst) {
+        self.stats.packets_refused += burst.len() as u64;
+    }
+
     /// Forwards a burst to everybody who can use it.
     pub(crate) fn forward<E: Egress>(
         &mut self,
@@ -151,12 +192,23 @@ impl Producer {
         self.stats.bytes += burst.payload_bytes() as u64;
         self.stats.resolution = meta.resolution.or(self.stats.resolution);
         self.stats.codec = Some(meta.codec);
+        if self.stats.layers.len() <= usize::from(layer) {
+            // Once for each layer: its encoding exists.
+            self.stats.layers.resize_with(usize::from(layer) + 1, ProducerLayerStats::default);
+        }
+        let counted = &mut self.stats.layers[usize::from(layer)];
+        counted.frames += u64::from(meta.ends_frame);
+        counted.key_frames += u64::from(meta.key_frame && meta.begins_frame);
+        counted.packets += burst.len() as u64;
+        counted.bytes += burst.payload_bytes() as u64;
+        counted.resolution = meta.resolution.or(counted.resolution);
         encoding.count(with.now, meta.temporal_layer, burst.payload_bytes());
         if self.traced && meta.key_frame && meta.begins_frame {
             trace(with.events, Trace::KeyFrame { producer: self.key, layer });
         }
         if self.state.paused || !self.wanted.contains(layer) {
             // It was on its way when the last one left. What comes next is not what follows it.
+            encoding.pass_over(&burst);
             return;
         }
         let continuity = encoding.place(&burst, broken, !self.format.local);
@@ -209,8 +261,8 @@ impl Producer {
             trace(events, Trace::KeyFrameRequested { producer: self.key, layer });
         }
         match &mut self.origin {
-            Origin::Local { upstream, .. } | Origin::Mirror { upstream } => upstream.request_key_frame(layer),
-            Origin::Rtp { link, .. } => link.request_key_frame(now, layer),
+            Origin::Local { upstream, .. } | Origin::Mirror { upstream, .. } => upstream.request_key_frame(layer),
+            Origin::Rtp { reception, .. } => reception.receiver.request_key_frame(now, layer),
         }
     }
 
@@ -290,11 +342,15 @@ impl Producer {
             return;
         }
         for layer in self.wanted.difference(wanted).iter() {
-            self.encodings[usize::from(layer)].forget();
+            self.encodings[usize::from(layer)].end_run();
+        }
+        if wanted.is_empty() {
+            // Of what nobody gets, nobody can want anything again.
+            self.encodings.iter_mut().for_each(|encoding| encoding.history.clear());
         }
         self.wanted = wanted;
         match &self.origin {
-            Origin::Local { upstream, .. } | Origin::Mirror { upstream } => upstream.set_wanted(wanted),
+            Origin::Local { upstream, .. } | Origin::Mirror { upstream, .. } => upstream.set_wanted(wanted),
             // Its sender sends what it likes.
             Origin::Rtp { .. } => {}
         }

@@ -19,6 +19,8 @@ pub(crate) struct SequenceMap {
     decided: u64,
     /// The last run ends at `decided`: what follows can go on with it.
     open: bool,
+    /// The highest temporal layer of the frames decided last.
+    temporal: u8,
 }
 
 /// Where a packet is, or belongs.
@@ -30,6 +32,9 @@ pub(crate) struct Place {
     /// Index in the consumer's stream.
     pub(crate) index: u64,
     pub(crate) rewrite: Rewrite,
+    /// The highest temporal layer that went out there. A packet of a higher one that comes late belongs to a frame that
+    /// was left out.
+    pub(crate) temporal: u8,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -39,6 +44,7 @@ struct Run {
     len: u64,
     layer: u8,
     rewrite: Rewrite,
+    temporal: u8,
 }
 
 /// Two seconds at 60 frames/s with every other frame left out.
@@ -46,7 +52,7 @@ const MAX_RUNS: usize = 128;
 
 impl SequenceMap {
     pub(crate) const fn new(first_index: u64) -> Self {
-        Self { runs: VecDeque::new(), next_index: first_index, decided: 0, open: false }
+        Self { runs: VecDeque::new(), next_index: first_index, decided: 0, open: false, temporal: 0 }
     }
 
     /// Where the packet is that went out with `sequence`.
@@ -73,38 +79,39 @@ impl SequenceMap {
         self.open = false;
     }
 
-    /// `len` packets from `packet` on go out, after all before them. Returns the
-    /// first one's index.
-    pub(crate) fn forward(&mut self, layer: u8, packet: u64, len: u64, rewrite: Rewrite) -> u64 {
-        if packet < self.decided {
-            self.restart(packet);
-        }
-        let missing = packet - self.decided;
-        self.extend(layer, missing + len, rewrite);
+    /// `len` packets from `packet` on go out, after all before them, of frames up to the temporal layer `temporal`. Returns
+    /// the first one's index.
+    pub(crate) fn forward(&mut self, layer: u8, packet: u64, len: u64, rewrite: Rewrite, temporal: u8) -> u64 {
+        self.keep_places(layer, packet, rewrite);
+        self.temporal = temporal;
+        self.extend(layer, len, rewrite);
         self.next_index - len
     }
 
-    /// `len` packets from `packet` on are left out.
-    pub(crate) fn leave_out(&mut self, layer: u8, packet: u64, len: u64, rewrite: Rewrite) {
-        if packet < self.decided {
-            self.restart(packet);
-        }
-        let missing = packet - self.decided;
-        if missing > 0 {
-            self.extend(layer, missing, rewrite);
-        }
+    /// `len` packets from `packet` on are left out, after all before them: frames go out up to `temporal` only.
+    pub(crate) fn leave_out(&mut self, layer: u8, packet: u64, len: u64, rewrite: Rewrite, temporal: u8) {
+        self.keep_places(layer, packet, rewrite);
+        self.temporal = temporal;
         self.decided += len;
         self.open = false;
     }
 
+    /// What is missing before `packet` may still come.
+    fn keep_places(&mut self, layer: u8, packet: u64, rewrite: Rewrite) {
+        match packet.checked_sub(self.decided) {
+            Some(0) => {}
+            Some(missing) => self.extend(layer, missing, rewrite),
+            None => self.restart(packet),
+        }
+    }
+
     fn extend(&mut self, layer: u8, len: u64, rewrite: Rewrite) {
-        let (index, packet) = (self.next_index, self.decided);
+        let (index, packet, temporal) = (self.next_index, self.decided, self.temporal);
         self.next_index += len;
         self.decided += len;
         if self.open
             && let Some(run) = self.runs.back_mut()
-            && run.layer == layer
-            && run.rewrite == rewrite
+            && (run.layer, run.rewrite, run.temporal) == (layer, rewrite, temporal)
         {
             run.len += len;
             return;
@@ -112,14 +119,20 @@ impl SequenceMap {
         if self.runs.len() == MAX_RUNS {
             self.runs.pop_front();
         }
-        self.runs.push_back(Run { index, packet, len, layer, rewrite });
+        self.runs.push_back(Run { index, packet, len, layer, rewrite, temporal });
         self.open = true;
     }
 }
 
 impl Run {
     const fn place(&self, offset: u64) -> Place {
-        Place { layer: self.layer, packet: self.packet + offset, index: self.index + offset, rewrite: self.rewrite }
+        Place {
+            layer: self.layer,
+            packet: self.packet + offset,
+            index: self.index + offset,
+            rewrite: self.rewrite,
+            temporal: self.temporal,
+        }
     }
 }
 
@@ -175,7 +188,7 @@ mod tests {
                 match step {
                     Step::Forward(len) => {
                         settle(&mut pending, &mut index, &mut lost, rewrite);
-                        prop_assert_eq!(map.forward(layer, *packet, len, rewrite), index);
+                        prop_assert_eq!(map.forward(layer, *packet, len, rewrite, 0), index);
                         for offset in 0..len {
                             sent.insert(index + offset, (layer, *packet + offset, rewrite));
                         }
@@ -184,7 +197,7 @@ mod tests {
                     }
                     Step::LeaveOut(len) => {
                         settle(&mut pending, &mut index, &mut lost, rewrite);
-                        map.leave_out(layer, *packet, len, rewrite);
+                        map.leave_out(layer, *packet, len, rewrite, 0);
                         left_out.push((layer, *packet));
                         *packet += len;
                         rewrite.picture_id += 1;
@@ -205,7 +218,7 @@ mod tests {
             }
             let complete = map.runs.len() < MAX_RUNS;
             for (&at, &(layer, packet, rewrite)) in sent.iter().chain(&lost).take(2_000) {
-                let expected = Place { layer, packet, index: at, rewrite };
+                let expected = Place { layer, packet, index: at, rewrite, temporal: 0 };
                 if index - at <= 0x1_0000 {
                     let found = map.find(at as u16);
                     prop_assert!(found == Some(expected) || (found.is_none() && !complete));
@@ -223,7 +236,7 @@ mod tests {
     fn an_unbroken_stream_is_one_run_across_the_wrap() {
         let mut map = SequenceMap::new(65_000);
         for burst in 0..10_000_u64 {
-            map.forward(0, burst * 7, 7, PLAIN);
+            map.forward(0, burst * 7, 7, PLAIN, 0);
         }
         assert_eq!(map.runs.len(), 1);
         let next = 65_000 + 70_000_u64;
@@ -232,15 +245,25 @@ mod tests {
     }
 
     #[test]
+    fn a_place_knows_what_temporal_layers_went_out_there() {
+        let mut map = SequenceMap::new(0);
+        map.forward(0, 0, 1, PLAIN, 0);
+        // One is lost, then one more layer goes out.
+        map.forward(0, 2, 1, PLAIN, 1);
+        map.forward(0, 4, 1, PLAIN, 1);
+        assert_eq!([1, 3].map(|packet| map.late(0, packet, 1).unwrap().temporal), [0, 1]);
+    }
+
+    #[test]
     fn nothing_sent_means_nothing_found() {
         let mut map = SequenceMap::new(0);
         assert_eq!(map.find(5), None);
         let mut map2 = SequenceMap::new(100);
-        map2.forward(0, 0, 10, PLAIN);
+        map2.forward(0, 0, 10, PLAIN, 0);
         assert_eq!((map2.find(99), map2.find(110)), (None, None), "not sent yet");
         map.restart(50);
         assert_eq!(map.late(0, 49, 1), None);
-        map.forward(0, 50, 2, PLAIN);
+        map.forward(0, 50, 2, PLAIN, 0);
         assert_eq!(map.late(0, 49, 1), None, "it precedes the switch");
         assert_eq!(map.late(1, 50, 1), None, "of another layer");
     }

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use lenscast_media::{MediaCodec, Resolution};
+use lenscast_media::{LayerSet, MediaCodec, Resolution};
 
 /// What is known of one consumer, in the terms of W3C's `outbound-rtp` and `remote-inbound-rtp` statistics.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -67,4 +67,25 @@ pub struct ProducerStats {
     pub resolution: Option<Resolution>,
     /// Codec of the last frame.
     pub codec: Option<MediaCodec>,
+    /// Nothing of it is forwarded.
+    pub paused: bool,
+    /// The layers that its source can send.
+    pub sending: LayerSet,
+    /// Its spatial layers, the smallest first.
+    pub layers: Vec<ProducerLayerStats>,
+}
+
+/// What is known of one spatial layer of a producer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ProducerLayerStats {
+    /// Frames received.
+    pub frames: u64,
+    /// Key frames among them.
+    pub key_frames: u64,
+    /// Packets received.
+    pub packets: u64,
+    /// Payload bytes of those packets.
+    pub bytes: u64,
+    /// Size of the last frame that told it.
+    pub resolution: Option<Resolution>,
 }

@@ -23,6 +23,7 @@ use lenscast_media::{Bitrate, Ssrc, WallClock};
 
 use crate::outlet::Outlet;
 use crate::producer::{Forwarding, Producer};
+use crate::receive::ReceivedBurst;
 use crate::rtcp::Compound;
 use crate::timers::Timers;
 use crate::transport_table::TransportTable;
@@ -53,6 +54,10 @@ pub struct Worker {
     /// Each transport's next transport-wide sequence number, by its slot.
     transport_sequences: Vec<u16>,
     timers: Timers<Timer>,
+    /// Received producers that have something to forward.
+    touched: Vec<usize>,
+    /// Empty but while it is forwarded: what came in one batch.
+    batch: Vec<ReceivedBurst>,
     events: VecDeque<Event>,
     compound: Compound,
 }
@@ -66,6 +71,7 @@ struct Transport {
     consumers: Vec<ConsumerEntry>,
     /// What it can carry; `None` for no limit.
     available: Option<Bitrate>,
+    publisher: ingest::Publisher,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -95,6 +101,8 @@ enum Timer {
     Split(TransportSlot),
     /// States wait for room in a channel.
     Outlets,
+    /// A publisher is to hear of all its packets.
+    Feedback(TransportSlot),
     /// The producer at this index has something to do as a receiver.
     Receive(usize),
 }
@@ -121,12 +129,21 @@ impl Worker {
             closing_outlets: Vec::new(),
             transport_sequences: Vec::new(),
             timers: Timers::default(),
+            touched: Vec::new(),
+            batch: Vec::new(),
             events: VecDeque::new(),
             compound: Compound::new(),
         }
     }
 
-    /// What is known of a producer.
+    /// What enters a router, mirrors too.
+    #[must_use]
+    pub fn producers_of(&self, router: RouterId) -> Vec<ProducerKey> {
+        let here = self.producers.slots.iter().flatten().filter(|producer| producer.key.router == router);
+        here.map(|producer| producer.key).collect()
+    }
+
+    /// What is known of a producer; `None` if there is none of that key.
     #[must_use]
     pub fn producer_stats(&self, producer: ProducerKey) -> Option<ProducerStats> {
         self.producers.get(producer).map(Producer::stats)
@@ -156,14 +173,18 @@ impl Worker {
     /// dropped.
     pub fn handle_inbound(&mut self, now: Instant, message: Inbound, egress: &mut impl Egress) {
         match message {
-            Inbound::Burst { key, layer, broken, burst } => {
+            Inbound::Burst { key, outlet, layer, broken, burst } => {
                 let Some(index) = self.producers.index(key) else { return };
+                if self.producers.at(index).origin.outlet() != outlet {
+                    self.producers.at_mut(index).refuse(&burst);
+                    return;
+                }
                 let (producer, mut with) = self.forwarding(now, index, egress);
                 producer.forward(layer, broken, burst, &mut with);
                 self.watch(now, index);
             }
             Inbound::Open(open) => self.open_mirror(*open),
-            Inbound::State { key, state } => self.apply_state(now, key, state, egress),
+            Inbound::State { key, outlet, state } => self.apply_state(now, key, outlet, state, egress),
             Inbound::Sending { key, sending } => self.set_sending(now, key, sending, egress),
         }
     }
@@ -175,6 +196,7 @@ impl Worker {
                 Timer::Report(slot) => self.report_due(now, due, slot, egress),
                 Timer::Split(slot) => self.split_bandwidth(now, slot),
                 Timer::Outlets => self.flush_outlets(now, egress),
+                Timer::Feedback(slot) => self.feedback_due(now, slot, egress),
                 Timer::Receive(index) => self.receive_due(now, index, egress),
             }
         }

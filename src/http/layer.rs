@@ -77,11 +77,14 @@ async fn release(State(app): State<Arc<App>>, Path(address): Path<Address>) -> R
 }
 
 async fn prefer(app: &App, session: &Session, preferred: Option<PreferredLayers>) -> Result<StatusCode, Problem> {
-    if !app.agent.transport().set_preferred_layers(session.transport, preferred).await {
-        return Err(resource::gone());
-    }
+    // Noted first: what a viewer says before it is connected takes effect once it is.
     app.sessions.prefer(session.transport, preferred);
-    Ok(StatusCode::OK)
+    let transport = app.agent.transport();
+    if transport.set_preferred_layers(session.transport, preferred).await || transport.has_session(session.transport) {
+        Ok(StatusCode::OK)
+    } else {
+        Err(resource::gone())
+    }
 }
 
 fn preferred(request: LayerRequest, session: &Session, feed: &Feed) -> Result<Option<PreferredLayers>, Problem> {

@@ -110,7 +110,12 @@ impl App {
             match (state, stream) {
                 (SessionState::Published(_), _) => {}
                 (SessionState::Lost, stream) => tracing::warn!(session = id.0, stream, "a pipe has lost its origin"),
-                (SessionState::Connected, None) => tracing::info!(session = id.0, "a viewer is connected"),
+                (SessionState::Connected, None) => {
+                    tracing::info!(session = id.0, "a viewer is connected");
+                    if let Some(preferred) = self.sessions.preferred_since(id) {
+                        self.agent.transport().set_preferred_layers(id, preferred).await;
+                    }
+                }
                 (SessionState::Connected, Some(stream)) => {
                     tracing::info!(session = id.0, stream, "a publisher is connected");
                 }

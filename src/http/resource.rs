@@ -123,6 +123,8 @@ pub(super) fn created(app: &App, session: &Session, location: String, answer: St
 pub(super) async fn close(app: &App, transport: TransportId) -> bool {
     let ended = app.agent.transport().close_session(transport).await;
     app.sessions.remove(transport);
+    // At once: the event that tells of it comes later, and whoever asks next must find the place free.
+    app.agent.end_sender(transport, "its sender has left");
     ended
 }
 

@@ -36,6 +36,8 @@ pub(super) struct Session {
     pub(super) mid: String,
     /// The best layers that a viewer asked for.
     pub(super) preferred: Option<PreferredLayers>,
+    /// It did so after the session was made.
+    has_preferred: bool,
     /// What it wants to be told of, by the name in the subscription's address.
     subscriptions: BTreeMap<u32, [bool; KINDS]>,
     next_subscription: u32,
@@ -81,6 +83,7 @@ impl Sessions {
             remote_ufrag: new.remote_ufrag.to_owned(),
             mid: new.mid.to_owned(),
             preferred: new.preferred,
+            has_preferred: false,
             subscriptions: BTreeMap::new(),
             next_subscription: 1,
         };
@@ -115,7 +118,16 @@ impl Sessions {
         let Inner { by_secret, by_transport, .. } = &mut *inner;
         if let Some(session) = by_transport.get(&transport).and_then(|secret| by_secret.get_mut(secret)) {
             session.preferred = preferred;
+            session.has_preferred = true;
         }
+    }
+
+    /// Which layers a viewer asked for after its session was made; `None` if it did not.
+    #[must_use]
+    pub(super) fn preferred_since(&self, transport: TransportId) -> Option<Option<PreferredLayers>> {
+        let inner = self.inner.lock();
+        let session = inner.by_secret.get(inner.by_transport.get(&transport)?)?;
+        session.has_preferred.then_some(session.preferred)
     }
 
     /// The peer restarted ICE: another fragment, and another entity tag. `None` if the session is gone.

@@ -17,8 +17,11 @@ const FLAGS = [
   "--allow-loopback-in-peer-connection",
 ];
 
-export function launch() {
-  return chromium.launch({ executablePath: EXECUTABLE, headless: true, args: FLAGS });
+// A camera that is none, and nobody who must be asked for it.
+export const FAKE_CAMERA = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"];
+
+export function launch(flags = []) {
+  return chromium.launch({ executablePath: EXECUTABLE, headless: true, args: [...FLAGS, ...flags] });
 }
 
 export const ROOT = path.resolve(import.meta.dirname, "../..");
@@ -70,7 +73,7 @@ export async function until(page, condition, argument = null, timeout = 15_000) 
   })`;
   const found = await page.evaluate(poll);
   if (found) return found;
-  const players = await page.evaluate(() => window.lenscast?.players());
+  const players = await page.evaluate(() => window.lenscast?.players?.() ?? window.lenscast?.publisher?.());
   throw new Error(`not within ${timeout} ms: ${condition} of ${JSON.stringify(argument)}; players: ${JSON.stringify(players)}`);
 }
 

@@ -130,7 +130,7 @@ pub fn published(mut data: &[u8]) {
         master_keys(ProtectionProfile::AeadAes128Gcm, &keys.edge, &keys.origin).expect("the length fits");
     let producers = [Codec::Vp8, Codec::Vp9, Codec::H264].into_iter().zip(0..);
     let producers = producers.map(|(codec, number)| (ProducerId(10 + u64::from(number)), track(codec, number)));
-    let purpose = Purpose::Publisher { producers: producers.collect(), begun: None };
+    let purpose = Purpose::Publisher(producers.collect());
     let setup = SessionSetup { security: Security::Keys(keys), purpose, ..setup(now) };
     let check = nomination(&setup.credentials, &*crypto);
     assert!(directory.announce(setup, 10));

@@ -24,7 +24,7 @@ use crate::directory::{Claim, Directory};
 use crate::flood_guard::FloodGuard;
 use crate::ice::{BindingRequest, StunError};
 use crate::nudges::Pending;
-use crate::object::{DirectPackets, DirectSink, Life, LifeOf, Lives};
+use crate::object::{DirectPackets, DirectSink, Life, LifeOf, Lives, Pipe};
 use crate::pipe::{PipeOrigin, WritePacket};
 use crate::port::Incoming;
 use crate::purpose::{Purpose, Role, published};
@@ -59,8 +59,10 @@ pub(crate) struct Hub {
     lives: Lives,
     /// Where the times of a producer's frames are written down.
     stages: HashMap<ProducerKey, Arc<StageHistograms>>,
-    /// The home worker of each mirror.
-    mirrors: BTreeMap<ProducerKey, usize>,
+    /// The home worker of each mirror, and the outlet that feeds it.
+    mirrors: BTreeMap<ProducerKey, (usize, Option<OutletId>)>,
+    /// The pipes of publishers' producers to all other workers: they last as long as the producer.
+    pipes: HashMap<ProducerKey, Vec<Pipe>>,
     by_address: HashMap<SocketAddr, TransportId>,
     by_ufrag: HashMap<String, TransportId>,
     /// Addresses whose checks came here but name another worker's session: their other packets go there too, where they
@@ -165,6 +167,7 @@ impl Hub {
             lives: Lives::default(),
             stages: HashMap::new(),
             mirrors: BTreeMap::new(),
+            pipes: HashMap::new(),
             by_address: HashMap::new(),
             by_ufrag: HashMap::new(),
             elsewhere: HashMap::new(),
@@ -193,9 +196,9 @@ impl Hub {
     }
 
     pub(crate) fn producer_stats(&self) -> Vec<(ProducerId, lenscast_router::ProducerStats)> {
-        let here = self.stages.keys().filter(|key| key.router == self.home);
+        let here = self.router.producers_of(self.home);
         let mut stats: Vec<_> =
-            here.filter_map(|key| Some((key.producer, self.router.producer_stats(*key)?))).collect();
+            here.into_iter().filter_map(|key| Some((key.producer, self.router.producer_stats(key)?))).collect();
         stats.sort_by_key(|(producer, _)| *producer);
         stats
     }
@@ -239,7 +242,7 @@ impl Hub {
         let opened = match (&message, life) {
             (Inbound::Open(open), Some(life)) if self.router.producer_stats(open.key).is_none() => {
                 self.lives.follow(LifeOf::Producer(open.key), life);
-                self.mirrors.insert(open.key, from);
+                self.mirrors.insert(open.key, (from, open.outlet));
                 Some(open.key)
             }
             _ => None,
@@ -270,10 +273,10 @@ impl Hub {
 
     /// Another worker's thread has ended: what it was the home of ends here, and what leads there.
     pub(crate) fn handle_worker_died(&mut self, now: Instant, worker: usize, wire: &mut impl Wire) {
-        let orphans = self.mirrors.iter().filter(|(_, home)| **home == worker).map(|(key, _)| *key);
-        for key in orphans.collect::<Vec<_>>() {
+        let orphans = self.mirrors.iter().filter(|(_, (home, _))| *home == worker);
+        for (key, outlet) in orphans.map(|(key, (_, outlet))| (*key, *outlet)).collect::<Vec<_>>() {
             let state = StreamState { version: u64::MAX, paused: false, closed: true, sending: LayerSet::EMPTY };
-            self.router.handle_inbound(now, Inbound::State { key, state }, &mut self.legs.on(wire));
+            self.router.handle_inbound(now, Inbound::State { key, outlet, state }, &mut self.legs.on(wire));
         }
         let dead = self.legs.outlets.iter().filter(|(_, way)| way.worker == worker).map(|(outlet, _)| *outlet);
         for outlet in dead.collect::<Vec<_>>() {
@@ -441,6 +444,13 @@ impl Hub {
     pub(crate) fn record_stages(&mut self, key: ProducerKey, stages: Arc<StageHistograms>) {
         if self.router.producer_stats(key).is_some() {
             self.stages.insert(key, stages);
+        }
+    }
+
+    /// Keeps pipes of a producer of this worker for as long as there is one.
+    pub(crate) fn keep_pipes(&mut self, key: ProducerKey, pipes: Vec<Pipe>) {
+        if self.router.producer_stats(key).is_some() {
+            self.pipes.insert(key, pipes);
         }
     }
 
@@ -722,7 +732,7 @@ impl Hub {
         let missing = match setup.purpose {
             // The camera went between answer and first check.
             Purpose::Viewer(_) | Purpose::Pipe(_) => CloseCause::ProducerClosed,
-            Purpose::Publisher { .. } => CloseCause::TracksRefused,
+            Purpose::Publisher(_) => CloseCause::TracksRefused,
         };
         let Some(role) = self.furnish(now, id, setup.purpose) else {
             let _ = self.router.close_transport(now, id, &mut NoEgress);
@@ -783,14 +793,10 @@ impl Hub {
                 let mut made = made.into_iter();
                 Some(Role::Viewer { producer: shown?, video: made.next()?, audio: made.next() })
             }
-            Purpose::Publisher { producers, begun } => {
+            Purpose::Publisher(producers) => {
                 let published = published(&producers);
                 for (producer, parameters) in producers {
                     self.router.produce(now, id, producer, parameters, Source::Rtp).ok()?;
-                }
-                if let Some(begun) = begun {
-                    // Whoever wanted to know may be gone, with the server.
-                    let _ = begun.send(self.index);
                 }
                 self.events.push(HubEvent::Published(id, published));
                 Some(Role::Publisher)
@@ -818,6 +824,7 @@ impl Hub {
                 Event::ProducerClosed(key, _) => {
                     self.stages.remove(&key);
                     self.mirrors.remove(&key);
+                    self.pipes.remove(&key);
                 }
                 Event::OutletClosed(outlet, _) => {
                     self.legs.outlets.remove(&outlet);

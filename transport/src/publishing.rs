@@ -1,23 +1,20 @@
 //! How an offer to publish becomes a session: what is agreed on, and that each stream has one publisher.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Instant;
 
-use lenscast_media::{Codec, StageHistograms};
+use lenscast_media::Codec;
 use lenscast_router::rtp_parameters::ExtensionUri;
 use lenscast_router::{
-    EncodingParameters, ExtensionId, ProducerId, ProducerKey, ProducerParameters, ReceivedExtensions, TransportId,
+    EncodingParameters, ExtensionId, ProducerId, ProducerParameters, ReceivedExtensions, TransportId,
 };
 use rand::RngExt;
-use tokio::sync::oneshot;
 
 use crate::answer::LocalDescription;
 use crate::answer::publisher::{AgreedTrack, answer};
 use crate::directory::Directory;
-use crate::object::Origin;
 use crate::offer::PublishedSection;
-use crate::purpose::{Begun, Purpose, published};
+use crate::purpose::{Purpose, published};
 use crate::session::{Security, SessionSetup};
 use crate::{
     CreatePublisherError, CreatedPublisher, Fingerprint, IceCredentials, PublishRequest, PublisherOffer,
@@ -76,13 +73,12 @@ impl TransportServer {
         let producers: Vec<_> =
             tracks.map(|(section, track)| (ProducerId(self.new_id()), parameters(section, &track))).collect();
         let (published, catalogued) = (published(&producers), producers.clone());
-        let begun = self.pipe_when_begun(producers.iter().map(|(producer, _)| *producer).collect());
         let setup = SessionSetup {
             id,
             credentials,
             restart: None,
             security: Security::Dtls(offer.fingerprint().clone()),
-            purpose: Purpose::Publisher { producers, begun },
+            purpose: Purpose::Publisher(producers),
             created: Instant::now(),
             timeouts: self.config.timeouts,
         };
@@ -95,40 +91,6 @@ impl TransportServer {
             self.catalog.add(producer, parameters, Some(id));
         }
         Ok(CreatedPublisher { id, answer, producers: published })
-    }
-}
-
-impl TransportServer {
-    /// Makes a publisher's producers known on all workers, once one of them has taken it. A viewer that comes to another
-    /// one in the moment before finds nothing to show.
-    fn pipe_when_begun(&self, producers: Vec<ProducerId>) -> Begun {
-        if self.workers().len() == 1 {
-            return None;
-        }
-        let (tell, begun) = oneshot::channel();
-        let workers = self.workers().to_vec();
-        let pipe = move || async move {
-            // Never, if the publisher does not come.
-            let Ok(home) = begun.await else { return };
-            let Some(worker) = workers.iter().find(|worker| worker.index() == home) else { return };
-            let mut pipes = Vec::new();
-            for producer in producers {
-                let key = ProducerKey { router: worker.default_router(), producer };
-                let origin = Origin { key, home: worker.port.clone() };
-                pipes.extend(Self::pipe_to_all(&workers, &origin, &Arc::new(StageHistograms::new())).await);
-            }
-            // They are closed when they are dropped.
-            for pipe in pipes {
-                pipe.closed().await;
-            }
-        };
-        match self.background.spawn(pipe) {
-            Ok(()) => Some(tell),
-            Err(error) => {
-                tracing::error!(%error, "a publisher can be watched on its own worker only");
-                None
-            }
-        }
     }
 }
 

@@ -1,7 +1,5 @@
 use lenscast_router::{ConsumerId, ConsumerParameters, ProducerId, ProducerParameters};
 
-use tokio::sync::oneshot;
-
 use crate::PublishedProducer;
 use crate::pipe::{PipeOrigin, PipeSetup};
 
@@ -10,7 +8,7 @@ pub(crate) enum Purpose {
     /// Shows somebody a stream: its video first, and its audio if the viewer takes it.
     Viewer(Vec<(ProducerId, ConsumerParameters)>),
     /// Takes somebody's stream in.
-    Publisher { producers: Vec<(ProducerId, ProducerParameters)>, begun: Begun },
+    Publisher(Vec<(ProducerId, ProducerParameters)>),
     /// Sends streams to a server on another machine.
     Pipe(Box<PipeSetup>),
 }
@@ -21,9 +19,6 @@ impl Purpose {
         matches!(self, Self::Viewer(consumers) if consumers.first().is_some_and(|(shown, _)| *shown == producer))
     }
 }
-
-/// Told which worker has taken a publisher, if anybody wants to know.
-pub(crate) type Begun = Option<oneshot::Sender<usize>>;
 
 /// What a running session is for.
 pub(crate) enum Role {

@@ -134,6 +134,7 @@ impl Worker {
         self.transports.remove(id);
         self.timers.set(Timer::Report(slot), None);
         self.timers.set(Timer::Split(slot), None);
+        self.timers.set(Timer::Feedback(slot), None);
         self.events.push_back(Event::TransportClosed(id, cause));
     }
 
@@ -156,6 +157,7 @@ impl Worker {
         }
         let Producer { origin, outlets, state, .. } = self.producers.remove(index);
         self.timers.set(Timer::Receive(index), None);
+        self.touched.retain(|touched| *touched != index);
         for mut outlet in outlets {
             self.outlets.remove(&outlet.id);
             self.events.push_back(Event::OutletClosed(outlet.id, EndCause::ProducerClosed));
@@ -163,8 +165,12 @@ impl Worker {
             self.keep_until_sent(now, outlet);
         }
         match origin {
-            Origin::Local { upstream, .. } | Origin::Mirror { upstream } => upstream.close(),
-            Origin::Rtp { .. } => {}
+            Origin::Local { upstream, .. } | Origin::Mirror { upstream, .. } => upstream.close(),
+            Origin::Rtp { transport, .. } => {
+                if let Some(transport) = self.transports.get_mut(transport) {
+                    transport.publisher.producers.retain(|produced| *produced != index);
+                }
+            }
         }
     }
 

@@ -5,8 +5,9 @@ use lenscast_media::{LayerSet, Ssrc};
 
 use super::{ConsumerEntry, ConsumerPlace, Timer, Transport, Worker};
 use crate::consumer::Consumer;
-use crate::producer::{Origin, Producer};
-use crate::receive_link::ReceiveLink;
+use crate::producer::{Origin, Producer, Reception};
+use crate::receive::{ExtensionReader, Receiver};
+use crate::worker::ingest::{LOCAL_SOURCE, Publisher};
 use crate::worker::reports::first_report;
 use crate::{
     ConsumeError, ConsumerParameters, CreateRouterError, CreateTransportError, ProduceError, ProducerId, ProducerKey,
@@ -50,7 +51,15 @@ impl Worker {
             return Err(CreateTransportError::Exists(id));
         }
         let connected = kind == TransportKind::Direct;
-        let transport = Transport { id, router, kind, connected, consumers: Vec::new(), available: None };
+        let transport = Transport {
+            id,
+            router,
+            kind,
+            connected,
+            consumers: Vec::new(),
+            available: None,
+            publisher: Publisher::new(),
+        };
         let slot = self.transports.insert(id, transport);
         if self.transport_sequences.len() <= slot.index() {
             self.transport_sequences.resize(slot.index() + 1, 0);
@@ -119,9 +128,22 @@ impl Worker {
         let state = StreamState { version: 0, paused: false, closed: false, sending };
         let origin = match source {
             Source::Local(upstream) => Origin::Local { transport: slot, upstream },
-            Source::Rtp => Origin::Rtp { transport: slot, link: ReceiveLink::new(&parameters, now) },
+            Source::Rtp => {
+                let receiver = Receiver::new(&parameters, LOCAL_SOURCE, now)?;
+                let extensions = ExtensionReader::new(&parameters.extensions);
+                Origin::Rtp { transport: slot, reception: Box::new(Reception { receiver, extensions, touched: false }) }
+            }
         };
-        self.producers.insert(Producer::new(key, parameters, origin, state));
+        let counted = parameters.extensions.transport_sequence.is_some();
+        let index = self.producers.insert(Producer::new(key, parameters, origin, state));
+        if !local {
+            let publisher = &mut self.transports.get_mut(slot).expect("it was there a moment ago").publisher;
+            publisher.producers.push(index);
+            if counted {
+                publisher.count_all_packets(now);
+            }
+            self.watch(now, index);
+        }
         Ok(())
     }
 

@@ -69,7 +69,12 @@ impl Worker {
                     producer.consumers[place.position].handle_reference_time(now, receiver, ntp);
                 }
             }
-            Packet::Names(_) | Packet::Goodbyes(_) | Packet::Application(_) | Packet::Other { .. } => {}
+            Packet::Goodbyes(sources) => {
+                for ssrc in sources {
+                    self.handle_goodbye(now, slot, ssrc, egress);
+                }
+            }
+            Packet::Names(_) | Packet::Application(_) | Packet::Other { .. } => {}
         }
     }
 

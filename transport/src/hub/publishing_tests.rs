@@ -127,7 +127,7 @@ impl Scene {
     }
 
     fn with_publisher_and_viewer(mut self) -> Self {
-        self.connect(PUBLISHER, Purpose::Publisher { producers: vec![(TRACK, track(Some(SOURCE)))], begun: None });
+        self.connect(PUBLISHER, Purpose::Publisher(vec![(TRACK, track(Some(SOURCE)))]));
         self.connect(VIEWER, Purpose::Viewer(vec![(TRACK, consumer())]));
         self.wire.0.clear();
         self
@@ -200,7 +200,7 @@ fn a_publishers_producers_are_announced_and_end_with_it_and_so_do_their_viewers(
 fn tracks_that_contradict_each_other_are_refused() {
     let mut scene = Scene::new();
     let doubled = vec![(TRACK, track(Some(SOURCE))), (ProducerId(51), track(Some(SOURCE)))];
-    scene.connect(PUBLISHER, Purpose::Publisher { producers: doubled, begun: None });
+    scene.connect(PUBLISHER, Purpose::Publisher(doubled));
     let told: Vec<_> = scene.hub.poll_events().collect();
     assert!(matches!(&told[..], [HubEvent::Closed(TransportId(PUBLISHER), CloseCause::TracksRefused)]));
     assert_eq!(scene.hub.dropped(), DropStats { session_not_begun: 1, ..DropStats::default() });
@@ -256,7 +256,7 @@ fn a_flood_is_cut_off_before_it_is_decrypted() {
 #[test]
 fn a_viewer_is_shown_audio_beside_its_video_and_does_without_where_there_is_none() {
     let mut scene = Scene::new();
-    scene.connect(PUBLISHER, Purpose::Publisher { producers: vec![(TRACK, track(Some(SOURCE)))], begun: None });
+    scene.connect(PUBLISHER, Purpose::Publisher(vec![(TRACK, track(Some(SOURCE)))]));
     let audio = ConsumerParameters { id: ConsumerId(3), ssrc: Ssrc(8), ..consumer() };
     scene.connect(VIEWER, Purpose::Viewer(vec![(TRACK, consumer()), (ProducerId(51), audio)]));
     assert_eq!(scene.hub.session_stats(scene.now, TransportId(VIEWER)).unwrap().consumers.len(), 1);

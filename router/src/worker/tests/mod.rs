@@ -1,5 +1,12 @@
 #![allow(clippy::disallowed_methods)]
 
+mod closing;
+mod ingest;
+mod layers;
+mod pausing;
+mod pipes;
+mod rewriting;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -47,6 +54,11 @@ struct Recorder {
     rtcp: Vec<(TransportId, Vec<u8>)>,
     calls: usize,
     by_slot: BTreeMap<TransportSlot, TransportId>,
+    /// Packet indices of what was sent, retransmissions too.
+    indices: Vec<u64>,
+    inbound: Vec<(OutletId, Inbound)>,
+    /// Messages that the channels have room for.
+    room: usize,
 }
 
 impl Egress for Recorder {
@@ -60,6 +72,7 @@ impl Egress for Recorder {
             assert_eq!(layout.index as u16, packet.header.sequence_number);
             assert_eq!(layout.ssrc, Ssrc(packet.header.ssrc));
             assert_eq!(layout.header_len, bytes.len() - packet.payload.len());
+            self.indices.push(layout.index);
             self.rtp.push((transport, packet));
         }
     }
@@ -68,8 +81,11 @@ impl Egress for Recorder {
         self.rtcp.push((self.by_slot[&slot], compound.to_vec()));
     }
 
-    fn send_inbound(&mut self, _: OutletId, _: Inbound) -> bool {
-        false
+    fn send_inbound(&mut self, outlet: OutletId, message: Inbound) -> bool {
+        let Some(room) = self.room.checked_sub(1) else { return false };
+        self.room = room;
+        self.inbound.push((outlet, message));
+        true
     }
 }
 
@@ -108,7 +124,7 @@ impl Scene {
 
     fn burst(&mut self, first_packet: u64, len: usize, key_frame: bool) {
         let burst = burst(first_packet, len, key_frame, self.now);
-        let message = Inbound::Burst { key: CAMERA, layer: 0, broken: false, burst };
+        let message = Inbound::Burst { key: CAMERA, outlet: None, layer: 0, broken: false, burst };
         self.worker.handle_inbound(self.now, message, &mut self.out);
     }
 

@@ -1,0 +1,162 @@
+use super::*;
+use crate::{EncodingParameters, HandleRtpError, ProduceError};
+
+const PUBLISHER: TransportId = TransportId(70);
+const STREAM: ProducerKey = ProducerKey { router: HOME, producer: ProducerId(70) };
+
+fn stream() -> ProducerParameters {
+    ProducerParameters {
+        encodings: vec![EncodingParameters { ssrc: Some(Ssrc(42)), ..EncodingParameters::default() }],
+        payload_type: PayloadType::new(100),
+        rtx_payload_type: PayloadType::new(101),
+        ..ProducerParameters::local(Codec::Vp8.into(), 1, 1)
+    }
+}
+
+/// A publisher, and viewer 1 of what it sends.
+fn scene() -> Scene {
+    let mut scene = Scene::new();
+    let slot = scene.worker.create_transport(HOME, PUBLISHER, TransportKind::WebRtc).unwrap();
+    scene.out.by_slot.insert(slot, PUBLISHER);
+    scene.worker.connect_transport(scene.now, PUBLISHER).unwrap();
+    scene.worker.produce(scene.now, PUBLISHER, STREAM.producer, stream(), Source::Rtp).unwrap();
+    let slot = scene.worker.create_transport(HOME, TransportId(1), TransportKind::WebRtc).unwrap();
+    scene.out.by_slot.insert(slot, TransportId(1));
+    scene.worker.consume(scene.now, STREAM.producer, parameters(1)).unwrap();
+    scene.worker.connect_transport(scene.now, TransportId(1)).unwrap();
+    scene
+}
+
+/// A frame of one packet.
+fn rtp(sequence: u16, key_frame: bool) -> Vec<u8> {
+    let mut packet = vec![0x80, 0x80 | 100];
+    packet.extend_from_slice(&sequence.to_be_bytes());
+    packet.extend_from_slice(&(u32::from(sequence) * 3_000).to_be_bytes());
+    packet.extend_from_slice(&42_u32.to_be_bytes());
+    let tag = if key_frame { [0x10, 0, 0, 0x9D, 0x01, 0x2A, 0x40, 0x01, 0xB4, 0] } else { [0x11; 10] };
+    packet.push(0x10);
+    packet.extend_from_slice(&tag);
+    packet
+}
+
+fn receive(scene: &mut Scene, packets: &[Vec<u8>]) {
+    for packet in packets {
+        scene.worker.handle_rtp(scene.now, PUBLISHER, packet).unwrap();
+    }
+    scene.worker.end_of_batch(scene.now, &mut scene.out);
+}
+
+fn sequences(scene: &Scene) -> Vec<u16> {
+    scene.sent_to(1).iter().map(|packet| packet.header.sequence_number).collect()
+}
+
+/// Types and formats of the RTCP packets that the publisher got since the last call.
+fn feedback(scene: &mut Scene) -> Vec<(u8, u8)> {
+    while let Some(due) = scene.worker.poll_timeout().filter(|due| *due <= scene.now) {
+        scene.worker.handle_timeout(due.max(scene.now), &mut scene.out);
+    }
+    let compounds = std::mem::take(&mut scene.out.rtcp);
+    let to_publisher = compounds.iter().filter(|(transport, _)| *transport == PUBLISHER);
+    let mut packets = Vec::new();
+    for (_, compound) in to_publisher {
+        let mut rest = &compound[..];
+        while let [first, kind, high, low, ..] = *rest {
+            packets.push((kind, first & 0x1F));
+            rest = &rest[(usize::from(u16::from_be_bytes([high, low])) + 1) * 4..];
+        }
+    }
+    packets
+}
+
+#[test]
+fn what_is_published_is_asked_for_a_key_frame_and_forwarded() {
+    let mut scene = scene();
+    assert_eq!(scene.worker.producers.get(STREAM).unwrap().state.sending, LayerSet::EMPTY);
+    receive(&mut scene, &[rtp(10, false)]);
+    assert!(sequences(&scene).is_empty());
+    assert!(feedback(&mut scene).contains(&(206, 1)), "a PLI");
+    receive(&mut scene, &[rtp(11, true), rtp(12, false)]);
+    assert_eq!(sequences(&scene), [32_000, 32_001]);
+    assert_eq!(scene.worker.received_stats(STREAM).next().unwrap().packets_received, 3);
+}
+
+#[test]
+fn what_is_lost_is_asked_for_and_takes_its_place_when_it_comes() {
+    let mut scene = scene();
+    receive(&mut scene, &[rtp(10, true)]);
+    receive(&mut scene, &[rtp(11, true), rtp(13, false)]);
+    assert_eq!(sequences(&scene).len(), 3);
+    let _ = feedback(&mut scene);
+    scene.now += Duration::from_millis(50);
+    receive(&mut scene, &[rtp(14, false)]);
+    scene.now += Duration::from_millis(50);
+    let _ = feedback(&mut scene);
+    receive(&mut scene, &[rtp(12, false)]);
+    let mut sent = sequences(&scene);
+    assert_eq!(sent.last(), Some(&(sent[0] + 2)), "late, in its place");
+    sent.sort_unstable();
+    assert!(sent.windows(2).all(|pair| pair[1] == pair[0] + 1));
+}
+
+#[test]
+fn a_paused_stream_is_still_received() {
+    let mut scene = scene();
+    receive(&mut scene, &[rtp(10, true)]);
+    receive(&mut scene, &[rtp(11, true)]);
+    let forwarded = sequences(&scene).len();
+    scene.worker.pause_producer(scene.now, STREAM, &mut scene.out).unwrap();
+    receive(&mut scene, &[rtp(12, true)]);
+    assert_eq!(sequences(&scene).len(), forwarded);
+    assert_eq!(scene.worker.received_stats(STREAM).next().unwrap().packets_received, 3);
+    scene.worker.resume_producer(scene.now, STREAM, &mut scene.out).unwrap();
+    assert!(feedback(&mut scene).contains(&(206, 1)), "I6: a key frame is asked for");
+    receive(&mut scene, &[rtp(13, false), rtp(14, true)]);
+    assert_eq!(sequences(&scene).len(), forwarded + 1);
+}
+
+#[test]
+fn many_viewers_requests_become_one() {
+    let mut scene = scene();
+    receive(&mut scene, &[rtp(10, false)]);
+    let _ = feedback(&mut scene);
+    for number in 0..200 {
+        receive(&mut scene, &[rtp(11 + number, false)]);
+        scene.worker.request_key_frame(scene.now, ConsumerId(1)).unwrap();
+    }
+    assert!(!feedback(&mut scene).contains(&(206, 1)));
+    scene.now += Duration::from_secs(1);
+    let plis = feedback(&mut scene).into_iter().filter(|packet| *packet == (206, 1)).count();
+    assert_eq!(plis, 1);
+}
+
+#[test]
+fn packets_of_nobody_and_streams_that_contradict_each_other_are_refused() {
+    let mut scene = scene();
+    let mut stranger = rtp(1, true);
+    (stranger[1], stranger[11]) = (0x80 | 99, 43);
+    let result = scene.worker.handle_rtp(scene.now, PUBLISHER, &stranger);
+    assert_eq!(result, Err(HandleRtpError::UnknownSource(Ssrc(43))));
+    assert_eq!(scene.worker.handle_rtp(scene.now, PUBLISHER, &[0x80]), Err(HandleRtpError::Malformed));
+    let unknown = TransportId(99);
+    let result = scene.worker.handle_rtp(scene.now, unknown, &rtp(1, true));
+    assert_eq!(result, Err(HandleRtpError::UnknownTransport(unknown)));
+    let mut produce = |id, parameters, source| scene.worker.produce(scene.now, id, ProducerId(71), parameters, source);
+    assert_eq!(produce(PUBLISHER, stream(), Source::Rtp), Err(ProduceError::DuplicateSsrc(Ssrc(42))));
+    assert_eq!(produce(LOCAL, stream(), Source::Rtp), Err(ProduceError::WrongTransport(LOCAL)));
+    let none = ProducerParameters { encodings: Vec::new(), ..stream() };
+    assert_eq!(produce(PUBLISHER, none, Source::Rtp), Err(ProduceError::Encodings(0)));
+    let local = ProducerParameters::local(Codec::Vp8.into(), 1, 1);
+    assert_eq!(produce(PUBLISHER, local, Source::Rtp), Err(ProduceError::PayloadType));
+}
+
+#[test]
+fn a_publisher_that_leaves_takes_its_stream_along() {
+    let mut scene = scene();
+    receive(&mut scene, &[rtp(10, true)]);
+    scene.worker.handle_rtp(scene.now, PUBLISHER, &rtp(11, true)).unwrap();
+    scene.worker.close_transport(scene.now, PUBLISHER, &mut scene.out).unwrap();
+    scene.worker.end_of_batch(scene.now, &mut scene.out);
+    assert!(scene.events().contains(&Event::ProducerClosed(STREAM, EndCause::TransportClosed)));
+    scene.worker.close_transport(scene.now, TransportId(1), &mut scene.out).unwrap();
+    assert_eq!(scene.worker.poll_timeout(), None);
+}

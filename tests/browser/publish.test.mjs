@@ -1,0 +1,131 @@
+// The page that publishes, with Chromium's fake camera, and the page that plays what it publishes.
+
+import assert from "node:assert/strict";
+import { after, afterEach, before, beforeEach, describe, test } from "node:test";
+
+import { FAKE_CAMERA, launch, open, openTab, player, playerIn, until } from "./browser.mjs";
+import { Server } from "./server.mjs";
+
+const TOML = `
+[[stream]]
+name = "robot"
+`;
+
+// Somebody told to take another size shows it within this time.
+const SWITCH_MS = 1_000;
+
+describe("publishing", () => {
+  let browser, server, context;
+  before(async () => {
+    browser = await launch(FAKE_CAMERA);
+  });
+  after(() => browser.close());
+  beforeEach(async () => {
+    server = await Server.start(TOML);
+  });
+  afterEach(async () => {
+    await context?.close();
+    await server.stop();
+  });
+
+  // Publishes by the page until it says that pictures are sent; resolves with its tab.
+  const publish = async ({ codec = "", simulcast = false, size = "640x360", audio = false } = {}) => {
+    const opened = await open(browser, server, { hash: "publish#robot" });
+    context = opened.context;
+    const { page } = opened;
+    await page.selectOption("[data-part=size]", size);
+    await page.selectOption("[data-part=codec]", codec);
+    await page.setChecked("[data-part=simulcast]", simulcast);
+    await page.setChecked("[data-part=audio]", audio);
+    await page.click("[data-part=start]");
+    await until(page, () => window.lenscast.publisher().state === "live");
+    return opened;
+  };
+
+  const widthOf = (page) => page.evaluate(() => document.querySelector("video").videoWidth);
+
+  // Waits until the picture has that width; resolves with how long it took.
+  const widthIs = async (page, width, timeout = 15_000) => {
+    const begun = performance.now();
+    await until(page, (width) => document.querySelector("video").videoWidth === width, width, timeout);
+    return performance.now() - begun;
+  };
+
+  for (const codec of ["VP8", "VP9", "H264"]) {
+    test(`${codec} is published and played`, async (t) => {
+      const publisher = await open(browser, server, { hash: "publish#robot" });
+      const known = await publisher.page.evaluate(() => [...document.querySelector("[data-part=codec]").options].map(({ value }) => value));
+      await publisher.context.close();
+      if (!known.includes(`video/${codec}`)) return t.skip("this browser cannot encode it");
+      const { page, seen } = await publish({ codec: `video/${codec}` });
+      const { page: viewer } = await openTab(context, server);
+      await playerIn(viewer, "robot", "live");
+      await until(viewer, (codec) => window.lenscast.players()[0].figures?.codec === `video/${codec}`, codec);
+      const camera = await server.cameraThat("robot", ({ state, codec: found, layers }) => state === "live" && found === codec && layers[0]?.frameWidth > 0);
+      assert.deepEqual([camera.kind, camera.live], ["whip", true]);
+      assert.equal(await widthOf(viewer), 640);
+      assert.deepEqual(seen.errors, []);
+      assert.equal((await page.evaluate(() => window.lenscast.publisher().figures?.codec)) ?? `video/${codec}`, `video/${codec}`);
+    });
+  }
+
+  test("of simulcast each viewer gets the size it asks for, without another session", async () => {
+    await publish({ codec: "video/VP8", simulcast: true, size: "1280x720" });
+    const { page: viewer } = await openTab(context, server);
+    await playerIn(viewer, "robot", "live");
+    await server.cameraThat("robot", ({ layers }) => layers.length === 3 && layers.every(({ active, frameWidth }) => active && frameWidth > 0), 30_000);
+    await widthIs(viewer, 1280);
+    const [before] = await viewer.evaluate(() => window.lenscast.players().map(({ sessions }) => sessions));
+    const choose = (layer) => viewer.selectOption("[data-part=layer]", layer);
+    await until(viewer, () => document.querySelector("[data-part=layer]").length === 3);
+    for (const [layer, width] of [["0", 320], ["", 1280], ["1", 640], ["0", 320]]) {
+      await choose(layer);
+      const took = await widthIs(viewer, width);
+      assert.ok(took < SWITCH_MS, `${width} after ${Math.round(took)} ms`);
+    }
+    assert.equal((await player(viewer, "robot")).sessions, before, "nobody had to reconnect");
+  });
+
+  test("viewers learn that the publisher is gone, and see it again when it is back", async () => {
+    const { page } = await publish({ codec: "video/VP8" });
+    const { page: viewer } = await openTab(context, server);
+    await playerIn(viewer, "robot", "live");
+    await page.click("[data-part=stop]");
+    await playerIn(viewer, "robot", "offline");
+    await page.click("[data-part=start]");
+    await playerIn(viewer, "robot", "live", 20_000);
+    // Without a goodbye: its tab crashes, so to say.
+    await page.evaluate(() => {
+      navigator.sendBeacon = () => {};
+      window.fetch = () => Promise.reject(new Error("gone"));
+    });
+    await page.close();
+    await playerIn(viewer, "robot", "silent", 10_000);
+    const { page: again } = await openTab(context, server, "publish#robot");
+    await again.click("[data-part=start]");
+    await until(again, () => window.lenscast.publisher().state === "live", null, 20_000);
+    await playerIn(viewer, "robot", "live", 20_000);
+  });
+
+  test("a publisher comes back by itself when the server does", async () => {
+    const { page } = await publish({ codec: "video/VP8" });
+    await server.end("SIGKILL");
+    await until(page, () => window.lenscast.publisher().state === "connecting", null, 20_000);
+    await server.restart();
+    await until(page, () => window.lenscast.publisher().state === "live", null, 20_000);
+    await server.cameraThat("robot", ({ state }) => state === "live");
+  });
+
+  test("a stream that is held up goes on with a whole picture", async () => {
+    await publish({ codec: "video/VP8" });
+    const { page: viewer } = await openTab(context, server, "#robot");
+    await playerIn(viewer, "robot", "live");
+    await viewer.click("[data-part=hold]");
+    await playerIn(viewer, "robot", "paused");
+    const { pictures, sessions } = await player(viewer, "robot");
+    await viewer.click("[data-part=hold]");
+    await playerIn(viewer, "robot", "live");
+    const after = await player(viewer, "robot");
+    assert.ok(after.pictures > pictures && after.sessions === sessions, JSON.stringify({ pictures, sessions, after }));
+  });
+});
