@@ -997,4 +997,6 @@ fn protocol_of(datagram: &[u8]) -> Protocol {
 }
 
 #[cfg(test)]
+mod publishing_tests;
+#[cfg(test)]
 mod tests;

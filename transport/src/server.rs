@@ -373,7 +373,7 @@ impl TransportServer {
         &self,
         _options: PlainTransportOptions,
     ) -> Result<CreatedPlainTransport, CreatePlainTransportError> {
-        unimplemented!()
+        Err(CreatePlainTransportError::NotYet)
     }
 
     /// Offers a session new ICE credentials; the old ones work until its viewer uses the new. `None` if the session has
