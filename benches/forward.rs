@@ -20,7 +20,7 @@ use aws_lc_rs::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use lenscast_media::{
     Burst, BurstMeta, Codec, LayerSet, PassedExtensions, Resolution, RtpTime, StageHistograms, StageTimes, WallClock,
 };
-use lenscast_router::ProducerId;
+use lenscast_router::{ProducerId, ProducerParameters};
 use lenscast_transport::{
     BurstSender, PlayRequest, PlayedVideo, Timeouts, TransportConfig, TransportServer, Upstream, ViewerOffer,
 };
@@ -91,7 +91,11 @@ fn forward(count: usize, length: Duration) -> Run {
     let router = thread_named("router-0");
     pin(router, &[0]);
     let stages = Arc::new(StageHistograms::new());
-    let sender = runtime.block_on(server.add_producer(PRODUCER, Arc::new(NoCamera), stages));
+    let sender = {
+        let parameters = ProducerParameters::local(Codec::Vp8.into(), 1, 1);
+        let added = server.add_producer(PRODUCER, parameters, Arc::new(NoCamera), stages);
+        runtime.block_on(added).expect("there is none")
+    };
 
     let audience = Audience::new();
     let offer = ViewerOffer::parse(&audience.offer_of(Codec::Vp8)).expect("the offer is good");
@@ -179,7 +183,7 @@ impl Frames {
             let due = start + Duration::from_secs_f64(number as f64 / BURSTS_PER_SECOND);
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
             let burst = self.next();
-            assert_eq!(self.sender.send(&burst), 0, "the router is behind");
+            assert!(self.sender.send(0, &burst), "the router is behind");
         }
     }
 

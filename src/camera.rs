@@ -1,13 +1,15 @@
 //! One camera of the configuration, running.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use lenscast_capture::{Source, SourceHandle, SourceState, SourceStatus, StartSourceError};
 use lenscast_media::sync::Mutex;
 use lenscast_media::{Burst, LayerSet, StageHistograms};
-use lenscast_router::ProducerId;
+use lenscast_router::{ProducerId, ProducerParameters};
 use lenscast_sender::{AddTrackError, BurstSink, Demand, Health, Sender, Track, TrackConfig, TrackControl, TrackShare};
+use lenscast_transport::object::CreateProducerError;
 use lenscast_transport::{BurstSender, TransportServer, Upstream};
 use thiserror::Error;
 
@@ -21,6 +23,7 @@ pub struct Camera {
     track: Arc<Track>,
     source: SourceHandle,
     stages: Arc<StageHistograms>,
+    paused: AtomicBool,
 }
 
 /// Why a camera could not be started at all. One that is merely not there is started all the same, and degraded.
@@ -34,6 +37,14 @@ pub enum StartCameraError {
         name: String,
         /// Why.
         error: AddTrackError,
+    },
+    /// No producer.
+    #[error("camera {name:?}: {error}")]
+    Producer {
+        /// The camera.
+        name: String,
+        /// Why.
+        error: CreateProducerError,
     },
     /// No source.
     #[error("camera {name:?}: {error}")]
@@ -65,7 +76,18 @@ impl Camera {
         let mut bursts = Vec::new();
         for (layer, producer) in producers.iter().enumerate() {
             let upstream = Arc::new(LayerUpstream { control: Arc::clone(&control), layer, demand: Mutex::new(None) });
-            bursts.push(transport.add_producer(*producer, upstream, Arc::clone(&stages)).await);
+            let parameters = ProducerParameters::local(
+                config.settings.backend.codec().into(),
+                1,
+                config.settings.temporal_layers.count(),
+            );
+            match transport.add_producer(*producer, parameters, upstream, Arc::clone(&stages)).await {
+                Ok(sender) => bursts.push(sender),
+                Err(error) => {
+                    remove_producers(&producers, transport).await;
+                    return Err(StartCameraError::Producer { name, error });
+                }
+            }
         }
         let track_config = TrackConfig {
             backend: config.settings.backend,
@@ -83,7 +105,7 @@ impl Camera {
             }
         };
         match Source::start(&name, config.source.clone(), Arc::clone(track.buffer())) {
-            Ok(source) => Ok(Self { config, producers, track, source, stages }),
+            Ok(source) => Ok(Self { config, producers, track, source, stages, paused: AtomicBool::new(false) }),
             Err(error) => {
                 // Closed in between, it has no tracks to remove.
                 let _ = sender.remove_track(track.id());
@@ -139,6 +161,17 @@ impl Camera {
     #[must_use]
     pub fn is_live(&self) -> bool {
         matches!(self.source_status().state, SourceState::Live { .. })
+    }
+
+    /// True while it is held up: nothing of it is forwarded.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::Acquire)
+    }
+
+    /// Remembers that it is held up, or goes on.
+    pub(crate) fn note_paused(&self, paused: bool) {
+        self.paused.store(paused, Ordering::Release);
     }
 
     /// Whether its track does what it is to do.
@@ -214,6 +247,6 @@ struct WorkersSink(Vec<BurstSender>);
 
 impl BurstSink for WorkersSink {
     fn deliver(&self, layer: usize, burst: &Arc<Burst>) -> bool {
-        self.0[layer].send(burst) == 0
+        self.0[layer].send(0, burst)
     }
 }

@@ -1,3 +1,4 @@
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -122,6 +123,11 @@ impl Burst {
         self.ends.push(u32::try_from(self.data.len()).expect("a frame is far below 4 GiB"));
     }
 
+    /// What is known of it, to be completed.
+    pub fn meta_mut(&mut self) -> &mut BurstMeta {
+        &mut self.meta
+    }
+
     /// Records when the last packet had been cut.
     pub fn set_encoded_at(&mut self, at: std::time::Instant) {
         self.meta.times.encoded = at;
@@ -137,46 +143,88 @@ impl Burst {
 /// Hands out bursts and takes them back, so that a running track allocates nothing.
 ///
 /// A burst is free again once every [`Arc`] of it is dropped, the retransmission buffers' too.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct BurstPool {
-    bursts: Vec<Arc<Burst>>,
-    /// Where the last search ended: the next one after it is the oldest, hence the first to be free.
-    cursor: usize,
+    /// The oldest first, hence the first to be free.
+    bursts: VecDeque<Arc<Burst>>,
+    capacity: usize,
+}
+
+/// A burst that its pool has not handed out yet: it can be filled packet by packet.
+#[derive(Debug)]
+#[must_use]
+pub struct OpenBurst(Arc<Burst>);
+
+impl OpenBurst {
+    /// The burst.
+    #[must_use]
+    pub fn burst(&self) -> &Burst {
+        &self.0
+    }
+
+    /// The burst, to be filled.
+    pub fn burst_mut(&mut self) -> &mut Burst {
+        Arc::get_mut(&mut self.0).expect("nobody else holds an open burst")
+    }
+}
+
+impl Default for BurstPool {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl BurstPool {
-    /// Kept at most: two seconds of retransmission at 120 frames/s, and some on their way.
+    /// Kept at most, unless another number is given: two seconds of retransmission at 120 frames/s, and some on their way.
     pub const CAPACITY: usize = 256;
+    /// What a burst keeps of its memory for the next time, if there are more than [`BurstPool::CAPACITY`]: many bursts are
+    /// small ones, and the occasional large one must not make all of them large in the end.
+    const MAX_KEPT_BYTES: usize = 16 << 10;
 
     /// An empty pool.
     #[must_use]
-    pub fn new() -> Self {
-        Self::default()
+    pub const fn new() -> Self {
+        Self::with_capacity(Self::CAPACITY)
+    }
+
+    /// An empty pool that will keep at most `capacity` bursts.
+    #[must_use]
+    pub const fn with_capacity(capacity: usize) -> Self {
+        Self { bursts: VecDeque::new(), capacity }
     }
 
     /// Gives `fill` an empty burst with this `meta`, and returns it as `fill` left it.
     pub fn fill(&mut self, meta: BurstMeta, fill: impl FnOnce(&mut Burst)) -> Arc<Burst> {
-        let kept = self.bursts.len();
+        let mut open = self.open(meta);
+        fill(open.burst_mut());
+        self.close(open)
+    }
+
+    /// An empty burst with this `meta`, to be given back to [`BurstPool::close`].
+    pub fn open(&mut self, meta: BurstMeta) -> OpenBurst {
         // The oldest is the first to be free: if that one is not, the others hardly are.
-        let candidates = (0..kept.min(4)).map(|step| (self.cursor + step) % kept);
-        let free = candidates.into_iter().find(|&index| Arc::strong_count(&self.bursts[index]) == 1);
-        let index = match free {
-            Some(index) => index,
-            None if kept < Self::CAPACITY => {
-                self.bursts.insert(self.cursor, Arc::new(Burst::new(meta)));
-                self.cursor
-            }
-            None => {
-                self.bursts[self.cursor] = Arc::new(Burst::new(meta));
-                self.cursor
-            }
+        let free = (0..self.bursts.len().min(4)).find(|at| Arc::strong_count(&self.bursts[*at]) == 1);
+        let many = self.bursts.len() > Self::CAPACITY;
+        let Some(mut burst) = free.and_then(|at| self.bursts.remove(at)) else {
+            return OpenBurst(Arc::new(Burst::new(meta)));
         };
-        self.cursor = (index + 1) % self.bursts.len();
-        let slot = &mut self.bursts[index];
-        let burst = Arc::get_mut(slot).expect("nobody else holds a free burst, and there are no weak references");
-        burst.reset(meta);
-        fill(burst);
-        Arc::clone(slot)
+        if let Some(burst) = Arc::get_mut(&mut burst) {
+            burst.reset(meta);
+            if many && burst.data.capacity() > Self::MAX_KEPT_BYTES {
+                burst.data.shrink_to(Self::MAX_KEPT_BYTES);
+            }
+        }
+        OpenBurst(burst)
+    }
+
+    /// Hands out a burst that was opened. It never changes from here on.
+    #[must_use]
+    pub fn close(&mut self, open: OpenBurst) -> Arc<Burst> {
+        if self.bursts.len() >= self.capacity {
+            self.bursts.pop_front();
+        }
+        self.bursts.push_back(Arc::clone(&open.0));
+        open.0
     }
 }
 
@@ -233,6 +281,27 @@ mod tests {
             }
         }
         assert!(allocated.len() <= 64, "{} bursts allocated for 61 retained", allocated.len());
+    }
+
+    #[test]
+    fn a_burst_can_be_filled_packet_by_packet() {
+        let mut pool = BurstPool::with_capacity(1_000);
+        let mut held = VecDeque::new();
+        for number in 0..2_000 {
+            let mut open = pool.open(meta(number));
+            let size = if number % 100 == 0 { 60_000 } else { 1_000 };
+            open.burst_mut().push(&[&vec![number as u8; size]]);
+            open.burst_mut().push(&[b"x"]);
+            open.burst_mut().meta_mut().ends_frame = number % 2 == 0;
+            held.push_back(pool.close(open));
+            if held.len() > 500 {
+                held.pop_front();
+            }
+        }
+        let last = held.back().unwrap();
+        assert_eq!((last.len(), last.meta().first_packet, last.meta().ends_frame), (2, 1_999, false));
+        let kept: usize = pool.bursts.iter().map(|burst| burst.data.capacity()).sum();
+        assert!(pool.bursts.len() <= 505 && kept < 505 * BurstPool::MAX_KEPT_BYTES, "{kept} bytes");
     }
 
     #[test]

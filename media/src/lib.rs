@@ -24,7 +24,7 @@ pub mod sync;
 mod time;
 
 pub use bitrate::Bitrate;
-pub use burst::{Burst, BurstMeta, BurstPool, PassedExtensions};
+pub use burst::{Burst, BurstMeta, BurstPool, OpenBurst, PassedExtensions};
 pub use codec::{Codec, MediaCodec};
 pub use encoded_frame::EncodedFrame;
 pub use frame::{Frame, StageTimes};

@@ -45,6 +45,9 @@ pub enum ProduceError {
     /// Two encodings have one name.
     #[error("two encodings have the RID {0}")]
     DuplicateRid(crate::Rid),
+    /// Of several encodings, this one has neither a source nor a name: its packets could not be told from the others'.
+    #[error("encoding {0} has neither an SSRC nor a RID")]
+    UnnamedEncoding(usize),
     /// A source in this process feeds direct transports only, and RTP all others.
     #[error("{0} is of another kind than the producer's source")]
     WrongTransport(TransportId),

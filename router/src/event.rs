@@ -56,6 +56,8 @@ pub enum EndCause {
     RouterClosed,
     /// The thread that ran it ended.
     WorkerClosed,
-    /// What it mirrored ended.
+    /// What it mirrored ended, or lets it have no more.
     OriginClosed,
+    /// What it led to ended.
+    MirrorClosed,
 }

@@ -1,7 +1,7 @@
 use std::fmt;
 
 use lenscast_media::LayerSet;
-use lenscast_media::sync::atomic::{AtomicU8, Ordering};
+use lenscast_media::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use crate::{OutletId, Upstream};
 
@@ -14,6 +14,7 @@ pub struct OutletLink {
     outlet: OutletId,
     wanted: AtomicU8,
     key_frames: AtomicU8,
+    closed: AtomicBool,
     nudge: Box<dyn Fn(OutletId) + Send + Sync>,
 }
 
@@ -21,7 +22,13 @@ impl OutletLink {
     /// Nothing is wanted yet. `nudge` is called on the mirror's thread and must not block.
     #[must_use]
     pub fn new(outlet: OutletId, nudge: impl Fn(OutletId) + Send + Sync + 'static) -> Self {
-        Self { outlet, wanted: AtomicU8::new(0), key_frames: AtomicU8::new(0), nudge: Box::new(nudge) }
+        Self {
+            outlet,
+            wanted: AtomicU8::new(0),
+            key_frames: AtomicU8::new(0),
+            closed: AtomicBool::new(false),
+            nudge: Box::new(nudge),
+        }
     }
 
     /// Which outlet it belongs to.
@@ -34,8 +41,12 @@ impl OutletLink {
         LayerSet::from_bits(self.wanted.load(Ordering::Acquire))
     }
 
+    /// True if the mirror is gone.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
     /// The layers of which key frames were asked for since the last call.
-    #[allow(dead_code)]
     pub(crate) fn take_key_frame_requests(&self) -> LayerSet {
         LayerSet::from_bits(self.key_frames.swap(0, Ordering::AcqRel))
     }
@@ -51,6 +62,13 @@ impl Upstream for OutletLink {
     fn request_key_frame(&self, layer: u8) {
         let bit = LayerSet::only(layer).bits();
         if self.key_frames.fetch_or(bit, Ordering::AcqRel) & bit == 0 {
+            (self.nudge)(self.outlet);
+        }
+    }
+
+    fn close(&self) {
+        self.wanted.store(0, Ordering::Release);
+        if !self.closed.swap(true, Ordering::AcqRel) {
             (self.nudge)(self.outlet);
         }
     }

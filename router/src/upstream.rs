@@ -9,4 +9,9 @@ pub trait Upstream: Send + Sync {
 
     /// Somebody cannot go on without a key frame of this layer. May be called often; the source throttles.
     fn request_key_frame(&self, layer: u8);
+
+    /// The producer has ended: nothing is of use any more, and nothing more will be asked for.
+    fn close(&self) {
+        self.set_wanted(LayerSet::EMPTY);
+    }
 }

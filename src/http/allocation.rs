@@ -38,7 +38,7 @@ use tokio::time::{Interval, MissedTickBehavior};
 
 use super::events::unbuffered;
 use super::places::{NoPlace, Place};
-use super::whep::{require_type, whole_within};
+use super::resource::{require_type, whole_within};
 use super::{App, Problem};
 use crate::allocation::{AllocateError, AllocationChange, overhead_of, shown};
 use crate::camera::Camera;

@@ -1,5 +1,5 @@
 use lenscast_media::Codec;
-use lenscast_router::ProducerId;
+use lenscast_router::{Layers, ProducerId};
 
 /// What a viewer is to be shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,4 +30,14 @@ pub struct PreferredLayers {
     pub spatial: u8,
     /// Temporal: 0 for the lowest frame rate; `None` for the highest.
     pub temporal: Option<u8>,
+}
+
+impl PreferredLayers {
+    /// As the router has it.
+    pub(crate) fn or_highest(preferred: Option<Self>) -> Layers {
+        preferred.map_or(Layers::HIGHEST, |Self { spatial, temporal }| Layers {
+            spatial,
+            temporal: temporal.unwrap_or(Layers::HIGHEST.temporal),
+        })
+    }
 }

@@ -16,6 +16,7 @@
 //! is [`Kept`].
 
 mod registry;
+mod streams;
 
 use std::future::Future;
 use std::ops::{Deref, DerefMut};
