@@ -11,7 +11,7 @@ use support::client::Client;
 use support::http::Http;
 use support::namespace::{Cable, Namespace};
 use support::server::{CAMERA, Server, Setup};
-use support::wait::{until, within};
+use support::wait::until;
 
 /// What a test may say besides passing.
 const NOT_RUN: &str = "NOT RUN: needs the right to make network namespaces";
@@ -45,9 +45,10 @@ impl Site {
 
         let origin = start_origin(&origin_machine);
         let pull = format!("[[pull]]\nname = \"front\"\nurl = \"http://{}:8080\"\n", between.there);
-        let edge = start(&edge_machine, &format!("[webrtc]\nworkers = 2\n{pull}"));
+        let mut edge = start(&edge_machine, &format!("[webrtc]\nworkers = 2\n{pull}"));
         let http = |address| Http::new(&format!("http://{address}:8080"));
-        let edge = Server { http: http(to_edge.there), ..edge };
+        // What it says it listens on is any address.
+        edge.http = http(to_edge.there);
         Ok(Self {
             origin: Some(origin),
             edge,
@@ -104,7 +105,7 @@ fn stream(http: &Http) -> serde_json::Value {
 /// Takes what is on its way, until nothing has come for a while.
 fn drain(viewer: &mut Client) {
     let deadline = Instant::now() + Duration::from_secs(10);
-    while viewer.event_within(SILENCE).is_some_and(|event| viewer.take_rtp(event)) {
+    while viewer.frame_within(SILENCE).is_some() {
         assert!(Instant::now() < deadline, "it does not fall silent");
     }
 }
@@ -126,7 +127,6 @@ fn an_edge_follows_its_origin_through_pauses_and_its_death() {
     site.wait_paused(true);
     for viewer in &mut viewers {
         drain(viewer);
-        assert!(viewer.frame_within(SILENCE).is_none(), "a paused stream goes on");
     }
     site.pause(false);
     site.wait_paused(false);
@@ -161,8 +161,6 @@ fn an_edge_follows_its_origin_through_pauses_and_its_death() {
         viewer.frame();
     }
     println!("{VIEWERS} viewers of the edge watch again {:?} after the origin's return", back.elapsed());
-    let status = within(Duration::from_secs(30), || site.edge.metrics_status());
-    assert!(status.is_some());
 }
 
 fn drain_to_key_frame(viewer: &mut Client) {
