@@ -11,11 +11,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lenscast_media::{Burst, StageHistograms, WallClock};
-use lenscast_router::{Egress, Event, ProducerId, RtpPackets, TransportId, Worker as Router};
+use lenscast_router::{Egress, Event, PacketLayout, ProducerId, RtpPackets, TransportId, Worker as Router};
 use rtc_crypto::RTCCryptoProvider;
 
 use crate::active_workers::ActiveWorkers;
 use crate::directory::{Claim, Directory};
+use crate::forwarding_cost::{ForwardingCost, Sampler};
 use crate::ice::{BindingRequest, StunError};
 use crate::session::{CloseCause, Session, SessionEvent, SessionSetup};
 use crate::stats::{DropStats, SessionConsumer, SessionStats};
@@ -66,7 +67,9 @@ struct Producer {
 struct Legs {
     sessions: BTreeMap<TransportId, Leg>,
     buffer: Vec<u8>,
+    layouts: Vec<PacketLayout>,
     ends: Vec<usize>,
+    sampler: Sampler,
 }
 
 struct Leg {
@@ -125,6 +128,10 @@ impl Hub {
         self.dropped
     }
 
+    pub(crate) const fn forwarding_cost(&self) -> ForwardingCost {
+        self.legs.sampler.cost()
+    }
+
     pub(crate) fn producer_stats(&self) -> Vec<(ProducerId, lenscast_router::ProducerStats)> {
         let stats = self.producers.keys().filter_map(|id| Some((*id, self.router.producer_stats(*id)?)));
         stats.collect()
@@ -163,6 +170,7 @@ impl Hub {
         clock: impl FnOnce() -> Instant,
     ) {
         let times = burst.meta().times;
+        self.legs.sampler.interrupt();
         self.router.handle_burst(now, producer, burst, &mut self.legs.on(wire));
         if let Some(producer) = self.producers.get(&producer) {
             producer.stages.record(&times, clock());
@@ -484,20 +492,29 @@ struct LegsOnWire<'a, W> {
 
 impl<W: Wire> Egress for LegsOnWire<'_, W> {
     fn send_rtp(&mut self, transport: TransportId, packets: &RtpPackets<'_>) {
-        let Legs { sessions, buffer, ends } = &mut *self.legs;
+        let Legs { sessions, buffer, layouts, ends, sampler } = &mut *self.legs;
         let Some(session) = sessions.get(&transport).map(|leg| &leg.session) else { return };
-        let Some(path) = session.path() else { return };
+        let (Some(path), Some(srtp)) = (session.path(), session.srtp_sender()) else { return };
         buffer.clear();
+        layouts.clear();
         ends.clear();
+        // First all headers and payloads, then all ciphers: each keeps the processor's caches to itself.
         for position in 0..packets.len() {
-            let start = buffer.len();
-            let layout = packets.write(position, buffer);
-            if !session.seal_rtp(buffer, start, &layout) {
-                return;
-            }
+            layouts.push(packets.write(position, buffer));
+            buffer.resize(buffer.len() + srtp.rtp_tag_len(), 0);
             ends.push(buffer.len());
         }
+        let mut sample = sampler.written(packets.len());
+        let mut start = 0;
+        for (layout, &end) in layouts.iter().zip(&*ends) {
+            srtp.seal_rtp(&mut buffer[start..end], layout);
+            start = end;
+        }
+        if let Some(sample) = &mut sample {
+            sample.sealed();
+        }
         self.wire.send_packets(path, buffer, ends);
+        sampler.sent(sample);
     }
 
     fn send_rtcp(&mut self, transport: TransportId, compound: &[u8]) {

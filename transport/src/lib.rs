@@ -23,6 +23,7 @@ mod directory;
 mod dtls;
 mod dtls_record;
 mod fingerprint;
+mod forwarding_cost;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod hub;
@@ -40,6 +41,7 @@ mod worker;
 pub use candidate::Candidate;
 pub use dtls::{Certificate, DtlsError, MAX_HANDSHAKE_BYTES, MakeCertificateError};
 pub use fingerprint::{Fingerprint, ParseFingerprintError};
+pub use forwarding_cost::ForwardingCost;
 pub use ice::{IceCredentials, Path};
 pub use offer::{MAX_OFFER_BYTES, OfferError, ViewerOffer};
 pub use server::{

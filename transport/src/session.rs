@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lenscast_router::{ConsumerParameters, PacketLayout, ProducerId, TransportId};
+use lenscast_router::{ConsumerParameters, ProducerId, TransportId};
 use rtc_crypto::RTCCryptoProvider;
 
 use crate::dtls::{Dtls, DtlsEvent};
@@ -271,11 +271,9 @@ impl Session {
         self.collect_dtls();
     }
 
-    /// Appends the tag to the RTP packet that `buffer` holds from `start`. False before the handshake is done.
-    pub(crate) fn seal_rtp(&self, buffer: &mut Vec<u8>, start: usize, layout: &PacketLayout) -> bool {
-        let Some((sender, _)) = &self.srtp else { return false };
-        sender.seal_rtp(buffer, start, layout);
-        true
+    /// What protects the packets of media. `None` before the handshake is done.
+    pub(crate) fn srtp_sender(&self) -> Option<&SrtpSender> {
+        self.srtp.as_ref().map(|(sender, _)| sender)
     }
 
     /// Protects the compound RTCP packet that `buffer` holds. False before the handshake is done.

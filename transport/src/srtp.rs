@@ -136,25 +136,33 @@ const RTP_LABELS: Labels = [0, 1, 2];
 const RTCP_LABELS: Labels = [3, 4, 5];
 
 impl SrtpSender {
-    /// Protects the RTP packet that `buffer` holds from `start` to its end, and appends its tag.
-    pub fn seal_rtp(&self, buffer: &mut Vec<u8>, start: usize, layout: &PacketLayout) {
-        let packet = &mut buffer[start..];
-        let (header, payload) = packet.split_at_mut(layout.header_len);
+    /// Bytes that [`SrtpSender::seal_rtp`] needs behind the payload.
+    #[must_use]
+    pub const fn rtp_tag_len(&self) -> usize {
+        self.rtp.tag_len()
+    }
+
+    /// Protects an RTP packet in place, and writes its tag to its last [`SrtpSender::rtp_tag_len`] bytes.
+    ///
+    /// # Panics
+    ///
+    /// If `packet` is shorter than its header and the tag.
+    pub fn seal_rtp(&self, packet: &mut [u8], layout: &PacketLayout) {
+        let (body, tag) = packet.split_at_mut(packet.len() - self.rtp_tag_len());
+        let (header, payload) = body.split_at_mut(layout.header_len);
         match &self.rtp {
             Transform::Gcm { key, salt } => {
                 // RFC 7714 §8.1: zeros, SSRC, rollover counter, sequence number.
                 let mut iv = [0; 12];
                 iv[2..6].copy_from_slice(&layout.ssrc.0.to_be_bytes());
                 iv[6..12].copy_from_slice(&layout.index.to_be_bytes()[2..]);
-                let tag = seal_gcm(key, xor(iv, salt), header, payload);
-                buffer.extend_from_slice(tag.as_ref());
+                tag.copy_from_slice(seal_gcm(key, xor(iv, salt), header, payload).as_ref());
             }
             Transform::Cm(cm) => {
                 let CounterModeWithHmac { key, auth, salt } = &**cm;
                 key.apply(counter_block(salt, layout.ssrc, layout.index), payload);
                 let rollover = (layout.index >> 16) as u32;
-                let tag = sha1_tag(auth, &buffer[start..], rollover);
-                buffer.extend_from_slice(&tag);
+                tag.copy_from_slice(&sha1_tag(auth, body, rollover));
             }
         }
     }
@@ -450,11 +458,10 @@ mod tests {
             for index in 65_000..66_500_u64 {
                 let payload: Vec<u8> = (0..index % 1_200).map(|byte| byte as u8).collect();
                 let (plain, layout) = rtp_packet(index, &payload);
-                let mut buffer = vec![0xAA; 5];
-                buffer.extend_from_slice(&plain);
-                sender.seal_rtp(&mut buffer, 5, &layout);
-                assert_eq!(buffer[..5], [0xAA; 5]);
-                assert_eq!(opener.decrypt_rtp(&buffer[5..]).unwrap(), plain, "{profile:?} index {index}");
+                let mut packet = plain.clone();
+                packet.resize(plain.len() + sender.rtp_tag_len(), 0);
+                sender.seal_rtp(&mut packet, &layout);
+                assert_eq!(opener.decrypt_rtp(&packet).unwrap(), plain, "{profile:?} index {index}");
             }
         }
     }

@@ -140,8 +140,12 @@ impl Worker {
             Command::Stats(reply) => {
                 let mut dropped = self.hub.dropped();
                 dropped.worker_hand_over += self.lost_hand_overs;
-                let worker =
-                    WorkerStats { sockets: self.sockets.stats(), dropped, producers: self.hub.producer_stats() };
+                let worker = WorkerStats {
+                    sockets: self.sockets.stats(),
+                    dropped,
+                    forwarding: self.hub.forwarding_cost(),
+                    producers: self.hub.producer_stats(),
+                };
                 let _ = reply.send((worker, self.hub.all_session_stats(now)));
             }
             Command::SessionStats(id, reply) => {

@@ -1,0 +1,77 @@
+//! The stream of a camera that is not there: 208 packets a second of 1,200 bytes, 2 Mb/s.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use lenscast_media::{Burst, BurstMeta, BurstPool, Codec, Resolution, RtpTime, StageTimes};
+use lenscast_transport::{BurstSender, Upstream};
+
+pub(crate) const PACKETS_PER_FRAME: usize = 7;
+/// With 12 bytes of header and 16 of tag, 1,200 on the wire.
+pub(crate) const PAYLOAD: usize = 1_200 - 12 - 16;
+const PACKETS_PER_SECOND: f64 = 208.0;
+
+pub(crate) struct Frames {
+    sender: BurstSender,
+    pool: BurstPool,
+    packets_per_burst: usize,
+    first_packet: u64,
+    /// Bursts sent so far.
+    pub(crate) bursts: u64,
+    /// Bursts that the router had no room for.
+    pub(crate) refused: u64,
+}
+
+impl Frames {
+    /// Frames of seven packets, or the same packets one by one.
+    pub(crate) fn new(sender: BurstSender, singly: bool) -> Self {
+        let packets_per_burst = if singly { 1 } else { PACKETS_PER_FRAME };
+        Self { sender, pool: BurstPool::new(), packets_per_burst, first_packet: 0, bursts: 0, refused: 0 }
+    }
+
+    /// Sends what belongs into this time, evenly. Returns how many packets.
+    pub(crate) fn send_for(&mut self, length: Duration) -> u64 {
+        let start = Instant::now();
+        let a_second = PACKETS_PER_SECOND / self.packets_per_burst as f64;
+        let bursts = (length.as_secs_f64() * a_second) as u64;
+        for number in 0..bursts {
+            let due = start + Duration::from_secs_f64(number as f64 / a_second);
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            let burst = self.next();
+            self.refused += self.sender.send(&burst) as u64;
+        }
+        bursts * self.packets_per_burst as u64
+    }
+
+    fn next(&mut self) -> Arc<Burst> {
+        let now = Instant::now();
+        let meta = BurstMeta {
+            codec: Codec::Vp8,
+            key_frame: self.bursts == 0,
+            resolution: Resolution::new(1280, 720).expect("a resolution"),
+            temporal_layer: 0,
+            first_packet: self.first_packet,
+            rtp_time: RtpTime((self.first_packet * 90_000 / PACKETS_PER_SECOND as u64) as u32),
+            times: StageTimes { captured: now, ready: now, taken: now, encoded: now },
+        };
+        let packets = self.packets_per_burst;
+        let burst = self.pool.fill(meta, |burst| {
+            for packet in 0..packets {
+                burst.push(&[&[packet as u8; PAYLOAD]]);
+            }
+        });
+        self.first_packet = burst.packets().end;
+        self.bursts += 1;
+        burst
+    }
+}
+
+pub(crate) struct NoCamera;
+
+impl Upstream for NoCamera {
+    fn subscribe(&self) -> Box<dyn Send> {
+        Box::new(())
+    }
+
+    fn request_key_frame(&self) {}
+}
