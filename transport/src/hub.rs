@@ -11,21 +11,32 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lenscast_media::{Burst, StageHistograms, WallClock};
-use lenscast_router::{Egress, Event, PacketLayout, ProducerId, RtpPackets, TransportId, Worker as Router};
+use lenscast_router::{Egress, Event, ProducerId, RtpPackets, TransportId, Worker as Router};
 use rtc_crypto::RTCCryptoProvider;
 
 use crate::active_workers::ActiveWorkers;
 use crate::directory::{Claim, Directory};
-use crate::forwarding_cost::{ForwardingCost, Sampler};
 use crate::ice::{BindingRequest, StunError};
+use crate::outbox::{Message, Outbox};
 use crate::session::{CloseCause, Session, SessionEvent, SessionSetup};
 use crate::stats::{DropStats, SessionConsumer, SessionStats};
-use crate::{Certificate, IceCredentials, Path, Upstream};
+use crate::{Certificate, ForwardingCost, IceCredentials, Path, Upstream};
 
 /// Where datagrams go out.
 pub(crate) trait Wire {
     fn send(&mut self, path: Path, datagram: &[u8]);
     fn send_packets(&mut self, path: Path, buffer: &[u8], ends: &[usize]);
+
+    /// Sends many viewers' packets, in order. All stand one behind the other in `buffer`, packet *i* ending at `ends[i]`.
+    fn send_batch(&mut self, buffer: &[u8], ends: &[usize], messages: &[Message]) {
+        let mut own = Vec::new();
+        for Message { path, packets } in messages {
+            let start = if packets.start == 0 { 0 } else { ends[packets.start - 1] };
+            own.clear();
+            own.extend(ends[packets.clone()].iter().map(|end| end - start));
+            self.send_packets(*path, &buffer[start..], &own);
+        }
+    }
 }
 
 /// What the worker's surroundings have to be told or asked.
@@ -62,14 +73,13 @@ struct Producer {
     subscription: Option<Box<dyn Send>>,
 }
 
-/// The sessions, and the buffers to write their packets in.
+/// The sessions, and what the router sends to them.
 #[derive(Default)]
 struct Legs {
     sessions: BTreeMap<TransportId, Leg>,
-    buffer: Vec<u8>,
-    layouts: Vec<PacketLayout>,
-    ends: Vec<usize>,
-    sampler: Sampler,
+    /// Knows where a session's media goes, and how it is protected, as of the session's last [`Hub::settle`].
+    outbox: Outbox,
+    rtcp: Vec<u8>,
 }
 
 struct Leg {
@@ -129,7 +139,7 @@ impl Hub {
     }
 
     pub(crate) const fn forwarding_cost(&self) -> ForwardingCost {
-        self.legs.sampler.cost()
+        self.legs.outbox.cost()
     }
 
     pub(crate) fn producer_stats(&self) -> Vec<(ProducerId, lenscast_router::ProducerStats)> {
@@ -170,7 +180,6 @@ impl Hub {
         clock: impl FnOnce() -> Instant,
     ) {
         let times = burst.meta().times;
-        self.legs.sampler.interrupt();
         self.router.handle_burst(now, producer, burst, &mut self.legs.on(wire));
         if let Some(producer) = self.producers.get(&producer) {
             producer.stages.record(&times, clock());
@@ -256,6 +265,7 @@ impl Hub {
         }
         self.router.remove_transport(now, id, &mut self.legs.on(wire));
         let mut leg = self.legs.sessions.remove(&id).expect("it was there a moment ago");
+        self.legs.outbox.direct(id, None);
         leg.session.close(now);
         flush(&mut leg.session, wire);
         self.deadlines.remove(&(leg.deadline, id));
@@ -447,6 +457,7 @@ impl Hub {
     /// Sends what a session has to say, and notes when it wants to be called again.
     fn settle(&mut self, id: TransportId, wire: &mut impl Wire) {
         let Some(leg) = self.legs.sessions.get_mut(&id) else { return };
+        self.legs.outbox.direct(id, leg.session.path().zip(leg.session.rtp_sealer()));
         flush(&mut leg.session, wire);
         let deadline = leg.session.poll_timeout();
         self.deadlines.remove(&(leg.deadline, id));
@@ -480,52 +491,39 @@ impl Hub {
 
 impl Legs {
     fn on<'a, W: Wire>(&'a mut self, wire: &'a mut W) -> LegsOnWire<'a, W> {
+        self.outbox.begin();
         LegsOnWire { legs: self, wire }
     }
 }
 
-/// The way from the router to the network.
-struct LegsOnWire<'a, W> {
+/// The way from the router to the network. What it was given has left once it is dropped.
+struct LegsOnWire<'a, W: Wire> {
     legs: &'a mut Legs,
     wire: &'a mut W,
 }
 
 impl<W: Wire> Egress for LegsOnWire<'_, W> {
     fn send_rtp(&mut self, transport: TransportId, packets: &RtpPackets<'_>) {
-        let Legs { sessions, buffer, layouts, ends, sampler } = &mut *self.legs;
-        let Some(session) = sessions.get(&transport).map(|leg| &leg.session) else { return };
-        let (Some(path), Some(srtp)) = (session.path(), session.srtp_sender()) else { return };
-        buffer.clear();
-        layouts.clear();
-        ends.clear();
-        // First all headers and payloads, then all ciphers: each keeps the processor's caches to itself.
-        for position in 0..packets.len() {
-            layouts.push(packets.write(position, buffer));
-            buffer.resize(buffer.len() + srtp.rtp_tag_len(), 0);
-            ends.push(buffer.len());
-        }
-        let mut sample = sampler.written(packets.len());
-        let mut start = 0;
-        for (layout, &end) in layouts.iter().zip(&*ends) {
-            srtp.seal_rtp(&mut buffer[start..end], layout);
-            start = end;
-        }
-        if let Some(sample) = &mut sample {
-            sample.sealed();
-        }
-        self.wire.send_packets(path, buffer, ends);
-        sampler.sent(sample);
+        self.legs.outbox.push(transport, packets, self.wire);
     }
 
     fn send_rtcp(&mut self, transport: TransportId, compound: &[u8]) {
-        let Legs { sessions, buffer, .. } = &mut *self.legs;
+        let Legs { sessions, outbox, rtcp } = &mut *self.legs;
         let Some(session) = sessions.get_mut(&transport).map(|leg| &mut leg.session) else { return };
         let Some(path) = session.path() else { return };
-        buffer.clear();
-        buffer.extend_from_slice(compound);
-        if session.seal_rtcp(buffer) {
-            self.wire.send(path, buffer);
+        // A report counts the packets before it, and a goodbye follows them.
+        outbox.flush(self.wire);
+        rtcp.clear();
+        rtcp.extend_from_slice(compound);
+        if session.seal_rtcp(rtcp) {
+            self.wire.send(path, rtcp);
         }
+    }
+}
+
+impl<W: Wire> Drop for LegsOnWire<'_, W> {
+    fn drop(&mut self) {
+        self.legs.outbox.flush(self.wire);
     }
 }
 

@@ -29,6 +29,8 @@ pub mod fuzzing;
 mod hub;
 mod ice;
 mod offer;
+mod outbox;
+mod send_batch;
 mod server;
 mod session;
 mod socket;
@@ -49,6 +51,6 @@ pub use server::{
     TransportConfig, TransportServer,
 };
 pub use session::{CloseCause, Timeouts};
-pub use srtp::{OpenSrtcpError, ProtectionProfile, SrtcpReceiver, SrtpKeyError, SrtpSender, server_keys};
+pub use srtp::{OpenSrtcpError, ProtectionProfile, RtpSealer, SrtcpReceiver, SrtpKeyError, SrtpSender, server_keys};
 pub use stats::{DropStats, SessionConsumer, SessionStats, SocketStats, TransportStats, WorkerStats};
 pub use upstream::Upstream;

@@ -9,7 +9,7 @@ use rtc_crypto::RTCCryptoProvider;
 
 use crate::dtls::{Dtls, DtlsEvent};
 use crate::ice::{BindingRequest, IceLite, StunError};
-use crate::srtp::{self, SrtcpReceiver, SrtpSender};
+use crate::srtp::{self, RtpSealer, SrtcpReceiver, SrtpSender};
 use crate::{Certificate, DtlsError, Fingerprint, IceCredentials, OpenSrtcpError, Path, ProtectionProfile};
 
 /// What it takes to serve a viewer, agreed on by offer and answer.
@@ -272,8 +272,8 @@ impl Session {
     }
 
     /// What protects the packets of media. `None` before the handshake is done.
-    pub(crate) fn srtp_sender(&self) -> Option<&SrtpSender> {
-        self.srtp.as_ref().map(|(sender, _)| sender)
+    pub(crate) fn rtp_sealer(&self) -> Option<RtpSealer> {
+        self.srtp.as_ref().map(|(sender, _)| sender.rtp())
     }
 
     /// Protects the compound RTCP packet that `buffer` holds. False before the handshake is done.

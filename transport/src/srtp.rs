@@ -10,6 +10,8 @@
 //!
 //! What it does not do: master key identifiers, key derivation rates, and media on the way in.
 
+use std::sync::Arc;
+
 use aws_lc_rs::aead::{self, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::cipher::{self, EncryptingKey, EncryptionContext, UnboundCipherKey};
 use aws_lc_rs::hmac;
@@ -85,11 +87,15 @@ pub enum OpenSrtcpError {
 
 /// Protects what goes out.
 pub struct SrtpSender {
-    rtp: Transform,
+    rtp: RtpSealer,
     rtcp: Transform,
     /// SRTCP's own index, one for all our sources: it only has to be unique per source.
     rtcp_index: u32,
 }
+
+/// Protects RTP that goes out. Cheap to clone: the keys are shared.
+#[derive(Clone)]
+pub struct RtpSealer(Arc<Transform>);
 
 /// Accepts RTCP that comes in.
 pub struct SrtcpReceiver {
@@ -112,7 +118,7 @@ pub fn server_keys(profile: ProtectionProfile, material: &[u8]) -> Result<(SrtpS
     let (client_key, server_key) = keys.split_at(KEY_LEN);
     let (client_salt, server_salt) = salts.split_at(profile.salt_len());
     let sender = SrtpSender {
-        rtp: Transform::new(profile, server_key, server_salt, RTP_LABELS),
+        rtp: RtpSealer(Arc::new(Transform::new(profile, server_key, server_salt, RTP_LABELS))),
         rtcp: Transform::new(profile, server_key, server_salt, RTCP_LABELS),
         rtcp_index: 0,
     };
@@ -135,22 +141,22 @@ type Labels = [u8; 3];
 const RTP_LABELS: Labels = [0, 1, 2];
 const RTCP_LABELS: Labels = [3, 4, 5];
 
-impl SrtpSender {
-    /// Bytes that [`SrtpSender::seal_rtp`] needs behind the payload.
+impl RtpSealer {
+    /// Bytes that [`RtpSealer::seal`] needs behind the payload.
     #[must_use]
-    pub const fn rtp_tag_len(&self) -> usize {
-        self.rtp.tag_len()
+    pub fn tag_len(&self) -> usize {
+        self.0.tag_len()
     }
 
-    /// Protects an RTP packet in place, and writes its tag to its last [`SrtpSender::rtp_tag_len`] bytes.
+    /// Protects an RTP packet in place, and writes its tag to its last [`RtpSealer::tag_len`] bytes.
     ///
     /// # Panics
     ///
     /// If `packet` is shorter than its header and the tag.
-    pub fn seal_rtp(&self, packet: &mut [u8], layout: &PacketLayout) {
-        let (body, tag) = packet.split_at_mut(packet.len() - self.rtp_tag_len());
+    pub fn seal(&self, packet: &mut [u8], layout: &PacketLayout) {
+        let (body, tag) = packet.split_at_mut(packet.len() - self.tag_len());
         let (header, payload) = body.split_at_mut(layout.header_len);
-        match &self.rtp {
+        match &*self.0 {
             Transform::Gcm { key, salt } => {
                 // RFC 7714 §8.1: zeros, SSRC, rollover counter, sequence number.
                 let mut iv = [0; 12];
@@ -165,6 +171,14 @@ impl SrtpSender {
                 tag.copy_from_slice(&sha1_tag(auth, body, rollover));
             }
         }
+    }
+}
+
+impl SrtpSender {
+    /// What protects RTP.
+    #[must_use]
+    pub fn rtp(&self) -> RtpSealer {
+        self.rtp.clone()
     }
 
     /// Protects the compound RTCP packet that `buffer` holds, and appends its tag and index.
@@ -459,8 +473,8 @@ mod tests {
                 let payload: Vec<u8> = (0..index % 1_200).map(|byte| byte as u8).collect();
                 let (plain, layout) = rtp_packet(index, &payload);
                 let mut packet = plain.clone();
-                packet.resize(plain.len() + sender.rtp_tag_len(), 0);
-                sender.seal_rtp(&mut packet, &layout);
+                packet.resize(plain.len() + sender.rtp().tag_len(), 0);
+                sender.rtp().seal(&mut packet, &layout);
                 assert_eq!(opener.decrypt_rtp(&packet).unwrap(), plain, "{profile:?} index {index}");
             }
         }

@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::active_workers::ActiveWorkers;
 use crate::hub::{Hub, HubEvent, Wire};
+use crate::outbox::Message;
 use crate::session::CloseCause;
 use crate::socket::{ReceiveBuffers, Sockets};
 use crate::stats::{SessionStats, WorkerStats};
@@ -183,5 +184,9 @@ impl Wire for Sockets {
 
     fn send_packets(&mut self, path: Path, buffer: &[u8], ends: &[usize]) {
         Self::send_packets(self, path, buffer, ends);
+    }
+
+    fn send_batch(&mut self, buffer: &[u8], ends: &[usize], messages: &[Message]) {
+        Self::send_batch(self, buffer, ends, messages);
     }
 }
