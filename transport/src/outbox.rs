@@ -45,9 +45,9 @@ struct Recipient {
     sealer: RtpSealer,
 }
 
-/// Viewers in a batch, and bytes that begin no further one. A frame of 8 KB for each of so many stays in a processor's
-/// second cache.
-const BATCH_MESSAGES: usize = 16;
+/// Viewers in a batch, and bytes that begin no further one. Measured with frames of 8 KB: with four and with sixteen a packet
+/// costs the same within what runs differ by, with one 10 to 20 % more, with 32 some percent more.
+const BATCH_MESSAGES: usize = 8;
 const BATCH_BYTES: usize = 192 * 1024;
 
 impl Outbox {
