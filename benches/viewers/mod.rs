@@ -53,6 +53,7 @@ struct Shared {
     received: AtomicU64,
     repaired: AtomicU64,
     feedback: AtomicBool,
+    silent: AtomicBool,
     stop: AtomicBool,
 }
 
@@ -224,6 +225,12 @@ impl Seated {
     pub(crate) fn give_feedback(&self, give: bool) {
         self.shared.feedback.store(give, Ordering::Relaxed);
     }
+
+    /// Sends nothing any more, so that the server does nothing but forward.
+    #[allow(dead_code, reason = "not every bench wants that")]
+    pub(crate) fn be_silent(&self) {
+        self.shared.silent.store(true, Ordering::Relaxed);
+    }
 }
 
 impl Drop for Seated {
@@ -260,9 +267,13 @@ fn receive(viewers: Vec<Viewer>, shared: &Shared) {
     let mut sealed = Vec::new();
     while !shared.stop.load(Ordering::Relaxed) {
         let feedback = shared.feedback.load(Ordering::Relaxed);
+        let silent = shared.silent.load(Ordering::Relaxed);
         let now = Instant::now();
         for watching in &mut watching {
             watching.take(shared);
+            if silent {
+                continue;
+            }
             if now >= watching.consent_due {
                 watching.consent_due += CONSENT;
                 watching.viewer.send(&watching.viewer.check);

@@ -60,6 +60,11 @@ impl Viewers {
         self.tell("feedback");
     }
 
+    /// They watch, and send nothing any more.
+    pub(crate) fn be_silent(&mut self) {
+        self.tell("silence");
+    }
+
     fn tell(&mut self, line: &str) {
         writeln!(self.commands, "{line}").expect("the viewers' process runs");
     }
@@ -93,6 +98,7 @@ pub(crate) fn run() {
             }
             ("count", Some(seated)) => println!("{} {}", seated.received(), seated.repaired()),
             ("feedback", Some(seated)) => seated.give_feedback(true),
+            ("silence", Some(seated)) => seated.be_silent(),
             (answer, None) => viewers.push(audience.viewer(&answer.replace(LINE_BREAK, "\r\n"))),
             (other, Some(_)) => panic!("unknown: {other}"),
         }

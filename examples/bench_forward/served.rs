@@ -23,6 +23,9 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// Caches and pools fill; the retransmission buffer holds two seconds.
 const WARM_UP: Duration = Duration::from_millis(2_500);
 
+/// For what is under way to arrive.
+const A_MOMENT: Duration = Duration::from_millis(200);
+
 /// One measurement.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Case {
@@ -49,7 +52,7 @@ pub(crate) struct Outcome {
     pub(crate) used: Duration,
     /// What its parts took, sampled.
     pub(crate) cost: ForwardingCost,
-    /// Memory allocations of the router's thread.
+    /// Memory allocations of the router's thread in a second in which it did nothing but forward and report.
     pub(crate) allocations: u64,
     /// Bytes that a viewer takes: resident, and asked for of the allocator.
     pub(crate) resident: u64,
@@ -92,25 +95,30 @@ impl Case {
         let mut bench = Bench { runtime: &runtime, server: &server, router, viewers: &mut viewers };
         let before = bench.reading(frames.bursts - frames.refused);
         let (bursts, refused) = (frames.bursts, frames.refused);
-        counting::watch(router);
         let packets = frames.send_for(self.length) * self.viewers as u64;
-        let allocations = counting::stop_watching();
         let after = bench.reading(frames.bursts - frames.refused);
+        let memory_after = (processor::resident(), counting::in_use());
+        let (bursts_after, refused_after) = (frames.bursts, frames.refused);
+        bench.viewers.be_silent();
+        frames.send_for(A_MOMENT);
+        counting::watch(router);
+        frames.send_for(Duration::from_secs(1));
+        let allocations = counting::stop_watching();
         let each = |now: u64, before: u64| now.saturating_sub(before) / self.viewers as u64;
         let outcome = Outcome {
             join,
             packets,
             received: after.received.0 - before.received.0,
             repaired: after.received.1 - before.received.1,
-            refused: frames.refused - refused,
+            refused: refused_after - refused,
             send_calls: after.stats.workers[0].sockets.send_calls - before.stats.workers[0].sockets.send_calls,
-            bursts: frames.bursts - bursts,
+            bursts: bursts_after - bursts,
             elapsed: after.at - before.at,
             used: after.used - before.used,
             cost: after.stats.workers[0].forwarding.since(&before.stats.workers[0].forwarding),
             allocations,
-            resident: each(processor::resident(), memory.0),
-            allocated: each(counting::in_use(), memory.1),
+            resident: each(memory_after.0, memory.0),
+            allocated: each(memory_after.1, memory.1),
         };
         drop(viewers);
         runtime.block_on(server.shutdown());

@@ -104,8 +104,11 @@ mod linux {
             match message.path.local {
                 Some(IpAddr::V4(ip)) => {
                     let source = libc::in_addr { s_addr: u32::from_ne_bytes(ip.octets()) };
-                    let info =
-                        libc::in_pktinfo { ipi_ifindex: 0, ipi_spec_dst: source, ipi_addr: libc::in_addr { s_addr: 0 } };
+                    let info = libc::in_pktinfo {
+                        ipi_ifindex: 0,
+                        ipi_spec_dst: source,
+                        ipi_addr: libc::in_addr { s_addr: 0 },
+                    };
                     used += self.push(used, libc::IPPROTO_IP, libc::IP_PKTINFO, info);
                 }
                 Some(IpAddr::V6(ip)) => {
