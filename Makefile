@@ -54,6 +54,7 @@ loom: ## Models of the concurrent parts; docs/concurrency.md tells what they mea
 	@scripts/install-packages build
 	$(LOOM) $(CARGO) test --release -p lenscast-capture --no-default-features --test loom_frame_buffer
 	$(LOOM) $(CARGO) test --release -p lenscast-sender --no-default-features --lib
+	$(LOOM) $(CARGO) test --release -p lenscast-router --lib models::
 
 browser: $(NODE_MODULES) $(PYTHON_READY) ## The page and its video in Chromium
 	@scripts/install-packages build browser

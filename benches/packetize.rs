@@ -4,7 +4,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use lenscast_media::{BurstMeta, BurstPool, Codec, EncodedFrame, Resolution, RtpTime, StageTimes};
+use lenscast_media::{BurstMeta, BurstPool, Codec, EncodedFrame, PassedExtensions, Resolution, RtpTime, StageTimes};
 use lenscast_sender::Packetizer;
 
 /// An average frame of 1.5 Mb/s at 30 frames/s, and a key frame of five of those.
@@ -28,13 +28,17 @@ fn packetize(criterion: &mut Criterion) {
             };
             let now = Instant::now();
             let meta = BurstMeta {
-                codec,
+                codec: codec.into(),
                 key_frame: false,
-                resolution,
+                begins_frame: true,
+                ends_frame: true,
+                resolution: Some(resolution),
                 temporal_layer: 0,
+                layer_sync: false,
                 first_packet: 0,
                 rtp_time: RtpTime(0),
                 times: StageTimes { captured: now, ready: now, taken: now, encoded: now },
+                extensions: PassedExtensions::default(),
             };
             let (mut packetizer, mut pool) =
                 (Packetizer::new(codec, lenscast_encoder::TemporalLayers::One), BurstPool::new());

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use lenscast::agent::Agent;
 use lenscast::config::{self, Config};
-use lenscast_transport::ViewerOffer;
+use lenscast_transport::{PlayRequest, PlayedVideo, ViewerOffer};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
@@ -51,7 +51,9 @@ async fn run(length: Duration) {
         let camera = &cameras[number % cameras.len()];
         let codec = camera.config().settings.backend.codec();
         let offer = ViewerOffer::parse(&audience.offer_of(codec)).expect("the offer is good");
-        let session = agent.transport().create_session(&offer, camera.producer(), codec, "bench", true);
+        let video = PlayedVideo { producer: camera.producer(), codec, preferred: None };
+        let request = PlayRequest { stream: "bench".to_owned(), video, audio: None };
+        let session = agent.transport().create_session(&offer, &request, true);
         audience.viewer(&session.expect("there is room").answer)
     });
     let viewers = viewers.collect();

@@ -12,7 +12,7 @@ use lenscast_router::ProducerId;
 use lenscast_sender::{
     AllocationReport, AllocationRequest, Closed, Sender, SetAllocationError, ShareChange, TrackShare,
 };
-use lenscast_transport::{SessionEvent, StartTransportError, TransportServer};
+use lenscast_transport::{SessionEvent, SessionState, StartTransportError, TransportServer};
 use rand::rngs::StdRng;
 use thiserror::Error;
 use tokio::sync::{Mutex, mpsc};
@@ -21,13 +21,18 @@ use crate::allocation::{
     AllocateError, AllocationChange, Filed, Refused, changed, difference, limit_of, told, told_limit,
 };
 use crate::camera::{Camera, StartCameraError};
-use crate::config::{CameraConfig, Config, Listen};
+use crate::config::{CameraConfig, Config, Listen, StreamConfig, StreamSource};
+use crate::feed::Feed;
+use crate::ingress::{self, Tracks};
+use crate::pull;
+use crate::stream::Stream;
 
 /// Everything that runs, besides HTTP.
 pub struct Agent {
     sender: Arc<Sender>,
     transport: TransportServer,
     cameras: RwLock<Vec<Arc<Camera>>>,
+    streams: RwLock<Vec<Arc<Stream>>>,
     /// Counts the times that `cameras` was changed.
     camera_changes: AtomicU64,
     next_producer: AtomicU64,
@@ -67,6 +72,9 @@ pub enum ReloadError {
     Allocation(AllocateError),
 }
 
+/// How often streams are looked at: a quarter of the time after which one counts as silent.
+const STREAM_PERIOD: Duration = Duration::from_millis(500);
+
 impl Agent {
     /// Starts the transport and every camera of `config`. Returns what happens to viewers' sessions.
     ///
@@ -85,6 +93,7 @@ impl Agent {
             sender: Arc::new(Sender::new()),
             transport,
             cameras: RwLock::new(Vec::new()),
+            streams: RwLock::new(Vec::new()),
             camera_changes: AtomicU64::new(0),
             next_producer: AtomicU64::new(1),
             stopping: AtomicBool::new(false),
@@ -101,6 +110,7 @@ impl Agent {
             agent.cameras.write().push(camera);
             agent.count_camera_change();
         }
+        agent.set_streams(&config.streams).await;
         Ok((agent, events))
     }
 
@@ -114,6 +124,31 @@ impl Agent {
     #[must_use]
     pub fn camera(&self, name: &str) -> Option<Arc<Camera>> {
         self.cameras.read().iter().find(|camera| camera.config().name == name).cloned()
+    }
+
+    /// The streams that come in, in the configuration's order.
+    #[must_use]
+    pub fn streams(&self) -> Vec<Arc<Stream>> {
+        self.streams.read().clone()
+    }
+
+    /// The stream of this name.
+    #[must_use]
+    pub fn stream(&self, name: &str) -> Option<Arc<Stream>> {
+        self.streams.read().iter().find(|stream| stream.name() == name).cloned()
+    }
+
+    /// All that can be played, in the configuration's order, cameras first.
+    #[must_use]
+    pub fn feeds(&self) -> Vec<Feed> {
+        let cameras = self.cameras().into_iter().map(Feed::Camera);
+        cameras.chain(self.streams().into_iter().map(Feed::Stream)).collect()
+    }
+
+    /// What can be played under this name.
+    #[must_use]
+    pub fn feed(&self, name: &str) -> Option<Feed> {
+        self.camera(name).map(Feed::Camera).or_else(|| self.stream(name).map(Feed::Stream))
     }
 
     /// Sessions and packets.
@@ -202,6 +237,7 @@ impl Agent {
                 None => {}
             }
         }
+        self.set_streams(&config.streams).await;
         let allocating = Arc::clone(&self.allocating).lock_owned().await;
         self.set_cameras(running);
         let change = self.filed_change(&filed, &noted, &kept, &after);
@@ -221,6 +257,65 @@ impl Agent {
         if problems.is_empty() { Ok(()) } else { Err(problems) }
     }
 
+    /// Notes what became of a session, if a stream comes by it. Returns that stream.
+    pub async fn follow_session(&self, event: &SessionEvent) -> Option<Arc<Stream>> {
+        let now = Instant::now();
+        let stream = self.streams().into_iter().find(|stream| stream.session() == Some(event.id))?;
+        match &event.state {
+            SessionState::Published(_) => {
+                let held = stream.arrive(event.id, now);
+                self.hold_up(held).await;
+            }
+            SessionState::Connected => {}
+            SessionState::Lost => {
+                stream.lose(event.id);
+            }
+            SessionState::Closed(cause) => {
+                stream.end(event.id, Some(format!("its sender is gone: {cause}")), now);
+            }
+        }
+        Some(stream)
+    }
+
+    /// Holds up a feed at its source, or lets it go on. False if that cannot be done now.
+    pub async fn set_paused(&self, feed: &Feed, paused: bool) -> bool {
+        let producers = feed.producers();
+        let done = producers.is_empty() || ingress::set_paused(&self.transport, &producers, paused).await;
+        if done {
+            match feed {
+                Feed::Camera(camera) => camera.note_paused(paused),
+                Feed::Stream(stream) => stream.note_paused(paused),
+            }
+        }
+        done
+    }
+
+    /// Who comes to a stream that is held up is held up too.
+    pub(crate) async fn hold_up(&self, held: Option<Tracks>) {
+        if let Some(tracks) = held {
+            ingress::set_paused(&self.transport, &tracks.producers(), true).await;
+        }
+    }
+
+    /// Looks again and again whether packets come, for as long as the process runs.
+    pub async fn watch_streams(self: Arc<Self>) {
+        let mut interval = tokio::time::interval(STREAM_PERIOD);
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            interval.tick().await;
+            let streams = self.streams();
+            if streams.iter().all(|stream| stream.session().is_none()) {
+                continue;
+            }
+            let stats = self.transport.stats().await;
+            for stream in streams {
+                if let Some(tracks) = stream.tracks() {
+                    stream.observe(&ingress::layers_of(&stats, &tracks), Instant::now());
+                }
+            }
+        }
+    }
+
     /// From now on it is not ready, and takes no new viewers.
     pub fn begin_shutdown(&self) {
         self.stopping.store(true, Ordering::Release);
@@ -229,6 +324,9 @@ impl Agent {
     /// Says goodbye to every viewer and stops everything.
     pub async fn shutdown(&self) {
         self.begin_shutdown();
+        for stream in self.streams() {
+            stream.stop();
+        }
         self.transport.shutdown().await;
         let _changing = self.changing.lock().await;
         let cameras = std::mem::take(&mut *self.cameras.write());
@@ -244,6 +342,44 @@ impl Agent {
         });
         if stopped.await.is_err() {
             tracing::error!("stopping the cameras panicked");
+        }
+    }
+
+    /// Runs these streams instead of those that run now. Those that come from where they came from are not touched, and neither
+    /// are their viewers.
+    async fn set_streams(self: &Arc<Self>, wanted: &[StreamConfig]) {
+        let before = self.streams();
+        let find = |name: &str| before.iter().find(|stream| stream.name() == name);
+        let now = Instant::now();
+        let streams: Vec<Arc<Stream>> = wanted
+            .iter()
+            .map(|config| {
+                let running = find(&config.name).filter(|stream| stream.reconfigure(config));
+                running.cloned().unwrap_or_else(|| Arc::new(Stream::new(config.clone(), now)))
+            })
+            .collect();
+        self.streams.write().clone_from(&streams);
+        self.count_camera_change();
+        let is_in = |stream: &Arc<Stream>, of: &[Arc<Stream>]| of.iter().any(|other| Arc::ptr_eq(stream, other));
+        for ended in before.iter().filter(|stream| !is_in(stream, &streams)) {
+            tracing::info!(stream = ended.name(), "ended by the new configuration");
+            if let Some(session) = ended.stop() {
+                self.transport.close_session(session).await;
+            }
+        }
+        for begun in streams.iter().filter(|stream| !is_in(stream, &before)) {
+            match &begun.config().source {
+                StreamSource::Whip(_) => {}
+                StreamSource::Rtp(rtp) => {
+                    if let Err(error) = ingress::listen(&self.transport, begun, rtp).await {
+                        tracing::error!(stream = begun.name(), error, "cannot be received");
+                        begun.explain(error);
+                    }
+                }
+                StreamSource::Pull(_) => {
+                    tokio::spawn(pull::follow(Arc::clone(self), Arc::clone(begun)));
+                }
+            }
         }
     }
 

@@ -1,12 +1,15 @@
 //! One camera of the configuration, running.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use lenscast_capture::{Source, SourceHandle, SourceState, SourceStatus, StartSourceError};
-use lenscast_media::{Burst, StageHistograms};
-use lenscast_router::ProducerId;
-use lenscast_sender::{AddTrackError, BurstSink, Health, Sender, Track, TrackConfig, TrackControl, TrackShare};
+use lenscast_media::sync::Mutex;
+use lenscast_media::{Burst, LayerSet, StageHistograms};
+use lenscast_router::{ProducerId, ProducerParameters};
+use lenscast_sender::{AddTrackError, BurstSink, Demand, Health, Sender, Track, TrackConfig, TrackControl, TrackShare};
+use lenscast_transport::object::CreateProducerError;
 use lenscast_transport::{BurstSender, TransportServer, Upstream};
 use thiserror::Error;
 
@@ -20,6 +23,7 @@ pub struct Camera {
     track: Arc<Track>,
     source: SourceHandle,
     stages: Arc<StageHistograms>,
+    paused: AtomicBool,
 }
 
 /// Why a camera could not be started at all. One that is merely not there is started all the same, and degraded.
@@ -33,6 +37,14 @@ pub enum StartCameraError {
         name: String,
         /// Why.
         error: AddTrackError,
+    },
+    /// No producer.
+    #[error("camera {name:?}: {error}")]
+    Producer {
+        /// The camera.
+        name: String,
+        /// Why.
+        error: CreateProducerError,
     },
     /// No source.
     #[error("camera {name:?}: {error}")]
@@ -63,8 +75,19 @@ impl Camera {
         let stages = Arc::new(StageHistograms::new());
         let mut bursts = Vec::new();
         for (layer, producer) in producers.iter().enumerate() {
-            let upstream = Arc::new(LayerUpstream { control: Arc::clone(&control), layer });
-            bursts.push(transport.add_producer(*producer, upstream, Arc::clone(&stages)).await);
+            let upstream = Arc::new(LayerUpstream { control: Arc::clone(&control), layer, demand: Mutex::new(None) });
+            let parameters = ProducerParameters::local(
+                config.settings.backend.codec().into(),
+                1,
+                config.settings.temporal_layers.count(),
+            );
+            match transport.add_producer(*producer, parameters, upstream, Arc::clone(&stages)).await {
+                Ok(sender) => bursts.push(sender),
+                Err(error) => {
+                    remove_producers(&producers, transport).await;
+                    return Err(StartCameraError::Producer { name, error });
+                }
+            }
         }
         let track_config = TrackConfig {
             backend: config.settings.backend,
@@ -82,7 +105,7 @@ impl Camera {
             }
         };
         match Source::start(&name, config.source.clone(), Arc::clone(track.buffer())) {
-            Ok(source) => Ok(Self { config, producers, track, source, stages }),
+            Ok(source) => Ok(Self { config, producers, track, source, stages, paused: AtomicBool::new(false) }),
             Err(error) => {
                 // Closed in between, it has no tracks to remove.
                 let _ = sender.remove_track(track.id());
@@ -140,6 +163,17 @@ impl Camera {
         matches!(self.source_status().state, SourceState::Live { .. })
     }
 
+    /// True while it is held up: nothing of it is forwarded.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::Acquire)
+    }
+
+    /// Remembers that it is held up, or goes on.
+    pub(crate) fn note_paused(&self, paused: bool) {
+        self.paused.store(paused, Ordering::Release);
+    }
+
     /// Whether its track does what it is to do.
     #[must_use]
     pub fn health(&self) -> Health {
@@ -190,14 +224,20 @@ async fn remove_producers(producers: &[ProducerId], transport: &TransportServer)
 struct LayerUpstream {
     control: Arc<TrackControl>,
     layer: usize,
+    demand: Mutex<Option<Demand>>,
 }
 
 impl Upstream for LayerUpstream {
-    fn subscribe(&self) -> Box<dyn Send> {
-        Box::new(self.control.subscribe(self.layer))
+    fn set_wanted(&self, layers: LayerSet) {
+        let mut demand = self.demand.lock();
+        if layers.is_empty() {
+            *demand = None;
+        } else if demand.is_none() {
+            *demand = Some(self.control.subscribe(self.layer));
+        }
     }
 
-    fn request_key_frame(&self) {
+    fn request_key_frame(&self, _: u8) {
         self.control.request_key_frame(self.layer);
     }
 }
@@ -207,6 +247,6 @@ struct WorkersSink(Vec<BurstSender>);
 
 impl BurstSink for WorkersSink {
     fn deliver(&self, layer: usize, burst: &Arc<Burst>) -> bool {
-        self.0[layer].send(burst) == 0
+        self.0[layer].send(0, burst)
     }
 }

@@ -57,7 +57,11 @@ fn check_config(args: &ConfigArgs, print_effective: bool) -> ExitCode {
             if print_effective {
                 print(&config.to_toml())
             } else {
-                print(&format!("ok: {} camera(s)\n", config.cameras.len()))
+                let streams = match config.streams.len() {
+                    0 => String::new(),
+                    streams => format!(", {streams} stream(s)"),
+                };
+                print(&format!("ok: {} camera(s){streams}\n", config.cameras.len()))
             }
         }
         Err(error) => fail(&error, EXIT_CONFIG),

@@ -96,6 +96,7 @@ pub async fn run(args: &ConfigArgs) -> Result<(), ServiceError> {
     tell_systemd(&[NotifyState::Ready]);
     let watchdog = tokio::spawn(feed_watchdog(Arc::clone(&agent)));
     let health = tokio::spawn(watch_encoders(Arc::clone(&agent)));
+    let streams = tokio::spawn(Arc::clone(&agent).watch_streams());
 
     let running = config;
     until_stopped(&mut signals, &source, &agent, running).await;
@@ -116,6 +117,7 @@ pub async fn run(args: &ConfigArgs) -> Result<(), ServiceError> {
     }
     watchdog.abort();
     health.abort();
+    streams.abort();
     following.abort();
     Ok(())
 }
@@ -220,7 +222,11 @@ async fn reload(source: &ConfigSource, agent: &Arc<Agent>, running: &mut Config)
         tracing::warn!(section, "changes here take effect with the next start");
     }
     match agent.reload(&config).await {
-        Ok(()) => tracing::info!(cameras = config.cameras.len(), "the new configuration is in effect"),
+        Ok(()) => tracing::info!(
+            cameras = config.cameras.len(),
+            streams = config.streams.len(),
+            "the new configuration is in effect"
+        ),
         Err(problems) => {
             for error in problems {
                 tracing::error!(%error, "a part of the new configuration is not in effect");
@@ -229,6 +235,7 @@ async fn reload(source: &ConfigSource, agent: &Arc<Agent>, running: &mut Config)
     }
     // The rest of what runs is still what the process was started with.
     running.cameras = config.cameras;
+    running.streams = config.streams;
     running.total = config.total;
 }
 

@@ -65,6 +65,7 @@ const ROOT: &[&str] = &[
     "tokio",
     "toml",
     "tracing-subscriber",
+    "ureq",
 ];
 
 fn metadata() -> Metadata {

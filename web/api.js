@@ -47,6 +47,13 @@ export class Api {
     return body;
   }
 
+  // Holds a camera up at its source, or lets it go on; resolves with what it is then. Rejects with a Problem.
+  async hold(name, paused) {
+    const headers = { "Content-Type": "application/json" };
+    const { body } = await this.#ask(`/api/v1/streams/${encodeURIComponent(name)}`, { method: "PUT", headers, body: JSON.stringify({ paused }) });
+    return body;
+  }
+
   // The events that tell of it, { type, data }, until the server ends them or `signal` aborts. Throws a Problem.
   async *allocationEvents(signal) {
     // Browsers before 2024 lack AbortSignal.any.

@@ -4,6 +4,7 @@
 // |---|---|
 // | `paused` | nobody looks |
 // | `starting`, `degraded`, `stalled`, `failed`, `stopped` | what the server says of the camera; `reason` says why |
+// | `offline`, `silent`, `paused` | what the server says of a stream that comes in |
 // | `connecting` | no picture yet, or none yet of what was just switched on |
 // | `live` | pictures come |
 // | `off` | the camera's weight is 0: it sends nothing |
@@ -127,7 +128,7 @@ export class Player extends EventTarget {
   // The API's newest description of the camera.
   describe(camera) {
     const changed = camera.state !== this.#camera.state || camera.reason !== this.#camera.reason;
-    const another = camera.encoder.mimeType !== this.#camera.encoder.mimeType;
+    const another = camera.codec !== null && camera.codec !== this.#camera.codec;
     this.#camera = camera;
     if (another) this.retry();
     if (changed) this.#changed("camera");
@@ -146,8 +147,16 @@ export class Player extends EventTarget {
     if (this.#layer === layer) return;
     this.#layer = layer;
     this.#releasedAt = performance.now();
-    if (this.#session) this.#lose(null);
+    if (this.#session?.canChooseLayer) this.#choose(this.#session, layer);
+    else if (this.#session) this.#lose(null);
     this.retry();
+  }
+
+  // Has the session go over to another layer; if it cannot, a new one does.
+  async #choose(session, layer) {
+    await session.chooseLayer(layer).catch(() => {
+      if (session === this.#session && layer === this.#layer) this.#lose(null);
+    });
   }
 
   play() {
@@ -223,7 +232,7 @@ export class Player extends EventTarget {
       return problem;
     }
     this.#begin(session);
-    if (layer !== this.#layer) this.#lose(null);
+    if (layer !== this.#layer) this.#choose(session, this.#layer);
     const problem = await Promise.race([session.ended, lost]);
     if (session !== this.#session) return null;
     if (this.#firstPictureMs !== null) backoff.reset();

@@ -15,6 +15,8 @@ const STATES = {
   degraded: { label: "degraded", title: "No pictures from the camera" },
   stalled: { label: "stalled", title: "No pictures from the encoder" },
   stopped: { label: "stopped", title: "The camera is stopped" },
+  offline: { label: "offline", title: "Nobody sends this stream" },
+  silent: { label: "silent", title: "No pictures from the sender" },
   failed: { label: "failed", title: "Cannot play" },
 };
 
@@ -27,7 +29,7 @@ export class Tile extends EventTarget {
     super();
     this.element = template.content.firstElementChild.cloneNode(true);
     this.#parts = partsOf(this.element);
-    const { name, video, open, retry, fullscreen, layer } = this.#parts;
+    const { name, video, open, retry, fullscreen, layer, hold } = this.#parts;
     name.textContent = camera.name;
     this.element.dataset.camera = camera.name;
     // The attribute only says how it starts; browsers go by the property when they decide about playing by itself.
@@ -41,10 +43,11 @@ export class Tile extends EventTarget {
     layer.addEventListener("change", () => {
       this.player.layer = layer.value === "" ? null : Number(layer.value);
     });
+    hold.addEventListener("click", () => this.#hold(api));
     fullscreen.hidden = !this.#parts.stage.requestFullscreen && !video.webkitEnterFullscreen;
     video.addEventListener("resize", () => this.#learnShape());
     this.large = false;
-    this.#show();
+    this.describe(camera);
   }
 
   get name() {
@@ -53,18 +56,20 @@ export class Tile extends EventTarget {
 
   describe(camera) {
     this.player.describe(camera);
+    this.#offerLayers(camera.layers);
+    this.#offerHold(camera);
     this.#show();
   }
 
   // What the camera may send, as the API describes it.
   allocate(allocation) {
     this.player.allocate(allocation);
-    this.#offerLayers(allocation?.layers ?? []);
   }
 
   set large(large) {
     this.element.classList.toggle("large", large);
     this.#parts.fullscreen.classList.toggle("offered", large);
+    this.#parts.hold.hidden = !large;
     const label = large ? "Back to all cameras" : `Enlarge ${this.name}`;
     this.#parts.open.setAttribute("aria-label", label);
     this.#parts.open.title = label;
@@ -88,6 +93,26 @@ export class Tile extends EventTarget {
   remove() {
     this.player.pause();
     this.element.remove();
+  }
+
+  // Holds the camera up for everybody, or lets it go on.
+  async #hold(api) {
+    const { hold } = this.#parts;
+    hold.disabled = true;
+    try {
+      const { state, reason, paused } = await api.hold(this.name, !this.player.camera.paused);
+      this.describe({ ...this.player.camera, state, reason, paused });
+    } catch (problem) {
+      hold.title = problem.message;
+    } finally {
+      hold.disabled = false;
+    }
+  }
+
+  #offerHold({ paused }) {
+    const { hold } = this.#parts;
+    write(hold, paused ? "Go on" : "Hold");
+    hold.setAttribute("aria-label", `${paused ? "Let go on" : "Hold up for everybody"}: ${this.name}`);
   }
 
   // The style fits the large picture's frame to it.
@@ -138,8 +163,9 @@ export class Tile extends EventTarget {
   #showFigures({ state, clockErrorMs, firstPictureMs, ...measured }) {
     // What was measured of pictures that come no more says nothing of now.
     const { figures, latencyMs } = state === "live" ? measured : { figures: null, latencyMs: { p50: null, p95: null } };
-    const { stats, recentLatencyMs: stages, encoder, viewerCount } = this.player.camera;
-    const sent = stages.capture_to_sent;
+    // A stream that comes in is encoded elsewhere.
+    const { stats, recentLatencyMs: stages = {}, encoder = {}, codec, viewerCount } = this.player.camera;
+    const { capture_to_sent: sent = {}, encode = {} } = stages;
     const width = figures?.width ?? stats.frameWidth;
     const height = figures?.height ?? stats.frameHeight;
     const fps = figures?.framesPerSecond ?? null;
@@ -148,16 +174,16 @@ export class Tile extends EventTarget {
       "latency-p95": format.milliseconds(latencyMs.p95),
       "latency-brief": latencyMs.p50 === null ? "" : format.milliseconds(latencyMs.p50),
       sent: format.millisecondsPair(sent.p50, sent.p95),
-      encode: format.millisecondsPair(stages.encode.p50, stages.encode.p95),
+      encode: format.millisecondsPair(encode.p50, encode.p95),
       size: width ? format.resolution(width, height) : stats.sourceResolution?.replace("x", "×") ?? "–",
       fps: format.rate(fps),
       "camera-fps": format.rate(stats.framesPerSecond),
       bitrate: format.bitrate(figures?.bitsPerSecond),
-      target: format.bitrate(encoder.targetBitrate),
+      target: format.bitrate(encoder.targetBitrate ?? stats.bitrate),
       rtt: format.roundTrip(figures?.roundTripMs),
       loss: format.percent(figures?.lossRatio),
-      codec: (figures?.codec ?? encoder.mimeType).replace("video/", ""),
-      backend: encoder.backend,
+      codec: figures?.codec?.replace("video/", "") ?? codec ?? "–",
+      backend: encoder.backend ?? "–",
       "jitter-buffer": format.milliseconds(figures?.jitterBufferMs),
       decode: format.milliseconds(figures?.decodeMs),
       "clock-error": clockErrorMs === null ? "–" : `± ${format.milliseconds(clockErrorMs)}`,

@@ -4,152 +4,49 @@
 //   video.srcObject = session.stream;
 //   const why = await session.ended;   // a Problem: connection lost; null: closed by us
 //   session.close();
-//
-// A session is for one connection. It does not come back by itself; `player.js` does that.
 
-import { iceServers, parseLinks } from "./link_header.js";
 import { Problem } from "./problem.js";
+import { Session } from "./session.js";
 
-const SDP = "application/sdp";
+const LAYER = "urn:ietf:params:whep:ext:core:layer";
+const TIMEOUT_MS = 5_000;
 
-// The answer to the offer, and ICE with DTLS after it, may take this long.
-const ANSWER_TIMEOUT_MS = 10_000;
-const CONNECT_TIMEOUT_MS = 10_000;
-
-// ICE calls a connection disconnected after some seconds without an answer, and often finds back. Longer than this is
-// too long for somebody who watches: a new session takes less than a second.
-const DISCONNECTED_TIMEOUT_MS = 3_000;
-
-export class WhepSession {
-  #token;
-  #resolveEnded;
-  #left = false;
-  #timer;
-
-  // Offers to receive video from `endpoint` and resolves when the answer is applied, before media flow. `token` is sent
-  // as a bearer token, `signal` abandons the attempt. Rejects with a Problem, or with the signal's reason.
-  static async open(endpoint, { token = null, signal = null } = {}) {
-    const session = new WhepSession(token);
-    // Browsers before 2024 lack AbortSignal.any.
-    const abort = new AbortController();
-    const giveUp = () => abort.abort(signal?.aborted ? signal.reason : new DOMException("no answer in time", "TimeoutError"));
-    const timer = setTimeout(giveUp, ANSWER_TIMEOUT_MS);
-    signal?.addEventListener("abort", giveUp);
-    try {
-      signal?.throwIfAborted();
-      await session.#negotiate(endpoint, abort.signal);
-      signal?.throwIfAborted();
-      return session;
-    } catch (error) {
-      session.close();
-      if (signal?.aborted) throw signal.reason;
-      throw error instanceof Problem ? error : new Problem(0, error.message, { cause: error });
-    } finally {
-      clearTimeout(timer);
-      signal?.removeEventListener("abort", giveUp);
-    }
+export class WhepSession extends Session {
+  // Offers to receive video from `endpoint`. `token` is sent as a bearer token, `signal` abandons the attempt. Rejects with a
+  // Problem, or with the signal's reason.
+  static open(endpoint, { token = null, signal = null } = {}) {
+    return new WhepSession(token).begin(endpoint, signal);
   }
 
   constructor(token) {
-    this.#token = token;
-    this.connection = new RTCPeerConnection({ bundlePolicy: "max-bundle" });
+    super(token);
     this.receiver = this.connection.addTransceiver("video", { direction: "recvonly" }).receiver;
     this.stream = new MediaStream([this.receiver.track]);
-    // The session's own address, from the answer: whoever has it can end the session.
-    this.location = null;
-    // When the offer was sent, on performance.now()'s clock.
-    this.offeredAt = null;
-    // Resolves when the session is over: with a Problem if it was lost, with null after `close`.
-    this.ended = new Promise((resolve) => {
-      this.#resolveEnded = resolve;
-    });
-    this.connection.addEventListener("connectionstatechange", () => this.#followConnection());
   }
 
-  // The secret part of its address, under which the API tells of it.
-  get secret() {
-    return this.location?.pathname.split("/").pop() ?? null;
+  // The end of the connection that media go through.
+  get end() {
+    return this.receiver;
   }
 
-  // Ends the session here and on the server. Safe while the page goes away.
-  close() {
-    clearTimeout(this.#timer);
-    this.connection.close();
-    this.#leave();
-    this.#resolveEnded(null);
+  // True if another layer can be had without another session.
+  get canChooseLayer() {
+    return this.#layerAddress !== null;
   }
 
-  // The server is known to have ended it: there is nothing to leave any more.
-  endedByServer() {
-    this.#left = true;
-    this.#lose("The server ended the session.");
-  }
-
-  // The offer is sent before it is applied: candidates are only gathered once the answer has told of STUN and TURN
-  // servers (RFC 9725 §4.6), and the server learns the viewer's addresses from its checks.
-  async #negotiate(endpoint, signal) {
-    const offer = await this.connection.createOffer();
-    const headers = { "Content-Type": SDP, Accept: SDP, ...this.#authorization() };
-    this.offeredAt = performance.now();
-    const request = { method: "POST", headers, body: offer.sdp, signal, cache: "no-store" };
-    const response = await fetch(endpoint, request).catch((error) => {
+  // Has the server send that spatial layer at most, 0 the smallest; null: the largest. Rejects with a Problem.
+  async chooseLayer(layer) {
+    const request = layer === null
+      ? { method: "DELETE", headers: this.authorization }
+      : { method: "POST", headers: { "Content-Type": "application/json", ...this.authorization }, body: JSON.stringify({ encodingId: String(layer) }) };
+    const signal = AbortSignal.timeout(TIMEOUT_MS);
+    const response = await fetch(this.#layerAddress, { ...request, signal }).catch((error) => {
       throw Problem.unreachable(error);
     });
-    if (response.status !== 201) throw await Problem.of(response);
-    const location = response.headers.get("location");
-    this.location = location && new URL(location, response.url);
-    const sdp = await response.text();
-    signal.throwIfAborted();
-    const servers = iceServers(parseLinks(response.headers.get("link")));
-    if (servers.length > 0) this.connection.setConfiguration({ ...this.connection.getConfiguration(), iceServers: servers });
-    await this.connection.setLocalDescription(offer);
-    await this.connection.setRemoteDescription({ type: "answer", sdp });
-    // The server's goodbye: the connection itself notices only that nothing comes any more, and much later.
-    const { transport } = this.receiver;
-    transport?.addEventListener("statechange", () => {
-      if (transport.state === "closed") this.endedByServer();
-    });
-    this.#endUnless("connected", CONNECT_TIMEOUT_MS, "No media connection: is the server's UDP port reachable?");
+    if (!response.ok) throw await Problem.of(response);
   }
 
-  #followConnection() {
-    switch (this.connection.connectionState) {
-      case "connected":
-        clearTimeout(this.#timer);
-        break;
-      case "disconnected":
-        this.#endUnless("connected", DISCONNECTED_TIMEOUT_MS, "The media connection is interrupted.");
-        break;
-      case "failed":
-        this.#lose("The media connection failed.");
-        break;
-      case "closed":
-        this.endedByServer();
-        break;
-    }
-  }
-
-  #endUnless(state, timeoutMs, reason) {
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => {
-      if (this.connection.connectionState !== state) this.#lose(reason);
-    }, timeoutMs);
-  }
-
-  #lose(reason) {
-    clearTimeout(this.#timer);
-    this.#resolveEnded(new Problem(0, reason));
-  }
-
-  // `keepalive`, so that it goes out even when the page is being left. Whether it arrives changes nothing here: the server
-  // notices a silent viewer by itself.
-  #leave() {
-    if (this.#left || !this.location) return;
-    this.#left = true;
-    fetch(this.location, { method: "DELETE", headers: this.#authorization(), keepalive: true }).catch(() => {});
-  }
-
-  #authorization() {
-    return this.#token ? { Authorization: `Bearer ${this.#token}` } : {};
+  get #layerAddress() {
+    return this.links.find(({ parameters }) => (parameters.rel ?? "").split(/\s+/).includes(LAYER))?.target ?? null;
   }
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use lenscast_media::Codec;
-use lenscast_transport::{Fingerprint, ProtectionProfile, SrtpSender, server_keys};
+use lenscast_transport::{Fingerprint, ProtectionProfile, SrtpSender, client_keys};
 use rtc_crypto::RTCCryptoProvider;
 use rtc_dtls::config::{ConfigBuilder, HandshakeConfig};
 use rtc_dtls::crypto::Certificate;
@@ -195,11 +195,7 @@ impl Viewer {
         let profile = ProtectionProfile::AeadAes128Gcm;
         let material = state.export_keying_material("EXTRACTOR-dtls_srtp", &[], profile.keying_material_len());
         let material = material.expect("the handshake is complete").into_bytes();
-        // RFC 5764 §4.2: both keys, then both salts, the client's first. The library takes its user for the server.
-        let (keys, salts) = material.split_at(32);
-        let (keys, salts) = (keys.split_at(16), salts.split_at(12));
-        let swapped = [keys.1, keys.0, salts.1, salts.0].concat();
-        server_keys(profile, &swapped).expect("it has its length").0
+        client_keys(profile, &material).expect("it has its length").0
     }
 
     fn send(&self, datagram: &[u8]) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lenscast_media::{Burst, BurstMeta, BurstPool, Codec, Resolution, RtpTime, StageTimes};
+use lenscast_media::{Burst, BurstMeta, BurstPool, Codec, LayerSet, PassedExtensions, Resolution, RtpTime, StageTimes};
 use lenscast_transport::{BurstSender, Upstream};
 
 pub(crate) const PACKETS_PER_FRAME: usize = 7;
@@ -38,23 +38,26 @@ impl Frames {
             let due = start + Duration::from_secs_f64(number as f64 / a_second);
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
             let burst = self.next();
-            self.refused += self.sender.send(&burst) as u64;
+            self.refused += u64::from(!self.sender.send(0, &burst));
         }
         bursts * self.packets_per_burst as u64
     }
 
     fn next(&mut self) -> Arc<Burst> {
-        let now = Instant::now();
+        let (now, packets) = (Instant::now(), self.packets_per_burst);
         let meta = BurstMeta {
-            codec: Codec::Vp8,
+            codec: Codec::Vp8.into(),
             key_frame: self.bursts == 0,
-            resolution: Resolution::new(1280, 720).expect("a resolution"),
+            begins_frame: packets == PACKETS_PER_FRAME || self.first_packet % PACKETS_PER_FRAME as u64 == 0,
+            ends_frame: packets == PACKETS_PER_FRAME || (self.first_packet + 1) % PACKETS_PER_FRAME as u64 == 0,
+            resolution: Some(Resolution::new(1280, 720).expect("a resolution")),
             temporal_layer: 0,
+            layer_sync: false,
             first_packet: self.first_packet,
-            rtp_time: RtpTime((self.first_packet * 90_000 / PACKETS_PER_SECOND as u64) as u32),
+            rtp_time: RtpTime((self.first_packet / PACKETS_PER_FRAME as u64 * 3_000) as u32),
+            extensions: PassedExtensions::default(),
             times: StageTimes { captured: now, ready: now, taken: now, encoded: now },
         };
-        let packets = self.packets_per_burst;
         let burst = self.pool.fill(meta, |burst| {
             for packet in 0..packets {
                 burst.push(&[&[packet as u8; PAYLOAD]]);
@@ -69,9 +72,7 @@ impl Frames {
 pub(crate) struct NoCamera;
 
 impl Upstream for NoCamera {
-    fn subscribe(&self) -> Box<dyn Send> {
-        Box::new(())
-    }
+    fn set_wanted(&self, _: LayerSet) {}
 
-    fn request_key_frame(&self) {}
+    fn request_key_frame(&self, _: u8) {}
 }

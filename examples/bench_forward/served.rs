@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use lenscast_media::{Codec, StageHistograms, WallClock};
-use lenscast_router::ProducerId;
+use lenscast_router::{ProducerId, ProducerParameters};
 use lenscast_transport::{
-    ForwardingCost, SessionEvent, SessionState, Timeouts, TransportConfig, TransportServer, TransportStats, ViewerOffer,
+    ForwardingCost, PlayRequest, PlayedVideo, SessionEvent, SessionState, Timeouts, TransportConfig, TransportServer,
+    TransportStats, ViewerOffer,
 };
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -73,14 +74,18 @@ impl Case {
         let router = thread_named("router-0");
         pin(router, &[MEASURED]);
         let stages = Arc::new(StageHistograms::new());
-        let sender = runtime.block_on(server.add_producer(PRODUCER, Arc::new(NoCamera), stages));
+        let parameters = ProducerParameters::local(Codec::Vp8.into(), 1, 1);
+        let added = server.add_producer(PRODUCER, parameters, Arc::new(NoCamera), stages);
+        let sender = runtime.block_on(added).expect("there is none");
         let memory = (processor::resident(), counting::in_use());
 
         let (mut viewers, offer) = Viewers::start();
         let (began, used) = (Instant::now(), processor::time_of(router));
         let offer = ViewerOffer::parse(&offer).expect("the offer is good");
+        let video = PlayedVideo { producer: PRODUCER, codec: Codec::Vp8, preferred: None };
+        let request = PlayRequest { stream: "bench".to_owned(), video, audio: None };
         for _ in 0..self.viewers {
-            let session = server.create_session(&offer, PRODUCER, Codec::Vp8, "bench", true).expect("there is room");
+            let session = server.create_session(&offer, &request, true).expect("there is room");
             viewers.invite(&session.answer);
         }
         viewers.connect();

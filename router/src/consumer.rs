@@ -1,72 +1,88 @@
-use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use lenscast_media::{Burst, NtpTime, RtpTime, Ssrc, VIDEO_CLOCK_RATE, WallClock};
+use lenscast_media::{Burst, BurstMeta, LayerSet, NtpTime, RtpTime, Ssrc, WallClock};
 
-use crate::history::History;
+use crate::resend::{Refusal, Resend};
+use crate::rewrite::{FrameIds, Rewrite};
 use crate::rtcp::{Compound, ReportBlock};
-use crate::rtp::Header;
-use crate::sequence_runs::SequenceRuns;
-use crate::{ConsumerId, ConsumerStats, Egress, HeaderExtensions, PayloadType, RtpPackets, TransportId};
+use crate::rtp::{Carried, Header};
+use crate::sequence_map::{Place, SequenceMap};
+use crate::{ConsumerId, ConsumerParameters, ConsumerStats, Layers, RtpPackets, TransportSlot};
 
-/// How one viewer is to get a producer's stream.
-#[derive(Debug, Clone)]
-pub struct ConsumerParameters {
-    /// The consumer's name in the router.
-    pub id: ConsumerId,
-    /// Where it sends to.
-    pub transport: TransportId,
-    /// The source of the media packets. Unique within the transport.
-    pub ssrc: Ssrc,
-    /// What the viewer calls the codec.
-    pub payload_type: PayloadType,
-    /// How lost packets are sent again; without it they are not.
-    pub rtx: Option<RtxParameters>,
-    /// The header extensions the viewer understands.
-    pub extensions: HeaderExtensions,
-    /// Canonical name (RFC 7022) that ties the viewer's streams together.
-    pub cname: String,
-    /// Random start of the sequence; below 2¹⁵, so that SRTP's first guess of the rollover counter cannot be wrong.
-    pub initial_sequence: u16,
-    /// The same for retransmissions.
-    pub initial_rtx_sequence: u16,
-    /// Random start of the timestamps.
-    pub timestamp_offset: u32,
-}
-
-/// A retransmission stream (RFC 4588).
-#[derive(Debug, Clone, Copy)]
-pub struct RtxParameters {
-    /// Its source. Unique within the transport.
-    pub ssrc: Ssrc,
-    /// Its payload type.
-    pub payload_type: PayloadType,
-}
-
-/// One stream to one viewer: rewrites sequence and timestamp, answers NACKs, reports.
+/// One stream to one peer: chooses layers, rewrites what packets say of their place in the stream, reports.
+///
+/// **Invariants.** Sequence numbers grow by one with every packet, but for those that were lost on the way here: they
+/// keep their places. Timestamps never run backwards. What follows a break or a switch of layers begins with a key frame.
 #[derive(Debug)]
 pub(crate) struct Consumer {
     parameters: ConsumerParameters,
-    state: State,
-    /// Index of the next media packet: the sequence number continued without wrapping.
-    next_index: u64,
-    next_rtx_index: u64,
-    runs: SequenceRuns,
-    recently_resent: VecDeque<(u16, Instant)>,
-    budget: ResendBudget,
+    pub(crate) slot: TransportSlot,
+    format: Format,
+    pub(crate) connected: bool,
+    pub(crate) paused: bool,
+    pub(crate) traced: bool,
+    /// What the transport's bandwidth leaves for it.
+    limit: Limit,
+    /// The layer that goes out.
+    current: Option<u8>,
+    /// The layer that is to go out. If it is not the current one, a key frame of it is being waited for.
+    target: Option<u8>,
+    /// The highest temporal layer that goes out.
+    temporal: u8,
+    /// What was last told of the layers.
+    told: Option<Layers>,
+    rewrite: Rewrite,
+    /// The newest frame that went out.
+    last: Option<LastFrame>,
+    /// The frame that was left out last, by its producer's timestamp.
+    left_out: Option<RtpTime>,
+    map: SequenceMap,
+    resend: Resend,
     extensions_due: Instant,
     last_fir: Option<u8>,
     reference_time: Option<ReferenceTime>,
-    stats: ConsumerStats,
+    pub(crate) stats: ConsumerStats,
 }
 
+/// What a consumer must know of its producer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Format {
+    pub(crate) layers: u8,
+    pub(crate) temporal_layers: u8,
+    pub(crate) clock_rate: u32,
+    /// A decoder can start at key frames only.
+    pub(crate) key_frames: bool,
+    /// Picture identifiers count what goes out; else they count what was encoded, gaps and all.
+    pub(crate) counts_pictures: bool,
+    /// From an encoder in this process.
+    pub(crate) local: bool,
+}
+
+/// How far a consumer may go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    /// The transport is not connected yet.
-    Idle,
-    /// A decoder on the other side could not start with the next frame.
-    AwaitingKeyFrame,
-    Forwarding,
+pub(crate) enum Limit {
+    None,
+    Layers(Layers),
+    Nothing,
+}
+
+/// A newly arrived burst with what all consumers need to know of it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Arrival<'a> {
+    pub(crate) now: Instant,
+    pub(crate) layer: u8,
+    pub(crate) burst: &'a Burst,
+    pub(crate) ids: FrameIds,
+    pub(crate) wall: &'a WallClock,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct LastFrame {
+    layer: u8,
+    /// As it went out.
+    timestamp: RtpTime,
+    captured: Instant,
+    ids: FrameIds,
 }
 
 /// A receiver's own time (RFC 3611 §4.4), to be returned in the next report.
@@ -77,38 +93,28 @@ struct ReferenceTime {
     arrived: Instant,
 }
 
-/// Why a packet is not sent again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Refusal {
-    Gone,
-    JustResent,
-    /// Nothing else would be sent now either.
-    Exhausted,
-}
-
-/// Header extensions go out with each key frame and then at least this often, on all packets of a frame. Receivers keep
+/// Header extensions go out with each key frame and then at least this often, on all packets of a burst. Receivers keep
 /// a playout delay until told otherwise and interpolate capture times between frames that carry one.
 const EXTENSION_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What mediasoup assumes before the first report (`RtpStreamSend`, `DefaultRtt`).
-const DEFAULT_ROUND_TRIP: Duration = Duration::from_millis(100);
-
-/// Packets remembered as resent; a viewer can ask for no more than this within a round trip and get each just once.
-const MAX_RECENTLY_RESENT: usize = 256;
-
-/// Packets looked up for one RTCP datagram, which could ask for 6,000: no more than [`MAX_RECENTLY_RESENT`] will be sent,
-/// and as many again may be gone.
-pub(crate) const MAX_LOOKED_UP: usize = 512;
-
 impl Consumer {
-    pub(crate) fn new(parameters: ConsumerParameters, now: Instant) -> Self {
+    pub(crate) fn new(parameters: ConsumerParameters, slot: TransportSlot, format: Format, now: Instant) -> Self {
         Self {
-            state: State::Idle,
-            next_index: u64::from(parameters.initial_sequence),
-            next_rtx_index: u64::from(parameters.initial_rtx_sequence),
-            runs: SequenceRuns::default(),
-            recently_resent: VecDeque::new(),
-            budget: ResendBudget::new(now),
+            slot,
+            format,
+            connected: false,
+            paused: parameters.paused,
+            traced: false,
+            limit: Limit::None,
+            current: None,
+            target: None,
+            temporal: 0,
+            told: None,
+            rewrite: Rewrite { timestamp: parameters.timestamp_offset, ..Rewrite::default() },
+            last: None,
+            left_out: None,
+            map: SequenceMap::new(u64::from(parameters.initial_sequence)),
+            resend: Resend::new(parameters.initial_rtx_sequence, now),
             extensions_due: now,
             last_fir: None,
             reference_time: None,
@@ -117,94 +123,188 @@ impl Consumer {
         }
     }
 
+    pub(crate) const fn id(&self) -> ConsumerId {
+        self.parameters.id
+    }
+
     pub(crate) const fn parameters(&self) -> &ConsumerParameters {
         &self.parameters
     }
 
-    pub(crate) const fn stats(&self) -> &ConsumerStats {
-        &self.stats
+    pub(crate) const fn parameters_mut(&mut self) -> &mut ConsumerParameters {
+        &mut self.parameters
     }
 
-    pub(crate) fn is_active(&self) -> bool {
-        self.state != State::Idle
+    pub(crate) const fn current(&self) -> Option<u8> {
+        self.current
     }
 
-    pub(crate) fn awaits_key_frame(&self) -> bool {
-        self.state == State::AwaitingKeyFrame
+    pub(crate) const fn target(&self) -> Option<u8> {
+        self.target
     }
 
-    /// The packets of `burst` for this viewer; `None` while it cannot use them.
+    /// What goes out now.
+    pub(crate) fn layers(&self) -> Option<Layers> {
+        self.current.map(|spatial| Layers { spatial, temporal: self.temporal })
+    }
+
+    /// Neither it nor its transport is in the way; of the producer it knows nothing.
+    pub(crate) const fn is_ready(&self) -> bool {
+        self.connected && !self.paused
+    }
+
+    /// True if it can go on only with a key frame of `layer`.
+    pub(crate) fn awaits_key_frame(&self, layer: u8) -> bool {
+        self.target == Some(layer) && self.current != self.target && self.format.key_frames
+    }
+
+    /// The layers it has a use for.
+    pub(crate) fn wants(&self) -> LayerSet {
+        if !self.is_ready() {
+            return LayerSet::EMPTY;
+        }
+        let preferred = self.parameters.preferred_layers.spatial.min(self.format.layers - 1);
+        self.current.into_iter().chain(self.target).chain([preferred]).collect()
+    }
+
+    /// The packets of a burst that follows all before it, for this peer; `None` if it is not to have them.
+    #[inline]
     pub(crate) fn handle_burst<'a>(
         &mut self,
-        now: Instant,
-        burst: &'a Burst,
-        wall: &WallClock,
+        arrival: &Arrival<'a>,
+        transport_sequence: &mut u16,
     ) -> Option<RtpPackets<'a>> {
-        let meta = burst.meta();
-        match self.state {
-            State::Idle => return None,
-            State::AwaitingKeyFrame if !meta.key_frame => {
-                self.stats.frames_dropped += 1;
-                return None;
-            }
-            State::AwaitingKeyFrame | State::Forwarding => self.state = State::Forwarding,
+        let layer = arrival.layer;
+        if self.current != Some(layer) || self.current != self.target {
+            self.consider_switch(arrival);
         }
-        let mut header = Header::new(self.parameters.payload_type, self.parameters.ssrc, self.timestamp(meta.rtp_time));
-        if meta.key_frame || now >= self.extensions_due {
-            header = header.with_extensions(&self.parameters.extensions, wall.ntp_at(meta.times.captured));
-            self.extensions_due = now + EXTENSION_INTERVAL;
+        if self.current != Some(layer) {
+            return None;
         }
+        let (burst, meta) = (arrival.burst, arrival.burst.meta());
         let packets = burst.len() as u64;
-        let first_index = self.next_index;
-        self.runs.push(first_index, meta.first_packet, packets);
-        self.next_index += packets;
-        self.stats.packets_sent += packets;
-        self.stats.bytes_sent += burst.payload_bytes() as u64;
-        self.stats.frames_sent += 1;
-        self.budget.add_media(now, burst.payload_bytes());
-        Some(RtpPackets { burst, packets: 0..burst.len(), header, first_index, original_sequence: None })
+        if meta.begins_frame {
+            self.consider_temporal_layer(meta);
+        }
+        if meta.temporal_layer > self.temporal {
+            self.map.leave_out(layer, meta.first_packet, packets, self.rewrite);
+            self.leave_frame_out(meta);
+            return None;
+        }
+        let first_index = self.map.forward(layer, meta.first_packet, packets, self.rewrite);
+        let timestamp = meta.rtp_time.wrapping_add(self.rewrite.timestamp);
+        self.last =
+            Some(LastFrame { layer, timestamp, captured: meta.times.captured, ids: self.rewrite.ids(arrival.ids) });
+        self.stats.frames_sent += u64::from(meta.ends_frame);
+        let place = Place { layer, packet: meta.first_packet, index: first_index, rewrite: self.rewrite };
+        Some(self.packets(arrival, place, transport_sequence))
     }
 
-    /// The producer's stream broke off: nothing can be decoded until its next key frame.
-    pub(crate) fn handle_discontinuity(&mut self) {
-        if self.state == State::Forwarding {
-            self.state = State::AwaitingKeyFrame;
+    /// The packets of a burst that comes late, in the place that was kept for them; `None` if there is none.
+    pub(crate) fn handle_late_burst<'a>(
+        &mut self,
+        arrival: &Arrival<'a>,
+        transport_sequence: &mut u16,
+    ) -> Option<RtpPackets<'a>> {
+        let (burst, meta) = (arrival.burst, arrival.burst.meta());
+        if self.current.is_none() || meta.temporal_layer > self.temporal {
+            return None;
+        }
+        let place = self.map.late(arrival.layer, meta.first_packet, burst.len() as u64)?;
+        self.stats.frames_sent += u64::from(meta.ends_frame);
+        Some(self.packets(arrival, place, transport_sequence))
+    }
+
+    /// The layer's stream broke off: nothing of it can be decoded until its next key frame.
+    pub(crate) fn handle_discontinuity(&mut self, layer: u8) {
+        if self.current == Some(layer) {
+            self.current = None;
         }
     }
 
-    /// Sends again what is still there of the packets asked for. `room` is how many may still be looked up for this
-    /// datagram; what is beyond it is refused unseen.
-    pub(crate) fn handle_nack(
+    /// Nothing goes out from now on; what comes next has to begin anew.
+    pub(crate) fn stop(&mut self) {
+        self.current = None;
+        self.target = None;
+        self.resend.clear();
+    }
+
+    /// Chooses the layer to go for of those that can be had. True if a key frame of it is needed now.
+    #[must_use]
+    pub(crate) fn choose(&mut self, sending: LayerSet, forwarded: bool) -> bool {
+        if !forwarded || !self.is_ready() {
+            self.stop();
+            return false;
+        }
+        let mut most = self.parameters.preferred_layers.spatial.min(self.format.layers - 1);
+        let target = match self.limit {
+            Limit::None => sending.highest_at_most(most),
+            Limit::Layers(layers) => {
+                most = most.min(layers.spatial);
+                sending.highest_at_most(most)
+            }
+            Limit::Nothing => None,
+        };
+        let changed = target != self.target;
+        self.target = target;
+        if target.is_none() {
+            self.current = None;
+        }
+        changed && target.is_some() && target != self.current
+    }
+
+    pub(crate) const fn limit(&self) -> Limit {
+        self.limit
+    }
+
+    pub(crate) const fn set_limit(&mut self, limit: Limit) {
+        self.limit = limit;
+    }
+
+    /// What has become of the layers since this was last asked; `None` if nothing has.
+    #[inline]
+    pub(crate) fn take_change(&mut self) -> Option<(Option<Layers>, Option<Layers>)> {
+        let layers = self.layers();
+        (layers != self.told).then(|| (std::mem::replace(&mut self.told, layers), layers))
+    }
+
+    /// Where the packet is that was sent with `sequence`, if it may be sent again now; then it must be.
+    pub(crate) fn place_of(&self, sequence: u16) -> Option<Place> {
+        self.map.find(sequence)
+    }
+
+    /// A packet again, that `place` is of.
+    pub(crate) fn resend<'a>(
         &mut self,
         now: Instant,
-        mut lost: impl Iterator<Item = u16>,
-        history: &History,
-        room: &mut usize,
-        egress: &mut impl Egress,
-    ) {
-        self.stats.nack_count += 1;
-        if let Some(rtx) = self.parameters.rtx {
-            while *room > 0
-                && let Some(sequence) = lost.next()
-            {
-                *room -= 1;
-                match self.retransmission(now, rtx, sequence, history) {
-                    Ok(packets) => {
-                        let bytes = packets.burst.payload(packets.packets.start).len() as u64;
-                        egress.send_rtp(self.parameters.transport, &packets);
-                        self.stats.retransmitted_packets_sent += 1;
-                        self.stats.retransmitted_bytes_sent += bytes;
-                    }
-                    Err(refusal) => {
-                        self.stats.retransmissions_refused += 1;
-                        if refusal == Refusal::Exhausted {
-                            break;
-                        }
-                    }
-                }
-            }
+        sequence: u16,
+        place: Place,
+        burst: &'a Burst,
+        carried: &mut CarriedBy<'_>,
+    ) -> Result<RtpPackets<'a>, Refusal> {
+        let rtx = self.parameters.rtx.ok_or(Refusal::Exhausted)?;
+        let position = (place.packet - burst.meta().first_packet) as usize;
+        let bytes = burst.payload(position).len();
+        let first_index = self.resend.take(now, sequence, bytes, self.stats.round_trip_time)?;
+        let timestamp = burst.meta().rtp_time.wrapping_add(place.rewrite.timestamp);
+        let mut header = Header::new(rtx.payload_type, rtx.ssrc, timestamp);
+        if self.parameters.extensions.transport_sequence.is_some()
+            || self.parameters.extensions.absolute_send_time.is_some()
+        {
+            let of_packet = carried.of(now, burst.meta(), false, self.format.local);
+            header = header.with_extensions(&self.parameters.extensions, &of_packet);
+            *carried.transport_sequence = carried.transport_sequence.wrapping_add(1);
         }
-        self.stats.retransmissions_refused += lost.count() as u64;
+        self.stats.retransmitted_packets_sent += 1;
+        self.stats.retransmitted_bytes_sent += bytes as u64;
+        Ok(RtpPackets {
+            burst,
+            packets: position..position + 1,
+            header,
+            first_index,
+            original_sequence: Some(sequence),
+            rewrite: place.rewrite,
+        })
     }
 
     pub(crate) fn handle_pli(&mut self) {
@@ -224,7 +324,7 @@ impl Consumer {
     pub(crate) fn handle_report(&mut self, now: NtpTime, report: &ReportBlock) {
         self.stats.fraction_lost = Some(f64::from(report.fraction_lost) / 256.0);
         self.stats.packets_lost = i64::from(report.cumulative_lost);
-        let jitter = f64::from(report.jitter) / f64::from(VIDEO_CLOCK_RATE);
+        let jitter = f64::from(report.jitter) / f64::from(self.format.clock_rate);
         self.stats.jitter = Some(Duration::from_secs_f64(jitter));
         if report.last_sender_report != 0 {
             let since_sent = now.compact().wrapping_sub(report.last_sender_report);
@@ -240,22 +340,14 @@ impl Consumer {
         self.reference_time = Some(ReferenceTime { receiver, compact: ntp.compact(), arrived: now });
     }
 
-    /// The transport is connected: from the next key frame on, packets can go out.
-    pub(crate) fn activate(&mut self) {
-        if self.state == State::Idle {
-            self.state = State::AwaitingKeyFrame;
-        }
-    }
-
-    /// Appends this consumer's report to `compound`. `clock` is the producer's RTP time at `now`, if it has sent anything.
-    pub(crate) fn write_report(&mut self, now: Instant, ntp: NtpTime, clock: Option<RtpTime>, compound: &mut Compound) {
+    /// Appends this consumer's report to `compound`.
+    pub(crate) fn write_report(&mut self, now: Instant, ntp: NtpTime, compound: &mut Compound) {
         let ssrc = self.parameters.ssrc;
-        match clock {
-            Some(clock) if self.stats.packets_sent > 0 => {
-                let timestamp = self.timestamp(clock);
+        match self.clock_at(now) {
+            Some(timestamp) => {
                 compound.push_sender_report(ssrc, ntp, timestamp, self.stats.packets_sent, self.stats.bytes_sent);
             }
-            _ => compound.push_receiver_report(ssrc),
+            None => compound.push_receiver_report(ssrc),
         }
         compound.push_cname(ssrc, &self.parameters.cname);
         if let Some(reference) = self.reference_time.take() {
@@ -264,80 +356,130 @@ impl Consumer {
         }
     }
 
-    /// The viewer's timestamp for a producer's.
-    pub(crate) fn timestamp(&self, producer: RtpTime) -> RtpTime {
-        producer.wrapping_add(self.parameters.timestamp_offset)
+    /// The peer's timestamp of `now`; `None` before anything was sent.
+    pub(crate) fn clock_at(&self, now: Instant) -> Option<RtpTime> {
+        let LastFrame { timestamp, captured, .. } = self.last?;
+        Some(timestamp.wrapping_add(ticks(now.saturating_duration_since(captured), self.format.clock_rate)))
     }
 
-    fn retransmission<'a>(
-        &mut self,
-        now: Instant,
-        rtx: RtxParameters,
-        sequence: u16,
-        history: &'a History,
-    ) -> Result<RtpPackets<'a>, Refusal> {
-        let packet = self.runs.packet(sequence, self.next_index).ok_or(Refusal::Gone)?;
-        let (burst, position) = history.find(packet, now).ok_or(Refusal::Gone)?;
-        let round_trip = self.stats.round_trip_time.unwrap_or(DEFAULT_ROUND_TRIP);
-        while self.recently_resent.front().is_some_and(|(_, at)| now.saturating_duration_since(*at) >= round_trip) {
-            self.recently_resent.pop_front();
+    /// Goes over to the target layer if this burst is where that can be done.
+    fn consider_switch(&mut self, arrival: &Arrival<'_>) {
+        let meta = arrival.burst.meta();
+        if self.target != Some(arrival.layer) {
+            return;
         }
-        if self.recently_resent.len() >= MAX_RECENTLY_RESENT {
-            return Err(Refusal::Exhausted);
+        if self.format.key_frames && !(meta.key_frame && meta.begins_frame) {
+            if self.current.is_none() {
+                self.stats.frames_dropped += u64::from(meta.begins_frame);
+            }
+            return;
         }
-        if self.recently_resent.iter().any(|(resent, _)| *resent == sequence) {
-            return Err(Refusal::JustResent);
+        self.current = Some(arrival.layer);
+        self.map.restart(meta.first_packet);
+        self.left_out = None;
+        self.temporal = 0;
+        if let Some(last) = self.last {
+            self.rewrite = self.rewrite.following(last.ids, arrival.ids);
+            self.rewrite.timestamp = self.timestamp_after(&last, arrival.layer, meta).0.wrapping_sub(meta.rtp_time.0);
         }
-        if !self.budget.take(now, burst.payload(position).len()) {
-            return Err(Refusal::Exhausted);
+    }
+
+    /// The timestamp of a frame that follows `last`, by their capture times.
+    fn timestamp_after(&self, last: &LastFrame, layer: u8, meta: &BurstMeta) -> RtpTime {
+        let rate = self.format.clock_rate;
+        let elapsed = meta.times.captured.saturating_duration_since(last.captured);
+        // Two frames of one timestamp would be one frame to a decoder.
+        let aligned = last.timestamp.wrapping_add(ticks(elapsed, rate).max(1));
+        let as_before = meta.rtp_time.wrapping_add(self.rewrite.timestamp);
+        // The same clock goes on, as the layers of one encoder have it: no rounding then.
+        let same_clock = layer == last.layer || as_before.ticks_since(aligned).unsigned_abs() <= rate / 1_000;
+        if same_clock && as_before.ticks_since(last.timestamp) > 0 { as_before } else { aligned }
+    }
+
+    fn consider_temporal_layer(&mut self, meta: &BurstMeta) {
+        let most = match self.limit {
+            Limit::Layers(layers) if Some(layers.spatial) == self.current => layers.temporal,
+            _ => u8::MAX,
+        };
+        let preferred = self.parameters.preferred_layers;
+        // Temporal layers are chosen for the preferred spatial layer; a smaller one is to have all it can.
+        let wanted = if self.current.is_some_and(|current| current >= preferred.spatial.min(self.format.layers - 1)) {
+            preferred.temporal
+        } else {
+            u8::MAX
+        };
+        let most = most.min(wanted).min(self.format.temporal_layers.saturating_sub(1));
+        if most < self.temporal || meta.key_frame {
+            self.temporal = most;
+        } else if meta.temporal_layer > self.temporal && meta.temporal_layer <= most && meta.layer_sync {
+            self.temporal = meta.temporal_layer;
         }
-        self.recently_resent.push_back((sequence, now));
-        let first_index = self.next_rtx_index;
-        self.next_rtx_index += 1;
-        Ok(RtpPackets {
+    }
+
+    fn leave_frame_out(&mut self, meta: &BurstMeta) {
+        if self.left_out != Some(meta.rtp_time) {
+            self.left_out = Some(meta.rtp_time);
+            self.stats.frames_left_out += 1;
+            if self.format.counts_pictures {
+                self.rewrite.picture_id = self.rewrite.picture_id.wrapping_sub(1) & 0x7FFF;
+            }
+        }
+    }
+
+    #[inline]
+    fn packets<'a>(&mut self, arrival: &Arrival<'a>, place: Place, transport_sequence: &mut u16) -> RtpPackets<'a> {
+        let (burst, meta) = (arrival.burst, arrival.burst.meta());
+        let timestamp = meta.rtp_time.wrapping_add(place.rewrite.timestamp);
+        let mut header = Header::new(self.parameters.payload_type, self.parameters.ssrc, timestamp);
+        let extensions = &self.parameters.extensions;
+        let periodic = meta.key_frame && meta.begins_frame || arrival.now >= self.extensions_due;
+        let sends = extensions.absolute_send_time.is_some() || extensions.transport_sequence.is_some();
+        if periodic || sends || meta.extensions != Default::default() {
+            let mut carried = CarriedBy { wall: arrival.wall, transport_sequence };
+            header = header.with_extensions(extensions, &carried.of(arrival.now, meta, periodic, self.format.local));
+            if extensions.transport_sequence.is_some() {
+                *transport_sequence = transport_sequence.wrapping_add(burst.len() as u16);
+            }
+            if periodic {
+                self.extensions_due = arrival.now + EXTENSION_INTERVAL;
+            }
+        }
+        self.stats.packets_sent += burst.len() as u64;
+        self.stats.bytes_sent += burst.payload_bytes() as u64;
+        self.resend.add_media(arrival.now, burst.payload_bytes());
+        RtpPackets {
             burst,
-            packets: position..position + 1,
-            header: Header::new(rtx.payload_type, rtx.ssrc, self.timestamp(burst.meta().rtp_time)),
-            first_index,
-            original_sequence: Some(sequence),
-        })
-    }
-}
-
-/// Bounds what a viewer's NACKs can make us send: as many bytes as the media itself had, and a floor for thin streams.
-#[derive(Debug)]
-struct ResendBudget {
-    bytes: f64,
-    refilled: Instant,
-}
-
-/// What a viewer can always have per second, so that a nearly still picture is repaired too.
-const RESEND_FLOOR_BYTES_PER_SECOND: f64 = 12_500.0;
-/// What can pile up: a lost key frame of a 5 Mb/s stream, whole.
-const RESEND_MAX_BYTES: f64 = 500_000.0;
-
-impl ResendBudget {
-    fn new(now: Instant) -> Self {
-        Self { bytes: RESEND_FLOOR_BYTES_PER_SECOND, refilled: now }
-    }
-
-    fn add_media(&mut self, now: Instant, bytes: usize) {
-        self.refill(now);
-        self.bytes = (self.bytes + bytes as f64).min(RESEND_MAX_BYTES);
-    }
-
-    fn take(&mut self, now: Instant, bytes: usize) -> bool {
-        self.refill(now);
-        let enough = self.bytes >= bytes as f64;
-        if enough {
-            self.bytes -= bytes as f64;
+            packets: 0..burst.len(),
+            header,
+            first_index: place.index,
+            original_sequence: None,
+            rewrite: place.rewrite,
         }
-        enough
     }
+}
 
-    fn refill(&mut self, now: Instant) {
-        let elapsed = now.saturating_duration_since(self.refilled).as_secs_f64();
-        self.bytes = (self.bytes + elapsed * RESEND_FLOOR_BYTES_PER_SECOND).min(RESEND_MAX_BYTES);
-        self.refilled = now;
+/// What the sending transport writes into headers.
+#[derive(Debug)]
+pub(crate) struct CarriedBy<'a> {
+    pub(crate) wall: &'a WallClock,
+    /// Its next packet over all its streams.
+    pub(crate) transport_sequence: &'a mut u16,
+}
+
+impl CarriedBy<'_> {
+    fn of(&mut self, now: Instant, meta: &BurstMeta, periodic: bool, local: bool) -> Carried {
+        Carried {
+            periodic,
+            captured: self.wall.ntp_at(meta.times.captured),
+            local,
+            passed: meta.extensions,
+            sent: self.wall.ntp_at(now),
+            transport_sequence: *self.transport_sequence,
+        }
     }
+}
+
+/// Ticks of a clock of `rate` ticks a second in `span`, wrapped.
+fn ticks(span: Duration, rate: u32) -> u32 {
+    ((span.as_nanos() * u128::from(rate) + 500_000_000) / 1_000_000_000) as u32
 }

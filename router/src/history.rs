@@ -24,9 +24,27 @@ impl History {
         (burst.packets().contains(&packet) && fresh).then(|| (burst, (packet - burst.meta().first_packet) as usize))
     }
 
+    /// True if it goes back to before this packet.
+    pub(crate) fn reaches(&self, packet: u64) -> bool {
+        self.bursts.front().is_some_and(|oldest| oldest.meta().first_packet < packet)
+    }
+
+    /// True if the producer's packet `packet` is here, however old.
+    pub(crate) fn contains(&self, packet: u64) -> bool {
+        let after = self.bursts.partition_point(|burst| burst.meta().first_packet <= packet);
+        after.checked_sub(1).is_some_and(|index| self.bursts[index].packets().contains(&packet))
+    }
+
+    /// Keeps a burst, in its place among the others. None of its packets is here yet.
     pub(crate) fn push(&mut self, burst: Arc<Burst>, now: Instant) {
         self.packets += burst.len();
-        self.bursts.push_back(burst);
+        let first = burst.meta().first_packet;
+        if self.bursts.back().is_none_or(|last| last.meta().first_packet < first) {
+            self.bursts.push_back(burst);
+        } else {
+            let at = self.bursts.partition_point(|burst| burst.meta().first_packet <= first);
+            self.bursts.insert(at, burst);
+        }
         while let Some(oldest) = self.bursts.front() {
             let expired = now.saturating_duration_since(oldest.meta().times.encoded) > MAX_AGE;
             if !expired && (self.packets <= MAX_PACKETS || self.bursts.len() == 1) {
@@ -35,6 +53,11 @@ impl History {
             self.packets -= oldest.len();
             self.bursts.pop_front();
         }
+    }
+
+    /// Packets in it.
+    pub(crate) const fn len(&self) -> usize {
+        self.packets
     }
 
     pub(crate) fn clear(&mut self) {

@@ -14,22 +14,65 @@
 #![forbid(unsafe_code)]
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+pub mod bandwidth_split;
 mod consumer;
+mod consumer_parameters;
 mod egress;
+mod encoding;
+mod error;
 mod event;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod history;
 mod id;
+mod inbound;
+mod layers;
+#[cfg(all(test, lenscast_loom))]
+mod models;
+mod outlet;
+mod outlet_link;
+pub mod pipe;
 mod producer;
+mod producer_parameters;
+pub mod receive;
+mod receive_link;
+mod resend;
+mod rewrite;
 pub mod rtcp;
 mod rtp;
-mod sequence_runs;
+pub mod rtp_parameters;
+pub mod score;
+mod sequence_map;
 mod stats;
+mod stream_state;
+mod timers;
+mod trace;
+mod transport;
+mod transport_table;
+mod upstream;
+mod vp8;
 mod worker;
 
-pub use consumer::{ConsumerParameters, RtxParameters};
+pub use consumer_parameters::{ConsumerParameters, RtxParameters};
 pub use egress::Egress;
-pub use event::Event;
-pub use id::{ConsumerId, ProducerId, TransportId};
-pub use rtp::{ExtensionId, HeaderExtensions, Mid, PacketLayout, PayloadType, RtpPackets};
+pub use error::{
+    AttachError, ConsumeError, CreateRouterError, CreateTransportError, HandleRtpError, OpenMirrorError,
+    PauseProducerError, ProduceError, UnknownConsumer, UnknownProducer, UnknownRouter, UnknownTransport,
+};
+pub use event::{EndCause, Event};
+pub use id::{ConsumerId, OutletId, ProducerId, ProducerKey, RouterId, TransportId, TransportSlot};
+pub use inbound::{Confirm, Inbound, Open};
+pub use layers::{Layers, Priority};
+pub use outlet::OutletStats;
+pub use outlet_link::OutletLink;
+pub use producer_parameters::{EncodingParameters, MediaKind, ProducerParameters, ReceivedExtensions};
+pub use rtp::{ExtensionId, HeaderExtensions, MAX_HEADER, Mid, PacketLayout, PayloadType, Rid, RtpPackets};
 pub use stats::{ConsumerStats, ProducerStats};
-pub use worker::{AddConsumerError, Worker};
+pub use stream_state::StreamState;
+pub use trace::Trace;
+pub use transport::TransportKind;
+pub use upstream::Upstream;
+pub use worker::{
+    AttachParameters, ConsumerDump, EncodingDump, OutletDump, ProducerDump, RouterDump, Source, TransportDump, Worker,
+    WorkerDump,
+};

@@ -1,108 +1,332 @@
+use std::collections::VecDeque;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
-use lenscast_media::{Burst, RtpTime, WallClock};
+use lenscast_media::{Bitrate, Burst, Codec, LayerSet, MediaCodec, WallClock};
 
-use crate::consumer::Consumer;
-use crate::history::History;
-use crate::{ConsumerId, Egress, ProducerStats};
+use crate::bandwidth_split::LayerBitrates;
+use crate::consumer::{Arrival, Consumer, Format};
+use crate::encoding::{Continuity, Encoding};
+use crate::outlet::Outlet;
+use crate::receive_link::ReceiveLink;
+use crate::rewrite::FrameIds;
+use crate::{
+    Egress, Event, Layers, MediaKind, ProducerKey, ProducerParameters, ProducerStats, StreamState, Trace,
+    TransportSlot, Upstream,
+};
 
-/// One stream that enters the router, with all consumers it has on this worker.
-#[derive(Debug, Default)]
+/// One stream that enters a router, or the mirror of one, with all consumers it has there.
 pub(crate) struct Producer {
-    consumers: Vec<Consumer>,
-    history: History,
-    /// Index that the next burst's first packet should have.
-    expected_packet: Option<u64>,
-    /// RTP time and capture time of the last burst: what ties the stream's clock to ours.
-    clock: Option<(RtpTime, Instant)>,
+    pub(crate) key: ProducerKey,
+    pub(crate) parameters: ProducerParameters,
+    pub(crate) origin: Origin,
+    pub(crate) state: StreamState,
+    pub(crate) encodings: Vec<Encoding>,
+    /// In no order; whoever takes one out moves the last into its place.
+    pub(crate) consumers: Vec<Consumer>,
+    pub(crate) outlets: Vec<Outlet>,
+    pub(crate) traced: bool,
+    format: Format,
+    /// What the source was last told to be of use.
+    wanted: LayerSet,
+    /// Consumers that are being served, or wait only for a key frame.
+    active: usize,
     stats: ProducerStats,
 }
 
-impl Producer {
-    pub(crate) fn stats(&self) -> ProducerStats {
-        ProducerStats {
-            active_consumers: self.active_consumers(),
-            consumers: self.consumers.len(),
-            ..self.stats.clone()
+/// Where a producer's media comes from.
+pub(crate) enum Origin {
+    /// A source in this process, over a direct transport.
+    Local { transport: TransportSlot, upstream: Arc<dyn Upstream> },
+    /// Another worker, or another machine: this is a mirror, and its state is another's to change.
+    Mirror { upstream: Arc<dyn Upstream> },
+    /// The peer of a transport.
+    Rtp { transport: TransportSlot, link: ReceiveLink },
+}
+
+/// What forwarding needs besides the producer.
+pub(crate) struct Forwarding<'a, E> {
+    pub(crate) now: Instant,
+    pub(crate) wall: &'a WallClock,
+    pub(crate) egress: &'a mut E,
+    /// Each transport's next transport-wide sequence number, by its slot.
+    pub(crate) transport_sequences: &'a mut [u16],
+    pub(crate) events: &'a mut VecDeque<Event>,
+}
+
+impl Origin {
+    pub(crate) const fn transport(&self) -> Option<TransportSlot> {
+        match self {
+            Self::Local { transport, .. } | Self::Rtp { transport, .. } => Some(*transport),
+            Self::Mirror { .. } => None,
         }
     }
 
-    pub(crate) fn active_consumers(&self) -> usize {
-        self.consumers.iter().filter(|consumer| consumer.is_active()).count()
+    pub(crate) const fn is_mirror(&self) -> bool {
+        matches!(self, Self::Mirror { .. })
+    }
+}
+
+impl Producer {
+    pub(crate) fn new(key: ProducerKey, parameters: ProducerParameters, origin: Origin, state: StreamState) -> Self {
+        let layers = parameters.encodings.len();
+        let format = Format {
+            layers: layers as u8,
+            temporal_layers: parameters.temporal_layers.max(1),
+            clock_rate: parameters.clock_rate.max(1),
+            key_frames: parameters.kind() == MediaKind::Video,
+            counts_pictures: parameters.codec == MediaCodec::Video(Codec::Vp8),
+            local: parameters.is_local(),
+        };
+        Self {
+            key,
+            parameters,
+            origin,
+            state,
+            encodings: (0..layers).map(|_| Encoding::default()).collect(),
+            consumers: Vec::new(),
+            outlets: Vec::new(),
+            traced: false,
+            format,
+            wanted: LayerSet::EMPTY,
+            active: 0,
+            stats: ProducerStats::default(),
+        }
     }
 
-    pub(crate) fn consumer(&self, id: ConsumerId) -> Option<&Consumer> {
-        self.consumers.iter().find(|consumer| consumer.parameters().id == id)
+    pub(crate) const fn format(&self) -> Format {
+        self.format
     }
 
-    pub(crate) fn consumer_ids(&self) -> impl Iterator<Item = ConsumerId> {
-        self.consumers.iter().map(|consumer| consumer.parameters().id)
+    pub(crate) const fn wanted(&self) -> LayerSet {
+        self.wanted
     }
 
-    /// The stream's RTP time at `now`, if it has sent anything.
-    pub(crate) fn clock_at(&self, now: Instant) -> Option<RtpTime> {
-        let (time, captured) = self.clock?;
-        Some(time.wrapping_add(RtpTime::from_span(now.saturating_duration_since(captured)).0))
+    pub(crate) fn stats(&self) -> ProducerStats {
+        ProducerStats { active_consumers: self.active, consumers: self.consumers.len(), ..self.stats.clone() }
     }
 
-    /// Forwards a burst to every consumer that can use it. True if any of them now waits for a key frame.
-    #[must_use]
-    pub(crate) fn handle_burst(
+    /// What each layer takes now.
+    pub(crate) fn bitrates(&self, now: Instant) -> LayerBitrates {
+        let temporal_layers = self.format.temporal_layers;
+        let mut bitrates = LayerBitrates::new(self.format.layers, temporal_layers);
+        let mut below = Bitrate::ZERO;
+        for (spatial, encoding) in self.encodings.iter().enumerate() {
+            let mut sum = 0;
+            for temporal in 0..temporal_layers.min(LayerBitrates::MAX_TEMPORAL as u8) {
+                sum += encoding.bitrate(now, temporal).as_bps();
+                // Of a layer that is not sent because nobody wants it, a guess.
+                let guess =
+                    below.as_bps().saturating_mul(LAYER_STEP) * u64::from(temporal + 1) / u64::from(temporal_layers);
+                let bitrate = Bitrate::from_bps(if sum == 0 { guess } else { sum });
+                bitrates.set(Layers { spatial: spatial as u8, temporal }, bitrate);
+                if temporal + 1 == temporal_layers {
+                    below = bitrate;
+                }
+            }
+        }
+        bitrates
+    }
+
+    /// Forwards a burst to everybody who can use it.
+    pub(crate) fn forward<E: Egress>(
         &mut self,
-        now: Instant,
+        layer: u8,
+        broken: bool,
         burst: Arc<Burst>,
-        wall: &WallClock,
-        egress: &mut impl Egress,
-    ) -> bool {
+        with: &mut Forwarding<'_, E>,
+    ) {
+        let Some(encoding) = self.encodings.get_mut(usize::from(layer)) else {
+            self.stats.packets_refused += burst.len() as u64;
+            return;
+        };
         let meta = burst.meta();
-        self.stats.frames += 1;
-        self.stats.key_frames += u64::from(meta.key_frame);
+        if burst.is_empty() {
+            return;
+        }
+        self.stats.frames += u64::from(meta.ends_frame);
+        self.stats.key_frames += u64::from(meta.key_frame && meta.begins_frame);
         self.stats.packets += burst.len() as u64;
         self.stats.bytes += burst.payload_bytes() as u64;
-        self.stats.resolution = Some(meta.resolution);
+        self.stats.resolution = meta.resolution.or(self.stats.resolution);
         self.stats.codec = Some(meta.codec);
-        if self.active_consumers() == 0 {
-            // It was queued when the last one left. What comes next is not what follows it.
-            return false;
+        encoding.count(with.now, meta.temporal_layer, burst.payload_bytes());
+        if self.traced && meta.key_frame && meta.begins_frame {
+            trace(with.events, Trace::KeyFrame { producer: self.key, layer });
         }
-        if self.expected_packet.is_some_and(|expected| expected != meta.first_packet) {
-            self.stats.discontinuities += 1;
-            self.consumers.iter_mut().for_each(Consumer::handle_discontinuity);
+        if self.state.paused || !self.wanted.contains(layer) {
+            // It was on its way when the last one left. What comes next is not what follows it.
+            return;
         }
-        self.expected_packet = Some(burst.packets().end);
-        self.clock = Some((meta.rtp_time, meta.times.captured));
-
-        let mut waiting = false;
-        for consumer in &mut self.consumers {
-            if let Some(packets) = consumer.handle_burst(now, &burst, wall) {
-                egress.send_rtp(consumer.parameters().transport, &packets);
+        let continuity = encoding.place(&burst, broken, !self.format.local);
+        let breaks = continuity == Continuity::Breaks;
+        match continuity {
+            Continuity::Follows { missing } => self.stats.packets_missing += missing,
+            Continuity::Late => self.stats.packets_late += burst.len() as u64,
+            Continuity::Breaks => {
+                self.stats.discontinuities += 1;
+                self.consumers.iter_mut().for_each(|consumer| consumer.handle_discontinuity(layer));
             }
-            waiting |= consumer.awaits_key_frame();
+            Continuity::Again => {
+                self.stats.packets_refused += burst.len() as u64;
+                return;
+            }
         }
-        self.history.push(burst, now);
-        waiting
+        for outlet in &mut self.outlets {
+            outlet.send_burst(layer, breaks, &burst, with.egress);
+        }
+        let arrival = Arrival { now: with.now, layer, burst: &burst, ids: FrameIds::of(&burst), wall: with.wall };
+        let (mut waiting, mut changed) = (false, false);
+        for consumer in &mut self.consumers {
+            let sequence = &mut with.transport_sequences[consumer.slot.index()];
+            let packets = if continuity == Continuity::Late {
+                consumer.handle_late_burst(&arrival, sequence)
+            } else {
+                consumer.handle_burst(&arrival, sequence)
+            };
+            if let Some(packets) = packets {
+                with.egress.send_rtp(consumer.slot, &packets);
+            }
+            waiting |= consumer.awaits_key_frame(layer);
+            if let Some((from, to)) = consumer.take_change() {
+                note_layers(consumer, from, to, with.events);
+                changed = true;
+            }
+        }
+        encoding.keep(burst, with.now);
+        if waiting {
+            self.request_key_frame(with.now, layer, with.events);
+        }
+        if changed {
+            self.tell_wanted();
+        }
     }
 
-    pub(crate) fn add_consumer(&mut self, consumer: Consumer) {
+    /// Asks the source for a key frame. One that is received is asked once for all; others throttle themselves.
+    pub(crate) fn request_key_frame(&mut self, now: Instant, layer: u8, events: &mut VecDeque<Event>) {
+        if self.traced {
+            trace(events, Trace::KeyFrameRequested { producer: self.key, layer });
+        }
+        match &mut self.origin {
+            Origin::Local { upstream, .. } | Origin::Mirror { upstream } => upstream.request_key_frame(layer),
+            Origin::Rtp { link, .. } => link.request_key_frame(now, layer),
+        }
+    }
+
+    /// Lets every consumer choose its layers anew, and tells the source what has become of use.
+    pub(crate) fn choose_all(&mut self, now: Instant, events: &mut VecDeque<Event>) {
+        let mut key_frames = LayerSet::EMPTY;
+        for position in 0..self.consumers.len() {
+            key_frames = key_frames.union(self.choose_one(position, events));
+        }
+        self.settle(now, key_frames, events);
+    }
+
+    /// The same for one consumer.
+    pub(crate) fn choose(&mut self, now: Instant, position: usize, events: &mut VecDeque<Event>) {
+        let key_frames = self.choose_one(position, events);
+        self.settle(now, key_frames, events);
+    }
+
+    fn choose_one(&mut self, position: usize, events: &mut VecDeque<Event>) -> LayerSet {
+        let forwarded = !self.state.paused && !self.state.closed;
+        let consumer = &mut self.consumers[position];
+        let needed = consumer.choose(self.state.sending, forwarded);
+        if let Some((from, to)) = consumer.take_change() {
+            note_layers(consumer, from, to, events);
+        }
+        match consumer.target() {
+            Some(target) if needed && self.format.key_frames => LayerSet::only(target),
+            _ => LayerSet::EMPTY,
+        }
+    }
+
+    /// After something has changed in who wants what: tells the source, first what is of use, then what must come.
+    pub(crate) fn settle(&mut self, now: Instant, key_frames: LayerSet, events: &mut VecDeque<Event>) {
+        self.active = self.consumers.iter().filter(|consumer| consumer.is_ready()).count();
+        if self.state.paused {
+            self.active = 0;
+        }
+        self.tell_wanted();
+        for layer in key_frames.iter() {
+            self.request_key_frame(now, layer, events);
+        }
+    }
+
+    /// Puts a consumer in. Returns its position.
+    pub(crate) fn add_consumer(&mut self, consumer: Consumer) -> usize {
         self.consumers.push(consumer);
+        self.consumers.len() - 1
     }
 
-    pub(crate) fn remove_consumer(&mut self, id: ConsumerId) -> Option<Consumer> {
-        let index = self.consumers.iter().position(|consumer| consumer.parameters().id == id)?;
-        let removed = self.consumers.swap_remove(index);
-        if self.active_consumers() == 0 {
-            self.history.clear();
-            // A producer without active consumers may stop, or send elsewhere only: a gap then is no loss.
-            self.expected_packet = None;
+    /// Takes a consumer out. The last one has its position now.
+    pub(crate) fn remove_consumer(&mut self, now: Instant, position: usize, events: &mut VecDeque<Event>) -> Consumer {
+        let removed = self.consumers.swap_remove(position);
+        self.settle(now, LayerSet::EMPTY, events);
+        removed
+    }
+
+    /// True if anything has changed by it: the version is newer than all before.
+    pub(crate) fn apply(&mut self, state: StreamState) -> bool {
+        let newer = state.version > self.state.version && !self.state.closed;
+        if newer {
+            self.state = state;
         }
-        Some(removed)
+        newer
     }
 
-    /// The consumer and the history that its retransmissions come from.
-    pub(crate) fn consumer_mut(&mut self, id: ConsumerId) -> Option<(&mut Consumer, &History)> {
-        let consumer = self.consumers.iter_mut().find(|consumer| consumer.parameters().id == id)?;
-        Some((consumer, &self.history))
+    fn wanted_now(&self) -> LayerSet {
+        if self.state.paused || self.state.closed {
+            return LayerSet::EMPTY;
+        }
+        let consumers = self.consumers.iter().fold(LayerSet::EMPTY, |set, consumer| set.union(consumer.wants()));
+        self.outlets.iter().fold(consumers, |set, outlet| set.union(outlet.link.wanted()))
+    }
+
+    fn tell_wanted(&mut self) {
+        let wanted = self.wanted_now().intersection(LayerSet::all(self.format.layers));
+        if wanted == self.wanted {
+            return;
+        }
+        for layer in self.wanted.difference(wanted).iter() {
+            self.encodings[usize::from(layer)].forget();
+        }
+        self.wanted = wanted;
+        match &self.origin {
+            Origin::Local { upstream, .. } | Origin::Mirror { upstream } => upstream.set_wanted(wanted),
+            // Its sender sends what it likes.
+            Origin::Rtp { .. } => {}
+        }
+    }
+}
+
+impl fmt::Debug for Producer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Producer").field("key", &self.key).field("state", &self.state).finish_non_exhaustive()
+    }
+}
+
+/// What a spatial layer takes more than the one below it, as long as nothing is known of it: libwebrtc's simulcast table
+/// (`video/config/simulcast.cc`) has 3.3 from 360p to 180p and 3.6 from 720p to 360p.
+const LAYER_STEP: u64 = 3;
+
+/// Trace events that may wait to be polled; more are not kept.
+const MAX_WAITING_TRACES: usize = 1_024;
+
+pub(crate) fn trace(events: &mut VecDeque<Event>, event: Trace) {
+    if events.len() < MAX_WAITING_TRACES {
+        events.push_back(Event::Trace(event));
+    }
+}
+
+fn note_layers(consumer: &mut Consumer, from: Option<Layers>, to: Option<Layers>, events: &mut VecDeque<Event>) {
+    let spatial = |layers: Option<Layers>| layers.map(|layers| layers.spatial);
+    consumer.stats.layer_switches += u64::from(to.is_some() && spatial(from) != spatial(to));
+    let (id, transport) = (consumer.id(), consumer.parameters().transport);
+    events.push_back(Event::LayersChanged { consumer: id, transport, layers: to });
+    if consumer.traced {
+        trace(events, Trace::LayerSwitch { consumer: id, from, to });
     }
 }
 
@@ -110,18 +334,22 @@ impl Producer {
 #[allow(clippy::disallowed_methods)]
 pub(crate) mod tests {
     use super::*;
-    use lenscast_media::{BurstMeta, Codec, Resolution, StageTimes};
+    use lenscast_media::{BurstMeta, PassedExtensions, Resolution, RtpTime, StageTimes};
 
     /// A burst of `len` packets whose payloads say which packet of the producer they are.
     pub(crate) fn burst(first_packet: u64, len: usize, key_frame: bool, at: Instant) -> Arc<Burst> {
         let mut burst = Burst::new(BurstMeta {
-            codec: Codec::Vp8,
+            codec: Codec::Vp8.into(),
             key_frame,
-            resolution: Resolution::new(64, 64).unwrap(),
+            begins_frame: true,
+            ends_frame: true,
+            resolution: Some(Resolution::new(64, 64).unwrap()),
             temporal_layer: 0,
+            layer_sync: false,
             first_packet,
             rtp_time: RtpTime((first_packet * 3_000) as u32),
             times: StageTimes { captured: at, ready: at, taken: at, encoded: at },
+            extensions: PassedExtensions::default(),
         });
         for packet in 0..len as u64 {
             burst.push(&[&(first_packet + packet).to_be_bytes(), &[0; 100]]);

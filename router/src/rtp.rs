@@ -4,14 +4,17 @@
 use std::fmt;
 use std::ops::Range;
 
-use lenscast_media::{Burst, NtpTime, RtpTime, Ssrc};
+use lenscast_media::{Burst, NtpTime, PassedExtensions, RtpTime, Ssrc};
+
+use crate::rewrite::Rewrite;
 
 /// The fixed header of RFC 3550 §5.1 without CSRCs.
 const FIXED_HEADER: usize = 12;
 /// The fixed header, and one-byte extensions of at most [`MAX_EXTENSIONS`] bytes behind their four-byte header.
-const MAX_HEADER: usize = FIXED_HEADER + 4 + MAX_EXTENSIONS;
-/// MID 1 + 16, abs-capture-time 1 + 8, playout-delay 1 + 3, rounded up to whole words.
-const MAX_EXTENSIONS: usize = 32;
+pub const MAX_HEADER: usize = FIXED_HEADER + 4 + MAX_EXTENSIONS;
+/// MID 1 + 16, abs-capture-time 1 + 8, playout-delay 1 + 3, video orientation and audio level 1 + 1 each, abs-send-time
+/// 1 + 3, transport-wide sequence 1 + 2, rounded up to whole words.
+const MAX_EXTENSIONS: usize = 44;
 
 /// An RTP payload type: 7 bits (RFC 3550 §5.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +41,7 @@ impl fmt::Display for PayloadType {
 }
 
 /// The local identifier of a header extension in its one-byte form: 1 to 14 (RFC 8285 §4.2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ExtensionId(u8);
 
 impl ExtensionId {
@@ -75,8 +78,59 @@ impl Mid {
         Some(Self { bytes, len: len as u8 })
     }
 
-    fn as_bytes(&self) -> &[u8] {
+    /// From the bytes of a header extension; `None` if they are none, too many, or no UTF-8.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        std::str::from_utf8(bytes).ok().and_then(Self::new)
+    }
+
+    /// What a header extension carries.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..usize::from(self.len)]
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(self.as_bytes()).expect("it was made of text")
+    }
+}
+
+impl fmt::Display for Mid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The name of an encoding (RFC 8851 §3, RFC 8852 §3), 1 to 16 bytes so that a one-byte extension holds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rid(Mid);
+
+impl Rid {
+    /// `None` unless `text` is 1 to 16 letters and digits of ASCII, hyphens and underscores.
+    #[must_use]
+    pub fn new(text: &str) -> Option<Self> {
+        let legal = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
+        if legal { Mid::new(text).map(Self) } else { None }
+    }
+
+    /// From the bytes of a header extension.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        std::str::from_utf8(bytes).ok().and_then(Self::new)
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+}
+
+impl fmt::Display for Rid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 
@@ -86,10 +140,19 @@ pub struct HeaderExtensions {
     /// `urn:ietf:params:rtp-hdrext:sdes:mid` (RFC 9143 §15).
     pub mid: Option<(ExtensionId, Mid)>,
     /// `http://www.webrtc.org/experiments/rtp-hdrext/abs-capture-time`, the form without a clock offset: the capture
-    /// clock is ours.
+    /// clock is ours, or the source's own, passed on.
     pub absolute_capture_time: Option<ExtensionId>,
-    /// `http://www.webrtc.org/experiments/rtp-hdrext/playout-delay`, always minimum 0 and maximum 0: show at once.
+    /// `http://www.webrtc.org/experiments/rtp-hdrext/playout-delay`: the source's, or minimum 0 and maximum 0: show at
+    /// once.
     pub playout_delay: Option<ExtensionId>,
+    /// `urn:3gpp:video-orientation`, passed on.
+    pub video_orientation: Option<ExtensionId>,
+    /// `urn:ietf:params:rtp-hdrext:ssrc-audio-level`, passed on.
+    pub audio_level: Option<ExtensionId>,
+    /// `http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time`, written by the sending transport.
+    pub absolute_send_time: Option<ExtensionId>,
+    /// `http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01`, written by the sending transport.
+    pub transport_sequence: Option<ExtensionId>,
 }
 
 /// Packets of one burst as one viewer is to get them.
@@ -103,6 +166,8 @@ pub struct RtpPackets<'a> {
     pub(crate) first_index: u64,
     /// Set for a retransmission (RFC 4588 §4): the sequence number the packet was first sent with.
     pub(crate) original_sequence: Option<u16>,
+    /// For what payloads say of their place in the stream.
+    pub(crate) rewrite: Rewrite,
 }
 
 /// What must be known of a written packet to protect it (RFC 3711 §3.3.1).
@@ -124,6 +189,27 @@ impl RtpPackets<'_> {
         self.packets.len()
     }
 
+    /// Writes the header of packet `position` to the start of `out`, of which all of [`MAX_HEADER`] bytes may change.
+    ///
+    /// # Panics
+    ///
+    /// If `position` is not below [`RtpPackets::len`], or `out` is shorter than [`MAX_HEADER`].
+    pub fn write_header(&self, position: usize, out: &mut [u8]) -> PacketLayout {
+        let packet = self.packets.start + position;
+        let index = self.first_index + position as u64;
+        let marker = packet + 1 == self.burst.len() && self.burst.meta().ends_frame;
+        out[..MAX_HEADER].copy_from_slice(&self.header.bytes);
+        self.header.number(position, index as u16, marker, out);
+        PacketLayout { header_len: self.header.len, ssrc: self.header.ssrc(), index }
+    }
+
+    /// The payload of packet `position` if it goes out as it came; `None` if it takes [`RtpPackets::write`] to make it.
+    #[must_use]
+    pub fn payload(&self, position: usize) -> Option<&[u8]> {
+        let kept = self.original_sequence.is_none() && self.rewrite.keeps_payload();
+        kept.then(|| self.burst.payload(self.packets.start + position))
+    }
+
     /// Appends packet `position` (0 to [`RtpPackets::len`]) to `out`, header and payload in the clear.
     ///
     /// # Panics
@@ -132,21 +218,42 @@ impl RtpPackets<'_> {
     pub fn write(&self, position: usize, out: &mut Vec<u8>) -> PacketLayout {
         let packet = self.packets.start + position;
         let index = self.first_index + position as u64;
-        let marker = packet + 1 == self.burst.len();
-        self.header.write(index as u16, marker, out);
+        let marker = packet + 1 == self.burst.len() && self.burst.meta().ends_frame;
+        self.header.write(position, index as u16, marker, out);
         if let Some(original) = self.original_sequence {
             out.extend_from_slice(&original.to_be_bytes());
         }
+        let payload = out.len();
         out.extend_from_slice(self.burst.payload(packet));
+        if !self.rewrite.keeps_payload() {
+            self.rewrite.apply(self.burst.meta().codec, &mut out[payload..]);
+        }
         PacketLayout { header_len: self.header.len, ssrc: self.header.ssrc(), index }
     }
 }
 
-/// An RTP header complete but for its sequence number and marker.
+/// An RTP header complete but for its sequence numbers and marker.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Header {
     bytes: [u8; MAX_HEADER],
     len: usize,
+    /// Where the transport-wide sequence number stands, and the first packet's.
+    transport_sequence: Option<(u8, u16)>,
+}
+
+/// What a burst's headers carry besides what every packet has.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Carried {
+    /// What a receiver keeps until told otherwise is due: MID, capture time, playout delay.
+    pub(crate) periodic: bool,
+    pub(crate) captured: NtpTime,
+    /// Of a local source, which says nothing itself.
+    pub(crate) local: bool,
+    pub(crate) passed: PassedExtensions,
+    /// When the burst leaves.
+    pub(crate) sent: NtpTime,
+    /// The transport's next packet over all its streams.
+    pub(crate) transport_sequence: u16,
 }
 
 impl Header {
@@ -156,18 +263,45 @@ impl Header {
         bytes[1] = payload_type.0;
         bytes[4..8].copy_from_slice(&timestamp.0.to_be_bytes());
         bytes[8..12].copy_from_slice(&ssrc.0.to_be_bytes());
-        Self { bytes, len: FIXED_HEADER }
+        Self { bytes, len: FIXED_HEADER, transport_sequence: None }
     }
 
-    pub(crate) fn with_extensions(mut self, extensions: &HeaderExtensions, captured: NtpTime) -> Self {
-        if let Some((id, mid)) = &extensions.mid {
-            self.push_extension(*id, mid.as_bytes());
+    #[inline]
+    pub(crate) fn with_extensions(mut self, extensions: &HeaderExtensions, carried: &Carried) -> Self {
+        let Carried { passed, .. } = carried;
+        if carried.periodic {
+            if let Some((id, mid)) = &extensions.mid {
+                self.push_extension(*id, mid.as_bytes());
+            }
+            if let Some(id) = extensions.playout_delay
+                && carried.local
+            {
+                self.push_extension(id, &[0; 3]);
+            }
         }
         if let Some(id) = extensions.absolute_capture_time {
-            self.push_extension(id, &captured.0.to_be_bytes());
+            let captured = if carried.local && carried.periodic { Some(carried.captured) } else { None };
+            if let Some(time) = passed.absolute_capture_time.or(captured) {
+                self.push_extension(id, &time.0.to_be_bytes());
+            }
         }
-        if let Some(id) = extensions.playout_delay {
-            self.push_extension(id, &[0; 3]);
+        if let (Some(id), Some(delay)) = (extensions.playout_delay, passed.playout_delay) {
+            self.push_extension(id, &delay);
+        }
+        if let (Some(id), Some(orientation)) = (extensions.video_orientation, passed.video_orientation) {
+            self.push_extension(id, &[orientation]);
+        }
+        if let (Some(id), Some(level)) = (extensions.audio_level, passed.audio_level) {
+            self.push_extension(id, &[level]);
+        }
+        if let Some(id) = extensions.absolute_send_time {
+            // 6 bits of seconds and 18 of fraction.
+            let [.., high, middle, low] = ((carried.sent.0 >> 14) as u32).to_be_bytes();
+            self.push_extension(id, &[high, middle, low]);
+        }
+        if let Some(id) = extensions.transport_sequence {
+            self.push_extension(id, &[0; 2]);
+            self.transport_sequence = Some((self.len as u8 - 2, carried.transport_sequence));
         }
         self.close_extensions();
         self
@@ -196,11 +330,20 @@ impl Header {
         Ssrc(u32::from_be_bytes([self.bytes[8], self.bytes[9], self.bytes[10], self.bytes[11]]))
     }
 
-    fn write(&self, sequence: u16, marker: bool, out: &mut Vec<u8>) {
+    fn write(&self, position: usize, sequence: u16, marker: bool, out: &mut Vec<u8>) {
         let start = out.len();
         out.extend_from_slice(&self.bytes[..self.len]);
-        out[start + 1] |= u8::from(marker) << 7;
-        out[start + 2..start + 4].copy_from_slice(&sequence.to_be_bytes());
+        self.number(position, sequence, marker, &mut out[start..]);
+    }
+
+    /// Completes a copy of it, which `packet` begins with.
+    fn number(&self, position: usize, sequence: u16, marker: bool, packet: &mut [u8]) {
+        packet[1] |= u8::from(marker) << 7;
+        packet[2..4].copy_from_slice(&sequence.to_be_bytes());
+        if let Some((at, first)) = self.transport_sequence {
+            let at = usize::from(at);
+            packet[at..at + 2].copy_from_slice(&first.wrapping_add(position as u16).to_be_bytes());
+        }
     }
 }
 
@@ -211,11 +354,22 @@ mod tests {
 
     use super::*;
 
+    fn carried() -> Carried {
+        Carried {
+            periodic: true,
+            captured: NtpTime(0x0102_0304_0506_0708),
+            local: true,
+            passed: PassedExtensions::default(),
+            sent: NtpTime(0x0000_0001_8000_0000),
+            transport_sequence: 65_535,
+        }
+    }
+
     fn written(extensions: &HeaderExtensions, sequence: u16, marker: bool) -> (Oracle, usize, usize) {
         let header = Header::new(PayloadType::new(96).unwrap(), Ssrc(0xDEAD_BEEF), RtpTime(7))
-            .with_extensions(extensions, NtpTime(0x0102_0304_0506_0708));
+            .with_extensions(extensions, &carried());
         let mut packet = Vec::new();
-        header.write(sequence, marker, &mut packet);
+        header.write(1, sequence, marker, &mut packet);
         let mut rest = packet.as_slice();
         let oracle = Oracle::unmarshal(&mut rest).unwrap();
         (oracle, rest.len(), packet.len())
@@ -228,6 +382,7 @@ mod tests {
             mid: Some((id(4), Mid::new("video-0").unwrap())),
             absolute_capture_time: Some(id(9)),
             playout_delay: Some(id(14)),
+            ..HeaderExtensions::default()
         };
         let (header, rest, len) = written(&extensions, 65_535, true);
         assert_eq!((header.ssrc, header.sequence_number, header.timestamp), (0xDEAD_BEEF, 65_535, 7));
@@ -251,10 +406,31 @@ mod tests {
             mid: Some((id(1), Mid::new("0123456789abcdef").unwrap())),
             absolute_capture_time: Some(id(2)),
             playout_delay: Some(id(3)),
+            video_orientation: Some(id(4)),
+            audio_level: Some(id(5)),
+            absolute_send_time: Some(id(6)),
+            transport_sequence: Some(id(7)),
         };
-        let (header, ..) = written(&extensions, 0, false);
+        let passed = PassedExtensions {
+            absolute_capture_time: Some(NtpTime(7)),
+            video_orientation: Some(1),
+            audio_level: Some(0x85),
+            playout_delay: Some([1, 2, 3]),
+        };
+        let header = Header::new(PayloadType::new(96).unwrap(), Ssrc(1), RtpTime(7))
+            .with_extensions(&extensions, &Carried { passed, local: false, ..carried() });
+        let mut packet = Vec::new();
+        header.write(1, 0, false, &mut packet);
+        let header = Oracle::unmarshal(&mut packet.as_slice()).unwrap();
         assert_eq!(header.get_extension(1).unwrap(), &b"0123456789abcdef"[..]);
-        assert_eq!(header.get_extension(3).unwrap().len(), 3);
+        assert_eq!(header.get_extension(2).unwrap(), &[0, 0, 0, 0, 0, 0, 0, 7][..]);
+        assert_eq!(header.get_extension(3).unwrap(), &[1, 2, 3][..]);
+        assert_eq!(
+            (&header.get_extension(4).unwrap()[..], &header.get_extension(5).unwrap()[..]),
+            (&[1][..], &[0x85][..])
+        );
+        assert_eq!(header.get_extension(6).unwrap(), &[0x06, 0, 0][..], "1.5 s, as 6.18 bits");
+        assert_eq!(header.get_extension(7).unwrap(), &[0, 0][..], "the second packet's, wrapped");
         assert!(Mid::new("").is_none() && Mid::new("0123456789abcdefg").is_none());
     }
 

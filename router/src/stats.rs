@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use lenscast_media::{Codec, Resolution};
+use lenscast_media::{MediaCodec, Resolution};
 
 /// What is known of one consumer, in the terms of W3C's `outbound-rtp` and `remote-inbound-rtp` statistics.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -26,6 +26,10 @@ pub struct ConsumerStats {
     pub fir_count: u64,
     /// Frames dropped while waiting for a key frame.
     pub frames_dropped: u64,
+    /// Frames of temporal layers that it is not to have.
+    pub frames_left_out: u64,
+    /// Times it went over to another spatial layer, its first one included.
+    pub layer_switches: u64,
     /// Share of packets lost between the last two reports, 0 to 1, as the viewer reports it.
     pub fraction_lost: Option<f64>,
     /// Packets lost since the beginning, as the viewer reports it; negative when duplicates arrived.
@@ -47,8 +51,14 @@ pub struct ProducerStats {
     pub packets: u64,
     /// Payload bytes of those packets.
     pub bytes: u64,
-    /// Times that packets were missing between two bursts (dropped on a full channel).
+    /// Times that packets were missing between two bursts for good (dropped on a full channel, for example).
     pub discontinuities: u64,
+    /// Packets that were missing between two bursts and may still come.
+    pub packets_missing: u64,
+    /// Packets of those that came late.
+    pub packets_late: u64,
+    /// Packets that came again, or for a layer that does not exist.
+    pub packets_refused: u64,
     /// Consumers being served, or waiting only for a key frame.
     pub active_consumers: usize,
     /// All consumers, connected or not.
@@ -56,5 +66,5 @@ pub struct ProducerStats {
     /// Size of the last frame.
     pub resolution: Option<Resolution>,
     /// Codec of the last frame.
-    pub codec: Option<Codec>,
+    pub codec: Option<MediaCodec>,
 }

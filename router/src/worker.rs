@@ -1,35 +1,71 @@
+//! The engine itself. What can be done to it stands in files of their own: [`creation`], [`closing`], [`control`],
+//! [`feedback`], [`pipes`], [`ingest`], [`reports`], [`dump`].
+
+mod closing;
+mod control;
+mod creation;
+mod dump;
+mod feedback;
+mod ingest;
+mod pipes;
+mod reports;
+#[cfg(test)]
+mod tests;
+
+pub use creation::Source;
+pub use dump::{ConsumerDump, EncodingDump, OutletDump, ProducerDump, RouterDump, TransportDump, WorkerDump};
+pub use pipes::AttachParameters;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use lenscast_media::{Burst, Ssrc, WallClock};
-use thiserror::Error;
+use lenscast_media::{Bitrate, Ssrc, WallClock};
 
-use crate::consumer::{Consumer, MAX_LOOKED_UP};
-use crate::producer::Producer;
-use crate::rtcp::{self, Compound, Packet, ReadRtcpError};
-use crate::{ConsumerId, ConsumerParameters, ConsumerStats, Egress, Event, ProducerId, ProducerStats, TransportId};
+use crate::outlet::Outlet;
+use crate::producer::{Forwarding, Producer};
+use crate::rtcp::Compound;
+use crate::timers::Timers;
+use crate::transport_table::TransportTable;
+use crate::{
+    ConsumerId, ConsumerStats, Egress, Event, Inbound, OutletId, ProducerId, ProducerKey, ProducerStats, RouterId,
+    TransportId, TransportKind, TransportSlot,
+};
 
-/// Everything one thread forwards: producers, the transports of viewers, and the consumers between them.
+/// Everything one thread forwards: routers with their transports, producers and consumers.
 ///
-/// Call order: whatever came in goes to a `handle_*` method; after each, [`Worker::poll_event`] until `None`; then sleep
-/// until [`Worker::poll_timeout`] and call [`Worker::handle_timeout`].
+/// Call order: whatever came in goes to a `handle_*` method, and after all packets that came in together,
+/// [`Worker::end_of_batch`]; after each, [`Worker::poll_event`] until `None`; then sleep until [`Worker::poll_timeout`] and
+/// call [`Worker::handle_timeout`].
+///
+/// **Invariants.** A consumer's producer and transport outlive it, and both are on one router. A producer's transport
+/// outlives it. Whatever ends is out of every table before its event can be polled.
 #[derive(Debug)]
 pub struct Worker {
     wall: WallClock,
-    producers: BTreeMap<ProducerId, Producer>,
-    transports: BTreeMap<TransportId, Transport>,
-    /// When each connected transport's next report is due.
-    reports_due: BTreeSet<(Instant, TransportId)>,
+    routers: BTreeSet<RouterId>,
+    transports: TransportTable<Transport>,
+    producers: ProducerTable,
+    consumers: BTreeMap<ConsumerId, ConsumerPlace>,
+    /// The producer of each outlet, by its index.
+    outlets: BTreeMap<OutletId, usize>,
+    /// Outlets whose producer is gone, or that were detached, before their last state found room.
+    closing_outlets: Vec<Outlet>,
+    /// Each transport's next transport-wide sequence number, by its slot.
+    transport_sequences: Vec<u16>,
+    timers: Timers<Timer>,
     events: VecDeque<Event>,
     compound: Compound,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Transport {
+    id: TransportId,
+    router: RouterId,
+    kind: TransportKind,
     connected: bool,
-    report_due: Option<Instant>,
     consumers: Vec<ConsumerEntry>,
+    /// What it can carry; `None` for no limit.
+    available: Option<Bitrate>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -37,32 +73,39 @@ struct ConsumerEntry {
     ssrc: Ssrc,
     rtx_ssrc: Option<Ssrc>,
     consumer: ConsumerId,
-    producer: ProducerId,
+    /// After the available bitrate brought it down, it does not go up before this.
+    holds_until: Option<Instant>,
 }
 
-/// Why a consumer could not be added.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum AddConsumerError {
-    /// No such producer.
-    #[error("{0} does not exist")]
-    UnknownProducer(ProducerId),
-    /// No such transport.
-    #[error("{0} does not exist")]
-    UnknownTransport(TransportId),
-    /// The transport already sends a stream from this source.
-    #[error("{transport} already sends SSRC {ssrc}")]
-    DuplicateSsrc {
-        /// The transport.
-        transport: TransportId,
-        /// The source.
-        ssrc: Ssrc,
-    },
+/// Where a consumer is.
+#[derive(Debug, Clone, Copy)]
+struct ConsumerPlace {
+    transport: TransportSlot,
+    /// Index of its producer.
+    producer: usize,
+    /// Position among the producer's consumers.
+    position: usize,
 }
 
-/// How often each viewer gets a sender report. libwebrtc sends video's every second (`RTCPSender`), far more often than
-/// the 5 s of RFC 3550 §6.2, because receivers need it to relate timestamps to the clock.
-const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// What has to be done at some time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    Report(TransportSlot),
+    /// A hold ends: the bandwidth is split anew.
+    Split(TransportSlot),
+    /// States wait for room in a channel.
+    Outlets,
+    /// The producer at this index has something to do as a receiver.
+    Receive(usize),
+}
+
+/// Producers by index and by name.
+#[derive(Debug, Default)]
+struct ProducerTable {
+    slots: Vec<Option<Producer>>,
+    free: Vec<usize>,
+    by_key: BTreeMap<ProducerKey, usize>,
+}
 
 impl Worker {
     /// A worker with nothing in it.
@@ -70,9 +113,14 @@ impl Worker {
     pub fn new(wall: WallClock) -> Self {
         Self {
             wall,
-            producers: BTreeMap::new(),
-            transports: BTreeMap::new(),
-            reports_due: BTreeSet::new(),
+            routers: BTreeSet::new(),
+            transports: TransportTable::default(),
+            producers: ProducerTable::default(),
+            consumers: BTreeMap::new(),
+            outlets: BTreeMap::new(),
+            closing_outlets: Vec::new(),
+            transport_sequences: Vec::new(),
+            timers: Timers::default(),
             events: VecDeque::new(),
             compound: Compound::new(),
         }
@@ -80,8 +128,8 @@ impl Worker {
 
     /// What is known of a producer.
     #[must_use]
-    pub fn producer_stats(&self, producer: ProducerId) -> Option<ProducerStats> {
-        self.producers.get(&producer).map(Producer::stats)
+    pub fn producer_stats(&self, producer: ProducerKey) -> Option<ProducerStats> {
+        self.producers.get(producer).map(Producer::stats)
     }
 
     /// What is known of a transport's consumers.
@@ -89,159 +137,47 @@ impl Worker {
         &self,
         transport: TransportId,
     ) -> impl Iterator<Item = (ConsumerId, ProducerId, &ConsumerStats)> {
-        let entries = self.transports.get(&transport).into_iter().flat_map(|transport| &transport.consumers);
-        entries.filter_map(|entry| {
-            let consumer = self.producers.get(&entry.producer)?.consumer(entry.consumer)?;
-            Some((entry.consumer, entry.producer, consumer.stats()))
+        let transport = self.transports.slot(transport).and_then(|slot| self.transports.get(slot));
+        transport.into_iter().flat_map(|transport| &transport.consumers).filter_map(|entry| {
+            let place = self.consumers.get(&entry.consumer)?;
+            let producer = self.producers.at(place.producer);
+            Some((entry.consumer, producer.key.producer, &producer.consumers[place.position].stats))
         })
     }
 
-    /// The viewer's timestamp of this instant on one of its streams; `None` before the stream has begun.
+    /// A viewer's timestamp of this instant on one of its streams; `None` before the stream has begun.
     #[must_use]
-    pub fn viewer_clock(&self, producer: ProducerId, consumer: ConsumerId, now: Instant) -> Option<u32> {
-        let producer = self.producers.get(&producer)?;
-        Some(producer.consumer(consumer)?.timestamp(producer.clock_at(now)?).0)
+    pub fn viewer_clock(&self, consumer: ConsumerId, now: Instant) -> Option<u32> {
+        let place = self.consumers.get(&consumer)?;
+        Some(self.producers.at(place.producer).consumers[place.position].clock_at(now)?.0)
     }
 
-    /// All bursts of a frame, from the encode task. Bursts of a producer that is gone, which can be on their way still,
-    /// are dropped.
-    pub fn handle_burst(&mut self, now: Instant, producer: ProducerId, burst: Arc<Burst>, egress: &mut impl Egress) {
-        let Some(state) = self.producers.get_mut(&producer) else { return };
-        if state.handle_burst(now, burst, &self.wall, egress) {
-            self.events.push_back(Event::KeyFrameNeeded(producer));
+    /// What came over the worker's ordered channel. What is for a producer that is gone, which can be on its way still, is
+    /// dropped.
+    pub fn handle_inbound(&mut self, now: Instant, message: Inbound, egress: &mut impl Egress) {
+        match message {
+            Inbound::Burst { key, layer, broken, burst } => {
+                let Some(index) = self.producers.index(key) else { return };
+                let (producer, mut with) = self.forwarding(now, index, egress);
+                producer.forward(layer, broken, burst, &mut with);
+                self.watch(now, index);
+            }
+            Inbound::Open(open) => self.open_mirror(*open),
+            Inbound::State { key, state } => self.apply_state(now, key, state, egress),
+            Inbound::Sending { key, sending } => self.set_sending(now, key, sending, egress),
         }
-    }
-
-    /// A compound RTCP packet, decrypted, from a transport's peer.
-    ///
-    /// # Errors
-    ///
-    /// If it is malformed; what came before the fault has taken effect.
-    pub fn handle_rtcp(
-        &mut self,
-        now: Instant,
-        transport: TransportId,
-        compound: &[u8],
-        egress: &mut impl Egress,
-    ) -> Result<(), ReadRtcpError> {
-        let mut room = MAX_LOOKED_UP;
-        for packet in rtcp::read(compound) {
-            self.handle_rtcp_packet(now, transport, packet?, &mut room, egress);
-        }
-        Ok(())
     }
 
     /// Time has come to [`Worker::poll_timeout`].
     pub fn handle_timeout(&mut self, now: Instant, egress: &mut impl Egress) {
-        while let Some(&(due, id)) = self.reports_due.first().filter(|(due, _)| *due <= now) {
-            self.reports_due.remove(&(due, id));
-            self.send_reports(now, id, false, egress);
-            let transport = self.transports.get_mut(&id).expect("a report is due for a live transport only");
-            // Keep the rhythm, but do not catch up on reports that a sleeping machine missed.
-            let kept = due + REPORT_INTERVAL;
-            let next = if kept > now { kept } else { now + REPORT_INTERVAL };
-            transport.report_due = Some(next);
-            self.reports_due.insert((next, id));
+        while let Some((due, timer)) = self.timers.take_due(now) {
+            match timer {
+                Timer::Report(slot) => self.report_due(now, due, slot, egress),
+                Timer::Split(slot) => self.split_bandwidth(now, slot),
+                Timer::Outlets => self.flush_outlets(now, egress),
+                Timer::Receive(index) => self.receive_due(now, index, egress),
+            }
         }
-    }
-
-    /// Makes room for a stream.
-    pub fn add_producer(&mut self, producer: ProducerId) {
-        self.producers.entry(producer).or_default();
-    }
-
-    /// Ends a stream: its consumers end with it, and their viewers are told so. Returns those consumers.
-    pub fn remove_producer(&mut self, now: Instant, producer: ProducerId, egress: &mut impl Egress) -> Vec<ConsumerId> {
-        let Some(state) = self.producers.get(&producer) else { return Vec::new() };
-        let ids: Vec<_> = state.consumer_ids().collect();
-        for &id in &ids {
-            self.remove_consumer(now, producer, id, egress);
-        }
-        self.producers.remove(&producer);
-        ids
-    }
-
-    /// Makes room for a viewer that is not connected yet.
-    pub fn add_transport(&mut self, transport: TransportId) {
-        self.transports.entry(transport).or_default();
-    }
-
-    /// The viewer's connection is up: its consumers start with the next key frame.
-    pub fn connect_transport(&mut self, now: Instant, id: TransportId) {
-        let Some(transport) = self.transports.get_mut(&id) else { return };
-        if transport.connected {
-            return;
-        }
-        transport.connected = true;
-        // Spread the viewers' reports over the interval, so that they do not all leave in one burst.
-        let first = now + REPORT_INTERVAL * (id.0 % 16) as u32 / 16;
-        transport.report_due = Some(first);
-        self.reports_due.insert((first, id));
-        let entries = transport.consumers.clone();
-        for entry in entries {
-            self.activate(entry);
-        }
-    }
-
-    /// The viewer is gone, or told to go: a goodbye for each of its streams, then nothing more.
-    pub fn remove_transport(&mut self, now: Instant, id: TransportId, egress: &mut impl Egress) {
-        self.send_reports(now, id, true, egress);
-        let Some(transport) = self.transports.remove(&id) else { return };
-        if let Some(due) = transport.report_due {
-            self.reports_due.remove(&(due, id));
-        }
-        for entry in transport.consumers {
-            self.take_from_producer(entry.producer, entry.consumer);
-        }
-    }
-
-    /// Gives a viewer a producer's stream.
-    ///
-    /// # Errors
-    ///
-    /// If either does not exist, or the transport already uses one of the consumer's sources.
-    pub fn add_consumer(
-        &mut self,
-        now: Instant,
-        producer: ProducerId,
-        parameters: ConsumerParameters,
-    ) -> Result<(), AddConsumerError> {
-        let id = parameters.transport;
-        let transport = self.transports.get_mut(&id).ok_or(AddConsumerError::UnknownTransport(id))?;
-        let state = self.producers.get_mut(&producer).ok_or(AddConsumerError::UnknownProducer(producer))?;
-        // Two streams of one source would protect different packets with the same key and index (RFC 3711 §9.1).
-        let (ssrc, rtx_ssrc) = (parameters.ssrc, parameters.rtx.map(|rtx| rtx.ssrc));
-        let used =
-            |source| transport.consumers.iter().any(|entry| entry.ssrc == source || entry.rtx_ssrc == Some(source));
-        let doubled = rtx_ssrc.filter(|source| used(*source) || *source == ssrc).or(used(ssrc).then_some(ssrc));
-        if let Some(ssrc) = doubled {
-            return Err(AddConsumerError::DuplicateSsrc { transport: id, ssrc });
-        }
-        let entry = ConsumerEntry { ssrc, rtx_ssrc, consumer: parameters.id, producer };
-        transport.consumers.push(entry);
-        state.add_consumer(Consumer::new(parameters, now));
-        if transport.connected {
-            self.activate(entry);
-        }
-        Ok(())
-    }
-
-    /// Ends one stream of a viewer and tells it so.
-    pub fn remove_consumer(&mut self, now: Instant, producer: ProducerId, id: ConsumerId, egress: &mut impl Egress) {
-        let Some((consumer, _)) = self.producers.get_mut(&producer).and_then(|state| state.consumer_mut(id)) else {
-            return;
-        };
-        let (transport_id, ssrc) = (consumer.parameters().transport, consumer.parameters().ssrc);
-        let transport = self.transports.get_mut(&transport_id).expect("a consumer's transport outlives it");
-        transport.consumers.retain(|entry| entry.consumer != id);
-        if transport.connected {
-            self.compound.clear();
-            let ntp = self.wall.ntp_at(now);
-            consumer.write_report(now, ntp, None, &mut self.compound);
-            self.compound.push_bye(ssrc);
-            egress.send_rtcp(transport_id, self.compound.as_bytes());
-        }
-        self.take_from_producer(producer, id);
     }
 
     /// What the driver has to pass on, oldest first.
@@ -252,545 +188,70 @@ impl Worker {
     /// When [`Worker::handle_timeout`] is to be called next.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.reports_due.first().map(|(due, _)| *due)
+        self.timers.first()
     }
 
-    fn handle_rtcp_packet(
-        &mut self,
+    /// A producer, and what it needs to forward.
+    fn forwarding<'a, E: Egress>(
+        &'a mut self,
         now: Instant,
-        id: TransportId,
-        packet: Packet<'_>,
-        room: &mut usize,
-        egress: &mut impl Egress,
-    ) {
-        match packet {
-            Packet::Reports(blocks) => {
-                let ntp = self.wall.ntp_at(now);
-                for block in blocks {
-                    if let Some((consumer, _)) = self.consumer_by_ssrc(id, block.ssrc) {
-                        consumer.handle_report(ntp, &block);
-                    }
-                }
-            }
-            Packet::Nack { media, lost } => {
-                if let Some((entry, transport)) = self.entry_by_ssrc(id, media)
-                    && transport.connected
-                    && let Some(producer) = self.producers.get_mut(&entry.producer)
-                    && let Some((consumer, history)) = producer.consumer_mut(entry.consumer)
-                {
-                    consumer.handle_nack(now, lost.sequences(), history, room, egress);
-                }
-            }
-            Packet::Pli { media } => {
-                if let Some((consumer, producer)) = self.consumer_by_ssrc(id, media) {
-                    consumer.handle_pli();
-                    self.events.push_back(Event::KeyFrameNeeded(producer));
-                }
-            }
-            Packet::Fir(entries) => {
-                for (media, command) in entries {
-                    if let Some((consumer, producer)) = self.consumer_by_ssrc(id, media)
-                        && consumer.handle_fir(command)
-                    {
-                        self.events.push_back(Event::KeyFrameNeeded(producer));
-                    }
-                }
-            }
-            Packet::ReceiverReferenceTime { receiver, ntp } => {
-                // One answer serves the whole session: it goes out with the first stream's report.
-                let first = self.transports.get(&id).and_then(|transport| transport.consumers.first()).copied();
-                if let Some(entry) = first
-                    && let Some((consumer, _)) = self.consumer_by_ssrc(id, entry.ssrc)
-                {
-                    consumer.handle_reference_time(now, receiver, ntp);
-                }
-            }
-            Packet::Other { .. } => {}
-        }
+        producer: usize,
+        egress: &'a mut E,
+    ) -> (&'a mut Producer, Forwarding<'a, E>) {
+        let with = Forwarding {
+            now,
+            wall: &self.wall,
+            egress,
+            transport_sequences: &mut self.transport_sequences,
+            events: &mut self.events,
+        };
+        (self.producers.at_mut(producer), with)
     }
 
-    fn entry_by_ssrc(&self, id: TransportId, ssrc: Ssrc) -> Option<(ConsumerEntry, &Transport)> {
-        let transport = self.transports.get(&id)?;
-        let entry = transport.consumers.iter().find(|entry| entry.ssrc == ssrc)?;
-        Some((*entry, transport))
-    }
-
-    fn consumer_by_ssrc(&mut self, id: TransportId, ssrc: Ssrc) -> Option<(&mut Consumer, ProducerId)> {
-        let (entry, _) = self.entry_by_ssrc(id, ssrc)?;
-        let (consumer, _) = self.producers.get_mut(&entry.producer)?.consumer_mut(entry.consumer)?;
-        Some((consumer, entry.producer))
-    }
-
-    fn activate(&mut self, entry: ConsumerEntry) {
-        let producer = self.producers.get_mut(&entry.producer).expect("a consumer's producer outlives it");
-        let (consumer, _) = producer.consumer_mut(entry.consumer).expect("the transport lists live consumers only");
-        consumer.activate();
-        self.events.push_back(Event::ActiveConsumers(entry.producer, producer.active_consumers()));
-        self.events.push_back(Event::KeyFrameNeeded(entry.producer));
-    }
-
-    fn take_from_producer(&mut self, id: ProducerId, consumer: ConsumerId) {
-        let producer = self.producers.get_mut(&id).expect("a consumer's producer outlives it");
-        let before = producer.active_consumers();
-        producer.remove_consumer(consumer);
-        let after = producer.active_consumers();
-        if after != before {
-            self.events.push_back(Event::ActiveConsumers(id, after));
-        }
-    }
-
-    fn send_reports(&mut self, now: Instant, id: TransportId, goodbye: bool, egress: &mut impl Egress) {
-        let Some(transport) = self.transports.get(&id).filter(|transport| transport.connected) else { return };
-        let ntp = self.wall.ntp_at(now);
-        self.compound.clear();
-        for entry in &transport.consumers {
-            let producer = self.producers.get_mut(&entry.producer).expect("a consumer's producer outlives it");
-            let clock = producer.clock_at(now);
-            let (consumer, _) = producer.consumer_mut(entry.consumer).expect("the transport lists live consumers only");
-            consumer.write_report(now, ntp, clock, &mut self.compound);
-            if goodbye {
-                self.compound.push_bye(entry.ssrc);
-            }
-        }
-        if !self.compound.as_bytes().is_empty() {
-            egress.send_rtcp(id, self.compound.as_bytes());
-        }
+    /// A consumer's producer and its place there.
+    fn consumer_mut(&mut self, id: ConsumerId) -> Option<(&mut Producer, ConsumerPlace, &mut VecDeque<Event>)> {
+        let place = *self.consumers.get(&id)?;
+        Some((self.producers.at_mut(place.producer), place, &mut self.events))
     }
 }
 
-#[cfg(test)]
-#[allow(clippy::disallowed_methods)]
-mod tests {
-    use lenscast_media::RtpTime;
-    use proptest::prelude::*;
-    use rtc_rtp::packet::Packet as OraclePacket;
-    use rtc_shared::marshal::{Marshal, Unmarshal};
-
-    use super::*;
-    use crate::producer::tests::burst;
-    use crate::{ExtensionId, HeaderExtensions, PayloadType, RtpPackets, RtxParameters};
-
-    const CAMERA: ProducerId = ProducerId(1);
-
-    #[derive(Default)]
-    struct Recorder {
-        rtp: Vec<(TransportId, OraclePacket)>,
-        rtcp: Vec<(TransportId, Vec<u8>)>,
-        calls: usize,
+impl ProducerTable {
+    fn index(&self, key: ProducerKey) -> Option<usize> {
+        self.by_key.get(&key).copied()
     }
 
-    impl Egress for Recorder {
-        fn send_rtp(&mut self, transport: TransportId, packets: &RtpPackets<'_>) {
-            self.calls += 1;
-            for position in 0..packets.len() {
-                let mut bytes = Vec::new();
-                let layout = packets.write(position, &mut bytes);
-                let packet = OraclePacket::unmarshal(&mut bytes.as_slice()).unwrap();
-                assert_eq!(layout.index as u16, packet.header.sequence_number);
-                assert_eq!(layout.ssrc, Ssrc(packet.header.ssrc));
-                assert_eq!(layout.header_len, bytes.len() - packet.payload.len());
-                self.rtp.push((transport, packet));
-            }
-        }
-
-        fn send_rtcp(&mut self, transport: TransportId, compound: &[u8]) {
-            self.rtcp.push((transport, compound.to_vec()));
-        }
+    fn get(&self, key: ProducerKey) -> Option<&Producer> {
+        self.index(key).map(|index| self.at(index))
     }
 
-    struct Scene {
-        worker: Worker,
-        out: Recorder,
-        now: Instant,
+    fn at(&self, index: usize) -> &Producer {
+        self.slots[index].as_ref().expect("an index leads to a live producer")
     }
 
-    impl Scene {
-        fn new() -> Self {
-            let now = Instant::now();
-            let mut worker = Worker::new(WallClock::new(now, Duration::from_secs(1_000)));
-            worker.add_producer(CAMERA);
-            Self { worker, out: Recorder::default(), now }
-        }
-
-        fn viewer(mut self, number: u64) -> Self {
-            self.worker.add_transport(TransportId(number));
-            self.worker.add_consumer(self.now, CAMERA, parameters(number)).unwrap();
-            self
-        }
-
-        fn connected_viewer(self, number: u64) -> Self {
-            let mut scene = self.viewer(number);
-            scene.worker.connect_transport(scene.now, TransportId(number));
-            scene
-        }
-
-        fn burst(&mut self, first_packet: u64, len: usize, key_frame: bool) {
-            self.worker.handle_burst(self.now, CAMERA, burst(first_packet, len, key_frame, self.now), &mut self.out);
-        }
-
-        fn rtcp(&mut self, number: u64, packet: &impl Marshal) {
-            let bytes = packet.marshal().unwrap();
-            self.worker.handle_rtcp(self.now, TransportId(number), &bytes, &mut self.out).unwrap();
-        }
-
-        fn events(&mut self) -> Vec<Event> {
-            std::iter::from_fn(|| self.worker.poll_event()).collect()
-        }
-
-        fn stats(&self, number: u64) -> ConsumerStats {
-            self.worker.consumer_stats(TransportId(number)).next().unwrap().2.clone()
-        }
-
-        fn sent_to(&self, number: u64) -> Vec<&OraclePacket> {
-            self.out.rtp.iter().filter(|(transport, _)| transport.0 == number).map(|(_, packet)| packet).collect()
-        }
+    fn at_mut(&mut self, index: usize) -> &mut Producer {
+        self.slots[index].as_mut().expect("an index leads to a live producer")
     }
 
-    fn parameters(number: u64) -> ConsumerParameters {
-        ConsumerParameters {
-            id: ConsumerId(number),
-            transport: TransportId(number),
-            ssrc: Ssrc(1_000 + number as u32),
-            payload_type: PayloadType::new(96).unwrap(),
-            rtx: Some(RtxParameters { ssrc: Ssrc(2_000 + number as u32), payload_type: PayloadType::new(97).unwrap() }),
-            extensions: HeaderExtensions { playout_delay: ExtensionId::new(5), ..HeaderExtensions::default() },
-            cname: "lenscast".into(),
-            initial_sequence: 32_000,
-            initial_rtx_sequence: 7,
-            timestamp_offset: 500,
-        }
+    fn insert(&mut self, producer: Producer) -> usize {
+        let key = producer.key;
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            self.slots.len() - 1
+        });
+        self.slots[index] = Some(producer);
+        self.by_key.insert(key, index);
+        index
     }
 
-    fn nack(number: u64, lost: &[u16]) -> rtc_rtcp::transport_feedbacks::transport_layer_nack::TransportLayerNack {
-        rtc_rtcp::transport_feedbacks::transport_layer_nack::TransportLayerNack {
-            sender_ssrc: 1,
-            media_ssrc: 1_000 + number as u32,
-            nacks: rtc_rtcp::transport_feedbacks::transport_layer_nack::nack_pairs_from_sequence_numbers(lost),
-        }
+    fn remove(&mut self, index: usize) -> Producer {
+        let producer = self.slots[index].take().expect("an index leads to a live producer");
+        self.by_key.remove(&producer.key);
+        self.free.push(index);
+        producer
     }
 
-    fn producer_packet(packet: &OraclePacket) -> u64 {
-        u64::from_be_bytes(packet.payload[..8].try_into().unwrap())
-    }
-
-    #[test]
-    fn a_viewer_gets_nothing_before_it_is_connected_and_starts_with_a_key_frame() {
-        let mut scene = Scene::new().viewer(1);
-        scene.burst(0, 2, true);
-        assert!(scene.out.rtp.is_empty());
-        scene.worker.connect_transport(scene.now, TransportId(1));
-        assert_eq!(scene.events(), [Event::ActiveConsumers(CAMERA, 1), Event::KeyFrameNeeded(CAMERA)]);
-        scene.burst(2, 2, false);
-        assert!(scene.out.rtp.is_empty());
-        assert_eq!(scene.events(), [Event::KeyFrameNeeded(CAMERA)], "asked for again until one comes");
-        scene.burst(4, 2, true);
-        scene.burst(6, 2, false);
-        assert!(scene.events().is_empty());
-        let sequences: Vec<_> = scene.sent_to(1).iter().map(|packet| packet.header.sequence_number).collect();
-        assert_eq!(sequences, [32_000, 32_001, 32_002, 32_003]);
-        assert_eq!(scene.stats(1).frames_dropped, 1);
-    }
-
-    #[test]
-    fn a_burst_goes_to_each_viewer_in_one_call_with_its_own_identity() {
-        let mut scene = Scene::new().connected_viewer(1).connected_viewer(2);
-        scene.burst(0, 3, true);
-        assert_eq!(scene.out.calls, 2);
-        for number in [1, 2] {
-            let packets = scene.sent_to(number);
-            assert!(packets.iter().all(|packet| packet.header.ssrc == 1_000 + number as u32));
-            assert!(packets.iter().all(|packet| packet.header.timestamp == 500));
-            assert_eq!(packets.iter().map(|packet| packet.header.marker).collect::<Vec<_>>(), [false, false, true]);
-            assert_eq!(packets.iter().map(|packet| producer_packet(packet)).collect::<Vec<_>>(), [0, 1, 2]);
-        }
-    }
-
-    #[test]
-    fn extensions_come_with_key_frames_and_then_once_a_second_on_all_packets_of_a_frame() {
-        let mut scene = Scene::new().connected_viewer(1);
-        scene.burst(0, 2, true);
-        for frame in 0..40_u64 {
-            scene.now += Duration::from_millis(33);
-            scene.burst(2 + frame * 2, 2, false);
-        }
-        let packets = scene.sent_to(1);
-        let extended: Vec<_> =
-            packets.chunks(2).map(|frame| frame.iter().filter(|p| p.header.extension).count()).collect();
-        assert!(extended.iter().all(|&count| count == 0 || count == 2), "{extended:?}");
-        assert_eq!(extended.iter().filter(|&&count| count == 2).count(), 2, "{extended:?}");
-    }
-
-    #[test]
-    fn a_gap_in_the_producers_packets_waits_for_a_key_frame_and_leaves_no_gap_behind() {
-        let mut scene = Scene::new().connected_viewer(1);
-        scene.burst(0, 2, true);
-        let _ = scene.events();
-        scene.burst(9, 2, false);
-        assert_eq!(scene.events(), [Event::KeyFrameNeeded(CAMERA)]);
-        scene.burst(11, 1, true);
-        let sequences: Vec<_> = scene.sent_to(1).iter().map(|packet| packet.header.sequence_number).collect();
-        assert_eq!(sequences, [32_000, 32_001, 32_002]);
-        assert_eq!(scene.worker.producer_stats(CAMERA).unwrap().discontinuities, 1);
-    }
-
-    #[test]
-    fn a_nack_is_answered_on_the_rtx_stream_once_a_round_trip() {
-        let mut scene = Scene::new().connected_viewer(1).connected_viewer(2);
-        scene.burst(0, 5, true);
-        scene.out.rtp.clear();
-        scene.rtcp(1, &nack(1, &[32_001, 32_004, 40_000]));
-        let packets = scene.sent_to(1);
-        assert_eq!(packets.len(), 2);
-        for (packet, (sequence, original)) in packets.iter().zip([(7, 32_001_u16), (8, 32_004)]) {
-            assert_eq!((packet.header.ssrc, packet.header.payload_type), (2_001, 97));
-            assert_eq!((packet.header.sequence_number, packet.header.timestamp), (sequence, 500));
-            assert_eq!(packet.payload[..2], original.to_be_bytes());
-            assert_eq!(u64::from_be_bytes(packet.payload[2..10].try_into().unwrap()), u64::from(original - 32_000));
-            assert_eq!(packet.header.marker, original == 32_004);
-        }
-        assert_eq!(scene.stats(1).retransmissions_refused, 1);
-        scene.rtcp(1, &nack(1, &[32_001]));
-        assert_eq!(scene.stats(1).retransmitted_packets_sent, 2, "asked again within a round trip");
-        scene.now += Duration::from_millis(150);
-        scene.rtcp(1, &nack(1, &[32_001]));
-        assert_eq!(scene.stats(1).retransmitted_packets_sent, 3);
-        assert_eq!(
-            scene.stats(2),
-            ConsumerStats { packets_sent: 5, frames_sent: 1, bytes_sent: 540, ..Default::default() }
-        );
-    }
-
-    #[test]
-    fn a_nack_storm_is_answered_within_the_budget() {
-        let mut scene = Scene::new().connected_viewer(1);
-        for number in 0..30 {
-            scene.burst(number * 10, 10, number == 0);
-        }
-        let media: u64 = scene.stats(1).bytes_sent;
-        for _ in 0..200 {
-            scene.now += Duration::from_millis(1);
-            let all: Vec<u16> = (32_000..32_300).collect();
-            scene.rtcp(1, &nack(1, &all));
-        }
-        let stats = scene.stats(1);
-        assert!(stats.retransmitted_bytes_sent <= media + 12_500 + 2_500 + 108, "{stats:?}");
-        assert!(stats.retransmissions_refused > 50_000);
-    }
-
-    #[test]
-    fn what_one_datagram_asks_for_beyond_reason_is_refused_unseen() {
-        let mut scene = Scene::new().connected_viewer(1);
-        scene.burst(0, 5, true);
-        // Sequence numbers that were never sent, in two packets of one datagram, then one that was.
-        let never: Vec<u16> = (0..300).collect();
-        let mut compound = nack(1, &never).marshal().unwrap().to_vec();
-        compound.extend_from_slice(&nack(1, &never).marshal().unwrap());
-        compound.extend_from_slice(&nack(1, &[32_001]).marshal().unwrap());
-        scene.worker.handle_rtcp(scene.now, TransportId(1), &compound, &mut scene.out).unwrap();
-        let stats = scene.stats(1);
-        assert_eq!((stats.retransmitted_packets_sent, stats.retransmissions_refused, stats.nack_count), (0, 601, 3));
-        scene.rtcp(1, &nack(1, &[32_001]));
-        assert_eq!(scene.stats(1).retransmitted_packets_sent, 1, "the next datagram is looked at again");
-    }
-
-    #[test]
-    fn reports_tell_loss_jitter_and_round_trip() {
-        let mut scene = Scene::new().connected_viewer(1);
-        scene.burst(0, 5, true);
-        let sent = scene.worker.wall.ntp_at(scene.now).compact();
-        scene.now += Duration::from_millis(80);
-        let report = rtc_rtcp::receiver_report::ReceiverReport {
-            ssrc: 1,
-            reports: vec![rtc_rtcp::reception_report::ReceptionReport {
-                ssrc: 1_001,
-                fraction_lost: 128,
-                total_lost: 12,
-                last_sequence_number: 32_004,
-                jitter: 900,
-                last_sender_report: sent,
-                delay: 65_536 * 30 / 1_000,
-            }],
-            ..Default::default()
-        };
-        scene.rtcp(1, &report);
-        let stats = scene.stats(1);
-        assert_eq!((stats.fraction_lost, stats.packets_lost), (Some(0.5), 12));
-        assert_eq!(stats.jitter, Some(Duration::from_millis(10)));
-        let round_trip = stats.round_trip_time.unwrap().as_secs_f64() * 1e3;
-        assert!((round_trip - 50.0).abs() < 0.1, "{round_trip} ms");
-    }
-
-    #[test]
-    fn sender_reports_tie_the_viewers_timestamps_to_the_clock() {
-        let mut scene = Scene::new().connected_viewer(1);
-        scene.burst(100, 5, true);
-        let captured = scene.now;
-        scene.now = scene.worker.poll_timeout().unwrap() + Duration::from_millis(500);
-        scene.worker.handle_timeout(scene.now, &mut scene.out);
-        let (_, compound) = &scene.out.rtcp[0];
-        let mut bytes = bytes::Bytes::copy_from_slice(compound);
-        let packets = rtc_rtcp::packet::unmarshal(&mut bytes).unwrap();
-        let report = packets[0].as_any().downcast_ref::<rtc_rtcp::sender_report::SenderReport>().unwrap();
-        let elapsed = scene.now - captured;
-        assert_eq!(report.rtp_time, 300_000 + 500 + RtpTime::from_span(elapsed).0);
-        assert_eq!(report.ntp_time, scene.worker.wall.ntp_at(scene.now).0);
-        assert_eq!((report.packet_count, report.octet_count), (5, 540));
-        assert!(scene.worker.poll_timeout().unwrap() >= scene.now);
-    }
-
-    #[test]
-    fn a_late_timer_sends_one_report() {
-        let mut scene = Scene::new().connected_viewer(1);
-        scene.burst(0, 5, true);
-        let due = scene.worker.poll_timeout().unwrap();
-        scene.now = due + Duration::from_millis(200);
-        scene.worker.handle_timeout(scene.now, &mut scene.out);
-        assert_eq!(scene.out.rtcp.len(), 1);
-        assert_eq!(scene.worker.poll_timeout(), Some(due + REPORT_INTERVAL), "the rhythm is kept");
-        scene.now += Duration::from_secs(10);
-        scene.worker.handle_timeout(scene.now, &mut scene.out);
-        assert_eq!(scene.out.rtcp.len(), 2);
-        assert_eq!(scene.worker.poll_timeout(), Some(scene.now + REPORT_INTERVAL));
-    }
-
-    #[test]
-    fn bursts_that_were_queued_when_the_last_viewer_left_are_no_loss_for_the_next() {
-        let mut scene = Scene::new().connected_viewer(1);
-        scene.burst(0, 5, true);
-        scene.worker.remove_transport(scene.now, TransportId(1), &mut scene.out);
-        scene.burst(5, 5, false);
-        let mut scene = scene.connected_viewer(2);
-        let _ = scene.events();
-        scene.out.rtp.clear();
-        scene.burst(90, 5, true);
-        assert_eq!(scene.sent_to(2).len(), 5);
-        let stats = scene.worker.producer_stats(CAMERA).unwrap();
-        assert_eq!((stats.discontinuities, stats.frames), (0, 3));
-    }
-
-    #[test]
-    fn pli_and_new_fir_commands_ask_for_a_key_frame() {
-        let mut scene = Scene::new().connected_viewer(1);
-        scene.burst(0, 1, true);
-        let _ = scene.events();
-        let pli = rtc_rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication {
-            sender_ssrc: 1,
-            media_ssrc: 1_001,
-        };
-        scene.rtcp(1, &pli);
-        let fir = |sequence_number| rtc_rtcp::payload_feedbacks::full_intra_request::FullIntraRequest {
-            sender_ssrc: 1,
-            media_ssrc: 1_001,
-            fir: vec![rtc_rtcp::payload_feedbacks::full_intra_request::FirEntry { ssrc: 1_001, sequence_number }],
-        };
-        scene.rtcp(1, &fir(1));
-        scene.rtcp(1, &fir(1));
-        scene.rtcp(1, &fir(2));
-        assert_eq!(scene.events(), [Event::KeyFrameNeeded(CAMERA); 3]);
-        assert_eq!((scene.stats(1).pli_count, scene.stats(1).fir_count), (1, 2));
-    }
-
-    #[test]
-    fn feedback_about_a_stream_of_somebody_else_is_ignored() {
-        let mut scene = Scene::new().connected_viewer(1).connected_viewer(2);
-        scene.burst(0, 5, true);
-        let _ = scene.events();
-        scene.out.rtp.clear();
-        scene.rtcp(2, &nack(1, &[32_001]));
-        assert!(scene.out.rtp.is_empty() && scene.events().is_empty());
-    }
-
-    #[test]
-    fn a_viewer_that_leaves_is_told_goodbye_and_leaves_nothing() {
-        let mut scene = Scene::new().connected_viewer(1).connected_viewer(2);
-        scene.burst(0, 5, true);
-        let _ = scene.events();
-        scene.worker.remove_transport(scene.now, TransportId(1), &mut scene.out);
-        assert_eq!(scene.events(), [Event::ActiveConsumers(CAMERA, 1)]);
-        let (_, compound) = scene.out.rtcp.last().unwrap();
-        assert_eq!(compound[compound.len() - 8..], [0x81, 203, 0, 1, 0, 0, 3, 0xE9]);
-        scene.out.rtp.clear();
-        scene.burst(5, 1, true);
-        assert!(scene.sent_to(1).is_empty() && scene.sent_to(2).len() == 1);
-        scene.worker.remove_transport(scene.now, TransportId(2), &mut scene.out);
-        assert!(scene.worker.poll_timeout().is_none() && scene.worker.transports.is_empty());
-        assert_eq!(scene.events(), [Event::ActiveConsumers(CAMERA, 0)]);
-    }
-
-    #[test]
-    fn a_producer_that_ends_takes_its_consumers_along() {
-        let mut scene = Scene::new().connected_viewer(1).viewer(2);
-        scene.burst(0, 5, true);
-        let ended = scene.worker.remove_producer(scene.now, CAMERA, &mut scene.out);
-        assert_eq!(ended, [ConsumerId(1), ConsumerId(2)]);
-        assert_eq!(scene.out.rtcp.len(), 1, "only the connected viewer can be told");
-        assert_eq!(scene.worker.consumer_stats(TransportId(1)).count(), 0);
-        scene.burst(5, 5, true);
-        scene.worker.remove_transport(scene.now, TransportId(1), &mut scene.out);
-    }
-
-    #[test]
-    fn a_consumer_needs_a_producer_a_transport_and_a_source_of_its_own() {
-        let mut scene = Scene::new().viewer(1);
-        let mut second = parameters(2);
-        let add = |scene: &mut Scene, producer, parameters: &ConsumerParameters| {
-            scene.worker.add_consumer(scene.now, producer, parameters.clone())
-        };
-        assert_eq!(add(&mut scene, CAMERA, &second), Err(AddConsumerError::UnknownTransport(TransportId(2))));
-        second.transport = TransportId(1);
-        assert_eq!(add(&mut scene, ProducerId(9), &second), Err(AddConsumerError::UnknownProducer(ProducerId(9))));
-        second.ssrc = Ssrc(1_001);
-        assert_eq!(
-            add(&mut scene, CAMERA, &second),
-            Err(AddConsumerError::DuplicateSsrc { transport: TransportId(1), ssrc: Ssrc(1_001) })
-        );
-        for (ssrc, rtx_ssrc, doubled) in [(7, 2_001, 2_001), (2_001, 7, 2_001), (7, 1_001, 1_001), (7, 7, 7)] {
-            second.ssrc = Ssrc(ssrc);
-            second.rtx = Some(RtxParameters { ssrc: Ssrc(rtx_ssrc), payload_type: PayloadType::new(97).unwrap() });
-            let expected = AddConsumerError::DuplicateSsrc { transport: TransportId(1), ssrc: Ssrc(doubled) };
-            assert_eq!(add(&mut scene, CAMERA, &second), Err(expected));
-        }
-        second.rtx = None;
-        assert_eq!(add(&mut scene, CAMERA, &second), Ok(()));
-    }
-
-    proptest! {
-        /// I15: whatever is lost upstream and whoever comes and goes, each viewer's sequence has no gap, its timestamps
-        /// never run backwards, and what it gets after a break starts with a key frame.
-        #[test]
-        fn sequences_have_no_gap_and_breaks_heal_with_a_key_frame(
-            steps in prop::collection::vec((0_u8..8, 1_usize..9, any::<bool>()), 1..120)
-        ) {
-            let mut scene = Scene::new().connected_viewer(1);
-            let mut packet = 0;
-            let mut key_frames = BTreeSet::new();
-            for (kind, len, key_frame) in steps {
-                scene.now += Duration::from_millis(33);
-                if kind == 0 {
-                    packet += len as u64; // lost on the way from the encode task
-                    continue;
-                }
-                if key_frame {
-                    key_frames.insert(packet);
-                }
-                scene.burst(packet, len, key_frame);
-                packet += len as u64;
-            }
-            let packets = scene.sent_to(1);
-            let mut previous: Option<&OraclePacket> = None;
-            for packet in packets {
-                let number = producer_packet(packet);
-                match previous {
-                    None => prop_assert!(key_frames.contains(&number)),
-                    Some(previous) => {
-                        prop_assert_eq!(packet.header.sequence_number, previous.header.sequence_number.wrapping_add(1));
-                        prop_assert!(packet.header.timestamp.wrapping_sub(previous.header.timestamp) < 1 << 31);
-                        let contiguous = number == producer_packet(previous) + 1;
-                        prop_assert!(contiguous || key_frames.contains(&number));
-                    }
-                }
-                previous = Some(packet);
-            }
-        }
+    /// In the order of their keys.
+    fn iter(&self) -> impl Iterator<Item = (usize, &Producer)> {
+        self.by_key.values().map(|&index| (index, self.at(index)))
     }
 }

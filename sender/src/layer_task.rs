@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lenscast_encoder::{EncodeError, FrameTiming, VideoEncoder};
-use lenscast_media::{Bitrate, BurstMeta, BurstPool, Frame, Picture, RtpTime, StageTimes};
+use lenscast_media::{Bitrate, BurstMeta, BurstPool, Frame, PassedExtensions, Picture, RtpTime, StageTimes};
 
 use crate::failures::Failures;
 use crate::packetizer::Packetizer;
@@ -90,13 +90,17 @@ impl LayerTask {
         }
         let Frame { captured, ready, .. } = *frame.frame;
         let meta = BurstMeta {
-            codec: encoded.codec,
+            codec: encoded.codec.into(),
             key_frame: encoded.key_frame,
-            resolution: encoded.resolution,
+            begins_frame: true,
+            ends_frame: true,
+            resolution: Some(encoded.resolution),
             temporal_layer: encoded.temporal_layer,
+            layer_sync: encoded.layer_sync,
             first_packet: self.next_packet,
             rtp_time: frame.rtp_time,
             times: StageTimes { captured, ready, taken: frame.taken, encoded: frame.taken },
+            extensions: PassedExtensions::default(),
         };
         let mut now = frame.taken;
         let burst = self.pool.fill(meta, |burst| {

@@ -101,13 +101,28 @@ pub(super) fn cameras(raw: &[RawCamera], problems: &mut Problems) -> Vec<CameraC
         }
         cameras.extend(Checked { raw: camera, problems }.camera());
     }
-    if cameras.len() == raw.len() && cameras.iter().all(|camera| camera.share.claim.weight == 0.0) {
+    if !raw.is_empty() && cameras.len() == raw.len() && cameras.iter().all(|camera| camera.share.claim.weight == 0.0) {
         problems.add("camera.weight = 0: is so of all cameras, one at least must be above 0".to_owned());
     }
     if let Some((first, second)) = duplicate_device(&cameras) {
         problems.add(format!("camera {second:?}: device is already used by camera {first:?}"));
     }
     cameras
+}
+
+/// Notes a name that cannot be in addresses.
+pub(super) fn require_name(kind: &str, name: &str, problems: &mut Problems) {
+    if !could_be_name(name) {
+        let shown: String = name.chars().take(MAX_NAME + 8).collect();
+        problems.add(format!("{kind}.name = {shown:?}: must be 1 to {MAX_NAME} letters, digits, '-', '_' and '.'"));
+    }
+}
+
+/// True for 1 to 64 letters, digits and `-_.`, but not dots alone.
+pub(super) fn could_be_name(name: &str) -> bool {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    let is_dots = name.bytes().all(|byte| byte == b'.');
+    name.len() <= MAX_NAME && !is_dots && name.bytes().all(legal)
 }
 
 fn duplicate_device(cameras: &[CameraConfig]) -> Option<(&str, &str)> {
@@ -136,13 +151,7 @@ impl Checked<'_> {
 
     fn camera(mut self) -> Option<CameraConfig> {
         let raw = self.raw;
-        let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-        let is_dots = raw.name.bytes().all(|byte| byte == b'.');
-        if raw.name.len() > MAX_NAME || is_dots || !raw.name.bytes().all(legal) {
-            let shown: String = raw.name.chars().take(MAX_NAME + 8).collect();
-            self.problems
-                .add(format!("camera.name = {shown:?}: must be 1 to {MAX_NAME} letters, digits, '-', '_' and '.'"));
-        }
+        require_name("camera", &raw.name, self.problems);
         let resolution = self.resolution();
         let rate = self.rate();
         let source = self.source(resolution, rate);

@@ -6,6 +6,7 @@
 mod camera;
 mod need;
 mod raw;
+mod stream;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -19,7 +20,11 @@ use thiserror::Error;
 
 pub use camera::{CameraConfig, CameraSettings, CameraShare};
 pub use need::needed;
-pub use raw::{RawBandwidth, RawCamera, RawConfig, RawDevice, RawHttp, RawIceServer, RawLog, RawLogFormat, RawWebrtc};
+pub use raw::{
+    RawBandwidth, RawCamera, RawConfig, RawDevice, RawHttp, RawIceServer, RawLog, RawLogFormat, RawPull, RawRtp,
+    RawSrtp, RawStream, RawWebrtc,
+};
+pub use stream::{PullConfig, RtpConfig, SrtpConfig, StreamConfig, StreamSource, WhipConfig};
 
 /// A configuration that can be run.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,8 +37,10 @@ pub struct Config {
     pub total: Option<Bitrate>,
     /// What is written to standard error.
     pub log: LogConfig,
-    /// The cameras, in order, with distinct names. Never empty.
+    /// The cameras, in order, with names of their own. Never empty unless there are streams.
     pub cameras: Vec<CameraConfig>,
+    /// The streams that come in, in order, with names of their own.
+    pub streams: Vec<StreamConfig>,
     /// The same as it would be written in a file.
     effective: RawConfig,
 }
@@ -115,6 +122,30 @@ impl Secret {
         &self.0
     }
 
+    /// What it is the base64 of (RFC 4648 §4); `None` if it is none.
+    #[must_use]
+    pub fn base64(&self) -> Option<Vec<u8>> {
+        let text = self.0.trim_end_matches('=').as_bytes();
+        let digit = |byte: u8| match byte {
+            b'A'..=b'Z' => Some(byte - b'A'),
+            b'a'..=b'z' => Some(byte - b'a' + 26),
+            b'0'..=b'9' => Some(byte - b'0' + 52),
+            b'+' => Some(62),
+            b'/' => Some(63),
+            _ => None,
+        };
+        let mut bytes = Vec::with_capacity(text.len() * 3 / 4);
+        for group in text.chunks(4) {
+            if group.len() == 1 {
+                return None;
+            }
+            let bits = group.iter().try_fold(0_u32, |bits, byte| Some(bits << 6 | u32::from(digit(*byte)?)))?;
+            let bits = bits << (6 * (4 - group.len()));
+            bytes.extend_from_slice(&bits.to_be_bytes()[1..group.len()]);
+        }
+        Some(bytes)
+    }
+
     /// The first line of a file.
     fn from_file(path: &Path) -> Result<Self, String> {
         let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
@@ -175,6 +206,9 @@ const WEBRTC_PORT: u16 = 8189;
 /// gigabits. Whether a camera can send with so little is told by [`Config::warnings`].
 pub const TOTAL_KBPS: RangeInclusive<u64> = 30..=10_000_000;
 
+/// Viewers that there may be at once.
+const MAX_VIEWERS: RangeInclusive<usize> = 1..=100_000;
+
 /// What flags and environment say, over what the file says.
 #[derive(Debug, Clone, Default)]
 pub struct Overrides {
@@ -210,7 +244,7 @@ impl Config {
     ///
     /// [`ConfigError::Invalid`], with everything that is wrong.
     pub fn from_raw(mut raw: RawConfig) -> Result<Self, ConfigError> {
-        if raw.camera.is_empty() {
+        if raw.camera.is_empty() && raw.stream.is_empty() && raw.pull.is_empty() {
             raw.camera.push(RawCamera { name: "pattern".into(), pattern: Some(true), ..RawCamera::default() });
         }
         let mut problems = Problems::default();
@@ -222,11 +256,13 @@ impl Config {
         let total = total.map(Bitrate::from_kbps);
         let log = log(&raw.log, &mut problems);
         let cameras = camera::cameras(&raw.camera, &mut problems);
+        let taken: Vec<&str> = raw.camera.iter().map(|camera| camera.name.as_str()).collect();
+        let streams = stream::streams(&raw.stream, &raw.pull, &taken, webrtc.max_viewers, &mut problems);
         if !problems.0.is_empty() {
             return Err(ConfigError::Invalid(problems.0));
         }
         let effective = effective(&raw, &http, &webrtc, &log, &cameras);
-        Ok(Self { http, webrtc, total, log, cameras, effective })
+        Ok(Self { http, webrtc, total, log, cameras, streams, effective })
     }
 
     /// The configuration as it would be written in a file, defaults filled in. Secrets stay in their own files.
@@ -371,14 +407,24 @@ fn webrtc(raw: &RawWebrtc, problems: &mut Problems) -> WebrtcConfig {
     WebrtcConfig {
         listen,
         public_addresses,
-        workers: problems.within("webrtc.workers", raw.workers, 1, (1, TransportConfig::MAX_WORKERS)),
-        max_viewers: problems.within("webrtc.max_viewers", raw.max_viewers, 1_000, (1, 100_000)),
+        workers: problems.within("webrtc.workers", raw.workers, cores(), (1, TransportConfig::MAX_WORKERS)),
+        max_viewers: problems.within(
+            "webrtc.max_viewers",
+            raw.max_viewers,
+            1_000,
+            (*MAX_VIEWERS.start(), *MAX_VIEWERS.end()),
+        ),
         timeouts: Timeouts {
             connect: seconds(problems.within("webrtc.connect_timeout_s", raw.connect_timeout_s, 15, (1, 300))),
             consent: seconds(problems.within("webrtc.consent_timeout_s", raw.consent_timeout_s, 30, (2, 300))),
         },
         ice_servers: raw.ice_server.iter().filter_map(|server| ice_server(server, problems)).collect(),
     }
+}
+
+/// A worker for each core.
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().min(TransportConfig::MAX_WORKERS))
 }
 
 fn ice_server(raw: &RawIceServer, problems: &mut Problems) -> Option<IceServer> {
@@ -478,6 +524,8 @@ fn effective(
         bandwidth: raw.bandwidth.clone(),
         log: RawLog { level: Some(log.filter.clone()), format: Some(log.format) },
         camera: raw.camera.iter().zip(cameras).map(|(raw, camera)| camera.effective(raw)).collect(),
+        stream: raw.stream.clone(),
+        pull: raw.pull.clone(),
     }
 }
 
@@ -622,6 +670,16 @@ mod tests {
         assert!(problems(&text)[0].contains("its first line must be printable ASCII"));
         std::fs::remove_file(&path).unwrap();
         assert!(problems(&text)[0].contains("No such file"));
+    }
+
+    #[test]
+    fn base64_is_read_or_refused() {
+        for (text, bytes) in
+            [("AAEC/v8=", &[0, 1, 2, 254, 255][..]), ("AA==", &[0]), ("AA", &[0]), ("AAAB", &[0, 0, 1])]
+        {
+            assert_eq!(Secret(text.to_owned()).base64().as_deref(), Some(bytes), "{text}");
+        }
+        assert!(["A", "AA-A", "AAAAA"].iter().all(|text| Secret((*text).to_owned()).base64().is_none()));
     }
 
     #[test]

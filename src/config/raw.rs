@@ -19,8 +19,14 @@ pub struct RawConfig {
     pub bandwidth: RawBandwidth,
     /// What is written to standard error.
     pub log: RawLog,
-    /// The cameras, in the order the page shows them. Without any, one test pattern.
+    /// The cameras, in the order the page shows them. Without any camera, stream and pull, one test pattern.
     pub camera: Vec<RawCamera>,
+    /// Streams that others send here, shown after the cameras.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub stream: Vec<RawStream>,
+    /// Streams that are fetched from other lenscasts, shown last.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pull: Vec<RawPull>,
 }
 
 /// Web page, WHEP, API and metrics.
@@ -53,7 +59,7 @@ pub struct RawWebrtc {
     /// Addresses under which a one-to-one NAT makes this machine known. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub public_addresses: Option<Vec<String>>,
-    /// Threads that forward packets, 1 to 64. Default: 1, which serves some thousand viewers.
+    /// Threads that forward packets, 1 to 64. Default: as many as this machine has cores.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 64))]
     pub workers: Option<usize>,
@@ -181,6 +187,89 @@ pub struct RawCamera {
     /// `true`: it gets its minimum even if there is less than all minima take together. Default: false.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub enforce_min: Option<bool>,
+}
+
+/// A stream that others send here: by WHIP, unless `rtp` says otherwise.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawStream {
+    /// Its name in addresses and on the page, as a camera's, and no camera's.
+    pub name: String,
+    /// A file whose first line is the token of whoever may publish it and pause it. Default: `http.token_file`'s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_file: Option<PathBuf>,
+    /// A file whose first line is a token that plays this stream, and nothing else; `http.token_file`'s plays it too.
+    /// Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub play_token_file: Option<PathBuf>,
+    /// A publisher by WHIP is told to send no more than this, 10 to 100000. Default: no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 10, max = 100_000))]
+    pub max_kbps: Option<u64>,
+    /// Viewers of it at once, 1 to 100000. Default: `webrtc.max_viewers`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100_000))]
+    pub max_viewers: Option<usize>,
+    /// What a publisher by WHIP may send, of "vp8", "vp9" and "h264", the most wanted first. Default: all, as the publisher
+    /// prefers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub codecs: Option<Vec<String>>,
+    /// It comes as plain RTP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rtp: Option<RawRtp>,
+}
+
+/// A stream that comes as plain RTP, as GStreamer's rtpvp8pay and udpsink send it.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawRtp {
+    /// The UDP address to listen on, such as "0.0.0.0:5004": not that of `webrtc.listen`.
+    pub listen: String,
+    /// "vp8", "vp9" or "h264".
+    pub codec: String,
+    /// The payload type of its packets, 0 to 127 but for 64 to 95. Default: 96.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 127))]
+    pub payload_type: Option<u8>,
+    /// Its packets are protected. Default: they are not, and whoever reaches the port can send pictures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub srtp: Option<RawSrtp>,
+}
+
+/// How plain RTP is protected.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawSrtp {
+    /// "AES_CM_128_HMAC_SHA1_80", "AES_CM_128_HMAC_SHA1_32", "AEAD_AES_128_GCM" or "AEAD_AES_256_GCM" (RFC 4568, RFC 7714).
+    /// Default: the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
+    /// A file whose first line is master key and salt, base64, as in `a=crypto` behind `inline:`.
+    pub key_file: PathBuf,
+}
+
+/// A stream of another lenscast, served here to viewers of its own.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawPull {
+    /// Its name here, as a camera's, and no camera's and no stream's.
+    pub name: String,
+    /// Where the other lenscast is, such as "http://robot.local:8080".
+    pub url: String,
+    /// The name of the camera or stream there. Default: the same as here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stream: Option<String>,
+    /// A file whose first line is the token that the other one asks for. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_file: Option<PathBuf>,
+    /// A file whose first line is a token that plays this stream here, and nothing else; `http.token_file`'s plays it too.
+    /// Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub play_token_file: Option<PathBuf>,
+    /// Viewers of it here at once, 1 to 100000. Default: `webrtc.max_viewers`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100_000))]
+    pub max_viewers: Option<usize>,
 }
 
 /// A path, a name or an index.

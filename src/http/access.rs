@@ -5,14 +5,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{ConnectInfo, Request, State};
+use axum::extract::{ConnectInfo, RawPathParams, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use subtle::ConstantTimeEq;
 
 use super::{App, Problem};
-use crate::config::AllowedOrigins;
+use crate::config::{AllowedOrigins, Secret};
 
 const ALLOWED_HEADERS: &str = "Authorization, Content-Type, If-Match";
 const ALLOWED_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
@@ -52,14 +52,82 @@ pub(super) async fn cors(State(app): State<Arc<App>>, request: Request, next: Ne
     response
 }
 
-/// Asks for the token, if there is one. A preflight carries none and needs none.
-pub(super) async fn authenticate(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    if request.method() == Method::OPTIONS || is_authorized(&app, request.headers()) {
-        return next.run(request).await;
+/// What a token opens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Door {
+    /// All cameras, streams and figures: what `http.token_file` is for.
+    All,
+    /// To play one stream: its `play_token_file` too.
+    Play,
+    /// To publish one stream: its own `token_file`, where it has one, and then nothing else.
+    Publish,
+    /// To hold up one stream: `http.token_file` or that of its publisher.
+    Control,
+}
+
+/// Asks for a token that opens the door, if there is one; a preflight carries none and needs none. Limits what changes
+/// something, and guesses at tokens.
+pub(super) async fn guard(
+    State((app, door)): State<(Arc<App>, Door)>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    path: RawPathParams,
+    request: Request,
+    next: Next,
+) -> Response {
+    let asks = request.method() != Method::OPTIONS;
+    let stream = path.iter().find(|(name, _)| *name == "stream").map(|(_, value)| value);
+    let is_open = opens(&app, door, stream, request.headers());
+    let changes = matches!(*request.method(), Method::POST | Method::PATCH | Method::DELETE | Method::PUT);
+    if (changes || (asks && !is_open))
+        && let Err(wait) = app.limiter.check(peer.ip())
+    {
+        return too_many(wait).into_response();
     }
-    Problem::new(StatusCode::UNAUTHORIZED, "needs the header Authorization: Bearer with the right token")
-        .authenticate()
-        .into_response()
+    if asks && !is_open {
+        return unauthorized().into_response();
+    }
+    next.run(request).await
+}
+
+/// Limits what changes something, for routes that look at the token themselves.
+pub(super) async fn limit_changes(
+    State(app): State<Arc<App>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if request.method() != Method::OPTIONS
+        && let Err(wait) = app.limiter.check(peer.ip())
+    {
+        return too_many(wait).into_response();
+    }
+    next.run(request).await
+}
+
+/// What whoever asks too often is told.
+fn too_many(wait: Duration) -> Problem {
+    Problem::new(StatusCode::TOO_MANY_REQUESTS, "too many requests from this address").retry_after(wait)
+}
+
+/// What whoever brings no token, or the wrong one, is told.
+pub(super) fn unauthorized() -> Problem {
+    Problem::new(StatusCode::UNAUTHORIZED, "needs the header Authorization: Bearer with the right token").authenticate()
+}
+
+/// True if the request may pass, which it may without a token where none is asked for.
+pub(super) fn opens(app: &App, door: Door, stream: Option<&str>, headers: &HeaderMap) -> bool {
+    let all = app.http.token.clone();
+    let publish = || stream.and_then(|name| app.agent.stream(name)?.config().whip()?.token.clone());
+    let play = || stream.and_then(|name| app.agent.feed(name)?.play_token());
+    let asked: Vec<Secret> = match door {
+        Door::All => all.into_iter().collect(),
+        Door::Play => all.into_iter().chain(play()).collect(),
+        Door::Publish => publish().or(all).into_iter().collect(),
+        Door::Control => all.into_iter().chain(publish()).collect(),
+    };
+    // Each is compared, so that the time tells nothing of which fits.
+    let fits = asked.iter().fold(false, |fits, token| has_token(headers, token.expose()) | fits);
+    asked.is_empty() || fits
 }
 
 /// True with the right token, and without one if none is asked for.
@@ -74,25 +142,6 @@ pub(super) async fn limit_time(request: Request, next: Next) -> Response {
         let detail = format!("the request took longer than {} s", REQUEST_TIMEOUT.as_secs());
         Problem::new(StatusCode::REQUEST_TIMEOUT, detail).into_response()
     })
-}
-
-/// Limits what changes something, and guesses at the token.
-pub(super) async fn limit_changes(
-    State(app): State<Arc<App>>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let changes = matches!(*request.method(), Method::POST | Method::PATCH | Method::DELETE | Method::PUT);
-    let guesses = request.method() != Method::OPTIONS && !is_authorized(&app, request.headers());
-    if (changes || guesses)
-        && let Err(wait) = app.limiter.check(peer.ip())
-    {
-        return Problem::new(StatusCode::TOO_MANY_REQUESTS, "too many requests from this address")
-            .retry_after(wait)
-            .into_response();
-    }
-    next.run(request).await
 }
 
 fn has_token(headers: &HeaderMap, token: &str) -> bool {

@@ -37,8 +37,8 @@ use serde_json::{Value, json};
 use tokio::time::{Interval, MissedTickBehavior};
 
 use super::events::unbuffered;
-use super::streams::{NoPlace, Place};
-use super::whep::{require_type, whole_within};
+use super::places::{NoPlace, Place};
+use super::resource::{require_type, whole_within};
 use super::{App, Problem};
 use crate::allocation::{AllocateError, AllocationChange, overhead_of, shown};
 use crate::camera::Camera;

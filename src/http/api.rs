@@ -12,15 +12,19 @@ use axum::http::StatusCode;
 use axum::routing::get;
 use axum::{Json, Router};
 use lenscast_capture::{SourceConfig, SourceState};
-use lenscast_media::{Bitrate, HistogramSnapshot, Resolution};
+use lenscast_media::{Bitrate, Codec, HistogramSnapshot, Resolution};
 use lenscast_router::TransportId;
 use lenscast_sender::{Health, LayerStats, TrackState};
 use lenscast_transport::{SessionConsumer, SessionStats, TransportStats};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::layer::{self, LayerView};
 use super::{App, Problem};
 use crate::camera::Camera;
+use crate::config::StreamSource;
+use crate::feed::Feed;
+use crate::stream::{Stream, StreamLayer};
 
 /// Routes below the server's root.
 pub(super) fn routes() -> Router<Arc<App>> {
@@ -55,10 +59,11 @@ async fn cameras(
 ) -> Result<Json<Value>, Problem> {
     let Query(query) = query.map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.body_text()))?;
     let stats = app.stats().await;
-    let cameras = app.agent.cameras();
-    app.recent_latency.retain(|producer| cameras.iter().any(|camera| camera.producer() == producer));
-    let described = cameras.iter().map(|camera| {
-        let mut description = describe(&app, camera, &stats);
+    let feeds = app.agent.feeds();
+    let named = |producer| feeds.iter().any(|feed| feed.producers().contains(&producer));
+    app.recent_latency.retain(named);
+    let described = feeds.iter().map(|feed| {
+        let mut description = describe(&app, feed, &stats);
         if let (ViewersDetail::Count, Value::Object(fields)) = (query.viewers, &mut description) {
             fields.remove("viewers");
         }
@@ -68,9 +73,9 @@ async fn cameras(
 }
 
 async fn camera(State(app): State<Arc<App>>, Path(name): Path<String>) -> Result<Json<Value>, Problem> {
-    let camera = app.camera(&name)?;
+    let feed = app.feed(&name)?;
     let stats = app.stats().await;
-    Ok(Json(describe(&app, &camera, &stats)))
+    Ok(Json(describe(&app, &feed, &stats)))
 }
 
 /// What a viewer's page turns its frames' RTP timestamps into capture times with, and what we see of it.
@@ -85,7 +90,8 @@ async fn session(State(app): State<Arc<App>>, Path(secret): Path<String>) -> Res
         Some(json!({ "rtpTimestamp": consumer.rtp_clock?, "unixMs": unix_ms }))
     });
     Ok(Json(json!({
-        "camera": session.camera,
+        "camera": session.stream,
+        "layer": session.preferred.map(|layers| layers.spatial),
         "state": if stats.as_ref().is_some_and(|stats| stats.connected.is_some()) { "connected" } else { "connecting" },
         // The capture clock's reading at some instant, and the stream's RTP timestamp at that instant.
         "captureClock": clock,
@@ -93,6 +99,21 @@ async fn session(State(app): State<Arc<App>>, Path(secret): Path<String>) -> Res
         "nowUnixMs": wall.unix_at(Instant::now()).as_secs_f64() * 1e3,
         "stats": consumer.map(consumer_stats),
     })))
+}
+
+/// The state of a camera or a stream and why, for `/readyz` and the API.
+pub(super) fn state_of_feed(feed: &Feed) -> Value {
+    match feed {
+        Feed::Camera(camera) => state_of(camera),
+        Feed::Stream(stream) => {
+            let status = stream.status(Instant::now());
+            let mut state = json!({ "state": status.state.name(), "sinceSeconds": status.since.as_secs_f64() });
+            if let Some(reason) = status.reason {
+                state["reason"] = json!(reason);
+            }
+            state
+        }
+    }
 }
 
 /// A camera's state and why, for `/readyz` and the API.
@@ -114,29 +135,83 @@ pub(super) fn state_of(camera: &Camera) -> Value {
     }
 }
 
-fn describe(app: &App, camera: &Camera, stats: &TransportStats) -> Value {
-    let config = camera.config();
+fn describe(app: &App, feed: &Feed, stats: &TransportStats) -> Value {
+    let name = feed.name();
+    let viewers = viewers(feed, &stats.sessions);
+    let mut description = state_of_feed(feed);
+    let mut fields = match feed {
+        Feed::Camera(camera) => describe_camera(app, camera),
+        Feed::Stream(stream) => describe_stream(stream),
+    };
+    let common = json!({
+        "name": name,
+        "kind": feed.kind(),
+        "live": feed.is_live(),
+        "paused": feed.is_paused(),
+        "whep": format!("/whep/{name}"),
+        "codec": feed.codec().map(Codec::encoding_name),
+        "layers": layer::views(feed).iter().map(layer_of).collect::<Vec<_>>(),
+        "viewerCount": viewers.len(),
+        "viewers": viewers,
+        "timestamp": SystemTime::UNIX_EPOCH.elapsed().map_or(0.0, |unix| unix.as_secs_f64() * 1e3),
+    });
+    if let (Value::Object(into), Value::Object(fields), Value::Object(common)) = (&mut description, &mut fields, common)
+    {
+        into.extend(std::mem::take(fields));
+        into.extend(common);
+    }
+    description
+}
+
+fn describe_camera(app: &App, camera: &Camera) -> Value {
     let total = camera.stages().named().map(|(name, histogram)| (name, histogram.snapshot()));
     let recent = app.recent_latency.read(camera.producer(), camera.stages(), Instant::now());
-    let viewers = viewers(camera, &stats.sessions);
-    let mut description = state_of(camera);
-    let fields = json!({
-        "name": config.name,
-        "whep": format!("/whep/{}", config.name),
-        "source": source(&config.source),
+    json!({
+        "source": source(&camera.config().source),
         "encoder": encoder(camera),
         "stats": camera_stats(camera),
         // Since the start, and in the last ten to twenty seconds.
         "latencyMs": latency(&total),
         "recentLatencyMs": latency(&recent),
-        "viewerCount": viewers.len(),
-        "viewers": viewers,
-        "timestamp": SystemTime::UNIX_EPOCH.elapsed().map_or(0.0, |unix| unix.as_secs_f64() * 1e3),
-    });
-    if let (Value::Object(into), Value::Object(fields)) = (&mut description, fields) {
-        into.extend(fields);
-    }
-    description
+    })
+}
+
+/// What is known of a stream that comes in, as `inbound-rtp` has it.
+fn describe_stream(stream: &Stream) -> Value {
+    let config = stream.config();
+    let layers = stream.layers();
+    let sum = |count: fn(&StreamLayer) -> u64| layers.iter().map(count).sum::<u64>();
+    let fastest = layers.iter().map(|layer| layer.frames_per_second).fold(0.0, f64::max);
+    let largest = layers.iter().rev().find_map(|layer| layer.counted.resolution);
+    let source = match &config.source {
+        StreamSource::Whip(_) => json!({ "kind": "whip", "whip": format!("/whip/{}", config.name) }),
+        StreamSource::Rtp(rtp) => json!({ "kind": "rtp", "listen": rtp.listen.to_string() }),
+        StreamSource::Pull(pull) => json!({ "kind": "pull", "url": pull.url, "stream": pull.stream }),
+    };
+    json!({
+        "source": source,
+        "stats": {
+            "packetsReceived": sum(|layer| layer.counted.packets),
+            "bytesReceived": sum(|layer| layer.counted.bytes),
+            "framesReceived": sum(|layer| layer.counted.frames),
+            "keyFramesReceived": sum(|layer| layer.counted.key_frames),
+            "bitrate": sum(|layer| layer.bitrate.as_bps()),
+            "framesPerSecond": fastest,
+            "frameWidth": largest.map(Resolution::width),
+            "frameHeight": largest.map(Resolution::height),
+        },
+    })
+}
+
+/// What can be asked for by `?layer=` and WHEP's layer selection.
+fn layer_of(view: &LayerView) -> Value {
+    json!({
+        "id": view.id.to_string(),
+        "active": view.active,
+        "frameWidth": view.width,
+        "frameHeight": view.height,
+        "bitrate": view.bits_per_second,
+    })
 }
 
 fn source(source: &SourceConfig) -> Value {
@@ -250,12 +325,15 @@ fn latency(stages: &[(&str, HistogramSnapshot)]) -> Value {
     json!(stages.collect::<BTreeMap<_, _>>())
 }
 
-fn viewers(camera: &Camera, sessions: &[SessionStats]) -> Vec<Value> {
-    let of_camera =
-        sessions.iter().flat_map(|session| session.consumers.iter().map(move |consumer| (session, consumer)));
-    of_camera
-        .filter_map(|(session, consumer)| Some(viewer(session, consumer, camera.layer_of(consumer.producer)?)))
-        .collect()
+fn viewers(feed: &Feed, sessions: &[SessionStats]) -> Vec<Value> {
+    let producers = feed.producers();
+    let layer_of = |consumer: &SessionConsumer| match feed {
+        Feed::Camera(camera) => camera.layer_of(consumer.producer),
+        // Its audio is no viewer of its own.
+        Feed::Stream(_) => (producers.first() == Some(&consumer.producer)).then_some(0),
+    };
+    let all = sessions.iter().flat_map(|session| session.consumers.iter().map(move |consumer| (session, consumer)));
+    all.filter_map(|(session, consumer)| Some(viewer(session, consumer, layer_of(consumer)?))).collect()
 }
 
 fn viewer(session: &SessionStats, consumer: &SessionConsumer, layer: usize) -> Value {

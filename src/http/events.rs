@@ -4,6 +4,7 @@
 //! | event | when | data |
 //! |---|---|---|
 //! | `active`, `inactive` | the camera's pictures come, or cease to | `{}` |
+//! | `layers` | layers come or go, or change their size | see `layer.rs` |
 //! | `viewercount` | the number of the camera's viewers changes | `{"viewercount": n}` |
 //! | `reconnect` | the server stops: come again | `{}` |
 
@@ -24,10 +25,12 @@ use futures_core::Stream;
 use serde_json::json;
 use tokio::time::Interval;
 
-use super::sessions::MAX_SUBSCRIPTIONS;
+use super::layer::{self, LayerView};
+use super::resource;
+use super::sessions::{self, MAX_SUBSCRIPTIONS};
 use super::{App, Problem, whep};
 
-const KINDS: [&str; 4] = ["active", "inactive", "viewercount", "reconnect"];
+const KINDS: [&str; sessions::KINDS] = ["active", "inactive", "layers", "viewercount", "reconnect"];
 
 /// How often a stream looks whether there is something to tell.
 const PERIOD: Duration = Duration::from_millis(500);
@@ -51,7 +54,7 @@ async fn subscribe(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
     whep::session(&app, &address)?;
-    let body = whep::whole(body)?;
+    let body = resource::whole(body)?;
     let wanted: Vec<String> = if body.is_empty() {
         KINDS.map(str::to_owned).to_vec()
     } else {
@@ -60,7 +63,7 @@ async fn subscribe(
         })?
     };
     let kinds = KINDS.map(|kind| wanted.iter().any(|wanted| wanted == kind));
-    if kinds == [false; 4] {
+    if kinds == [false; KINDS.len()] {
         let detail = format!("none of the events is one of {}", KINDS.join(", "));
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail));
     }
@@ -121,6 +124,7 @@ struct CameraEvents {
 #[derive(Default)]
 struct Told {
     live: Option<bool>,
+    layers: Option<Vec<LayerView>>,
     viewers: Option<usize>,
     stopping: bool,
 }
@@ -129,17 +133,23 @@ impl CameraEvents {
     /// The next thing that has not been told; `None` if the session or the subscription is gone.
     fn news(&mut self) -> Option<Option<Event>> {
         let kinds = self.app.sessions.subscription(&self.address.1, self.subscription)?;
-        let [active, inactive, viewercount, reconnect] = kinds;
+        let [active, inactive, layers, viewercount, reconnect] = kinds;
         // First, since the end of the session follows at once.
         let stopping = self.app.agent.is_stopping();
         if stopping && !std::mem::replace(&mut self.told.stopping, true) && reconnect {
             return Some(Some(event("reconnect", &json!({}))));
         }
-        whep::session(&self.app, &self.address).ok()?;
-        let camera = self.app.agent.camera(&self.address.0)?;
-        let live = camera.is_live();
+        let session = whep::session(&self.app, &self.address).ok()?;
+        let feed = self.app.agent.feed(&self.address.0)?;
+        let live = feed.is_live();
         if self.told.live.replace(live) != Some(live) && if live { active } else { inactive } {
             return Some(Some(event(if live { "active" } else { "inactive" }, &json!({}))));
+        }
+        let views = if layers { layer::views(&feed) } else { Vec::new() };
+        if layers && !same_layers(self.told.layers.as_deref(), &views) {
+            let data = layer::event_data(&session.mid, &views);
+            self.told.layers = Some(views);
+            return Some(Some(event("layers", &data)));
         }
         let viewers = self.app.sessions.viewers_of(&self.address.0);
         if self.told.viewers.replace(viewers) != Some(viewers) && viewercount {
@@ -147,6 +157,12 @@ impl CameraEvents {
         }
         Some(None)
     }
+}
+
+/// True if there is nothing new to tell of the layers. Their bitrate is told with the rest, and is no reason by itself.
+fn same_layers(told: Option<&[LayerView]>, now: &[LayerView]) -> bool {
+    let shape = |view: &LayerView| (view.active, view.width, view.height);
+    told.is_some_and(|told| told.iter().map(shape).eq(now.iter().map(shape)))
 }
 
 fn event(kind: &str, data: &serde_json::Value) -> Event {

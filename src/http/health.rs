@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::App;
 use super::access::is_authorized;
-use super::api::state_of;
+use super::api::state_of_feed;
 
 /// Routes below the server's root. They need no token: without it they tell how cameras are, but not why, since reasons
 /// name devices and files.
@@ -20,26 +20,30 @@ pub(super) fn routes() -> Router<Arc<App>> {
 }
 
 /// Ready while at least one camera is live and the server is not stopping; a missing camera among others, or one whose encoder
-/// makes nothing, is degraded, which is ready all the same.
+/// makes nothing, is degraded, which is ready all the same. A relay without cameras is ready; a stream that nobody sends is told,
+/// and no fault.
 async fn readyz(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
     let cameras = app.agent.cameras();
     let live = cameras.iter().filter(|camera| camera.is_healthy()).count();
-    let ready = live > 0 && !app.agent.is_stopping();
+    let some = live > 0 || cameras.is_empty();
+    let ready = some && !app.agent.is_stopping();
     let status = match () {
         () if app.agent.is_stopping() => "stopping",
         () if live == cameras.len() => "ready",
-        () if live > 0 => "degraded",
+        () if some => "degraded",
         () => "unready",
     };
     let trusted = is_authorized(&app, &headers);
-    let states: serde_json::Map<_, _> = cameras
+    let states: serde_json::Map<_, _> = app
+        .agent
+        .feeds()
         .iter()
-        .map(|camera| {
-            let mut state = state_of(camera);
+        .map(|feed| {
+            let mut state = state_of_feed(feed);
             if let (false, Some(fields)) = (trusted, state.as_object_mut()) {
                 fields.remove("reason");
             }
-            (camera.config().name.clone(), state)
+            (feed.name(), state)
         })
         .collect();
     let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };

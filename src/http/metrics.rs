@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::State;
@@ -28,6 +28,8 @@ use super::App;
 use super::allocation::state_name;
 use crate::allocation::overhead_of;
 use crate::camera::Camera;
+use crate::feed::Feed;
+use crate::stream::Stream;
 
 /// Sessions that have ended, by cause.
 #[derive(Debug, Default)]
@@ -50,6 +52,9 @@ async fn metrics(State(app): State<Arc<App>>) -> Response {
     page.process(&app);
     for camera in app.agent.cameras() {
         page.camera(&camera);
+    }
+    for stream in app.agent.streams() {
+        page.stream(&stream);
     }
     page.allocation(&app);
     page.transport(&app, &stats);
@@ -176,6 +181,28 @@ impl Page {
     }
 
     /// What a track aims at, makes, and is bounded by.
+    fn stream(&mut self, stream: &Stream) {
+        let (name, kind) = (stream.name(), stream.config().kind());
+        let labels: Labels = vec![("camera", name.clone()), ("kind", kind.to_owned())];
+        let live = f64::from(u8::from(stream.is_live(Instant::now())));
+        self.gauge("stream_live", "1 while somebody sends the stream and pictures come", &labels, live);
+        let paused = f64::from(u8::from(stream.is_paused()));
+        self.gauge("stream_paused", "1 while the stream is held up here", &labels, paused);
+        for (index, layer) in stream.layers().iter().enumerate() {
+            let labels: Labels = vec![("camera", name.clone()), ("layer", index.to_string())];
+            for (name, help, value) in [
+                ("stream_packets", "RTP packets of the stream's video received from its sender", layer.counted.packets),
+                ("stream_bytes", "Their payload bytes", layer.counted.bytes),
+                ("stream_frames", "Frames of the stream's video received from its sender", layer.counted.frames),
+                ("stream_key_frames", "Key frames among them", layer.counted.key_frames),
+            ] {
+                self.counter(name, help, &labels, value);
+            }
+            let help = "Payload bits that came lately";
+            self.gauge("stream_bits_per_second", help, &labels, layer.bitrate.as_bps() as f64);
+        }
+    }
+
     fn rates(&mut self, camera: &str, track: &TrackStats) {
         let labels: Labels = vec![("camera", camera.to_owned())];
         let bps = |bitrate: Bitrate| bitrate.as_bps() as f64;
@@ -276,16 +303,16 @@ impl Page {
     }
 
     fn viewers(&mut self, app: &App, stats: &TransportStats) {
-        let cameras = app.agent.cameras();
+        let feeds = app.agent.feeds();
         for session in &stats.sessions {
             for consumer in &session.consumers {
-                let watched = cameras.iter().find_map(|camera| Some((camera, camera.layer_of(consumer.producer)?)));
-                let Some((camera, layer)) = watched else { continue };
-                let labels: Labels = vec![
-                    ("camera", camera.config().name.clone()),
-                    ("layer", layer.to_string()),
-                    ("session", session.id.0.to_string()),
-                ];
+                let watched = feeds.iter().find_map(|feed| match feed {
+                    Feed::Camera(camera) => Some((feed, camera.layer_of(consumer.producer)?)),
+                    Feed::Stream(_) => feed.producers().contains(&consumer.producer).then_some((feed, 0)),
+                });
+                let Some((feed, layer)) = watched else { continue };
+                let labels: Labels =
+                    vec![("camera", feed.name()), ("layer", layer.to_string()), ("session", session.id.0.to_string())];
                 let stats = &consumer.stats;
                 for (name, help, value) in [
                     ("viewer_packets_sent", "RTP packets sent, without retransmissions", stats.packets_sent),

@@ -1,20 +1,26 @@
-//! Everything that speaks HTTP: the page, WHEP, the API, health and metrics.
+//! Everything that speaks HTTP: the page, WHIP, WHEP, the API, health and metrics.
 
 mod access;
 mod allocation;
 mod api;
 mod events;
 mod health;
+mod layer;
 mod metrics;
 mod page;
+mod pipes;
+mod places;
 mod problem;
 mod rate_limit;
 mod recent_latency;
+mod resource;
 pub mod sdp_fragment;
 mod server;
 mod sessions;
-mod streams;
+
+mod stream_control;
 mod whep;
+mod whip;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -28,16 +34,17 @@ use lenscast_transport::{SessionEvent, SessionState, TransportStats};
 use rand::rngs::StdRng;
 use tokio::sync::mpsc;
 
+use access::Door;
+use places::Places;
 pub use problem::Problem;
 use rate_limit::RateLimiter;
 use recent_latency::RecentLatency;
 pub use server::{HttpServer, StartHttpError};
 use sessions::Sessions;
-use streams::Places;
 
 use crate::agent::Agent;
-use crate::camera::Camera;
 use crate::config::{HttpConfig, IceServer};
+use crate::feed::Feed;
 
 /// What all handlers share.
 pub struct App {
@@ -87,8 +94,9 @@ impl App {
         }
     }
 
-    fn camera(&self, name: &str) -> Result<Arc<Camera>, Problem> {
-        self.agent.camera(name).ok_or_else(|| {
+    /// What can be played under this name.
+    fn feed(&self, name: &str) -> Result<Feed, Problem> {
+        self.agent.feed(name).ok_or_else(|| {
             let shown: String = name.chars().take(64).collect();
             Problem::new(StatusCode::NOT_FOUND, format!("no camera is called {shown:?}"))
         })
@@ -96,11 +104,19 @@ impl App {
 
     /// Follows the sessions' fates until the transport is gone.
     pub async fn follow_sessions(self: Arc<Self>, mut events: mpsc::UnboundedReceiver<SessionEvent>) {
-        while let Some(SessionEvent { id, state }) = events.recv().await {
-            match state {
-                SessionState::Connected => tracing::info!(session = id.0, "a viewer is connected"),
-                SessionState::Closed(cause) => {
-                    tracing::info!(session = id.0, cause = %cause, "a viewer is gone");
+        while let Some(event) = events.recv().await {
+            let stream = self.agent.follow_session(&event).await.map(|stream| stream.name());
+            let SessionEvent { id, state } = event;
+            match (state, stream) {
+                (SessionState::Published(_), _) => {}
+                (SessionState::Lost, stream) => tracing::warn!(session = id.0, stream, "a pipe has lost its origin"),
+                (SessionState::Connected, None) => tracing::info!(session = id.0, "a viewer is connected"),
+                (SessionState::Connected, Some(stream)) => {
+                    tracing::info!(session = id.0, stream, "a publisher is connected");
+                }
+                (SessionState::Closed(cause), stream) => {
+                    let who = if stream.is_some() { "publisher" } else { "viewer" };
+                    tracing::info!(session = id.0, stream, cause = %cause, "a {who} is gone");
                     self.closed.count(&cause);
                     self.sessions.remove(id);
                 }
@@ -109,13 +125,16 @@ impl App {
     }
 
     fn routes(self: &Arc<Self>) -> Router {
-        let guarded = Router::new()
-            .merge(whep::routes())
-            .merge(api::routes())
-            .merge(allocation::routes())
-            .merge(metrics::routes())
-            .layer(from_fn_with_state(Arc::clone(self), access::authenticate))
-            .layer(from_fn_with_state(Arc::clone(self), access::limit_changes));
+        let behind = |door: Door, routes: Router<Arc<Self>>| {
+            routes.layer(from_fn_with_state((Arc::clone(self), door), access::guard))
+        };
+        let all = Router::new().merge(api::routes()).merge(allocation::routes()).merge(metrics::routes());
+        let guarded = behind(Door::All, all)
+            .merge(behind(Door::Play, whep::routes()))
+            .merge(behind(Door::Publish, whip::routes()))
+            .merge(behind(Door::Control, stream_control::routes()))
+            // Which stream is wanted stands in the body: the route itself looks at the token.
+            .merge(pipes::routes().layer(from_fn_with_state(Arc::clone(self), access::limit_changes)));
         Router::new()
             .merge(guarded)
             .merge(health::routes())

@@ -39,13 +39,18 @@ static FILES: &[File] = &files! {
     "/main.js", "text/javascript; charset=utf-8", "main.js";
     "/player.js", "text/javascript; charset=utf-8", "player.js";
     "/problem.js", "text/javascript; charset=utf-8", "problem.js";
+    "/publish", "text/html; charset=utf-8", "publish.html";
+    "/publish.js", "text/javascript; charset=utf-8", "publish.js";
+    "/publisher.js", "text/javascript; charset=utf-8", "publisher.js";
     "/reception.js", "text/javascript; charset=utf-8", "reception.js";
+    "/session.js", "text/javascript; charset=utf-8", "session.js";
     "/style.css", "text/css; charset=utf-8", "style.css";
     "/tile.js", "text/javascript; charset=utf-8", "tile.js";
     "/token_dialog.js", "text/javascript; charset=utf-8", "token_dialog.js";
     "/wait.js", "text/javascript; charset=utf-8", "wait.js";
     "/weight.js", "text/javascript; charset=utf-8", "weight.js";
     "/whep.js", "text/javascript; charset=utf-8", "whep.js";
+    "/whip.js", "text/javascript; charset=utf-8", "whip.js";
 };
 
 /// Nothing from elsewhere: no scripts, no styles, no frames; media come over WebRTC, which no directive covers.
@@ -88,7 +93,11 @@ mod tests {
         let names = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
         // It tells Node what the modules are, for the tests; browsers know.
         let there: BTreeSet<String> = names.filter(|name| name != "package.json").collect();
-        let name = |file: &File| if file.path == "/" { "index.html".to_owned() } else { file.path[1..].to_owned() };
+        let name = |file: &File| match file.path {
+            "/" => "index.html".to_owned(),
+            path if !path.contains('.') => format!("{}.html", &path[1..]),
+            path => path[1..].to_owned(),
+        };
         assert_eq!(FILES.iter().map(name).collect::<BTreeSet<_>>(), there);
     }
 }

@@ -2,10 +2,13 @@ use std::collections::{BTreeMap, HashMap};
 
 use lenscast_media::sync::Mutex;
 use lenscast_router::TransportId;
+use lenscast_transport::PreferredLayers;
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt};
 
-/// The viewers' sessions as HTTP knows them: by the secret in their address.
+use super::resource::Protocol;
+
+/// The viewers' and publishers' sessions as HTTP knows them: by the secret in their address.
 pub(super) struct Sessions {
     inner: Mutex<Inner>,
 }
@@ -16,23 +19,40 @@ struct Inner {
     by_transport: HashMap<TransportId, String>,
 }
 
-/// One viewer's session.
+/// One viewer's or publisher's session.
 #[derive(Debug, Clone)]
 pub(super) struct Session {
+    /// Which way media go.
+    pub(super) protocol: Protocol,
     /// Which of the transport's.
     pub(super) transport: TransportId,
-    /// The camera it shows.
-    pub(super) camera: String,
+    /// The camera or stream that it shows or publishes.
+    pub(super) stream: String,
     /// The entity tag of its ICE session (RFC 9725 §4.3.1), with quotes. Changes with every restart.
     pub(super) etag: String,
-    /// The user fragment that the viewer uses.
+    /// The user fragment that the peer uses.
     pub(super) remote_ufrag: String,
-    /// The name of its video section.
+    /// The name of a viewer's video section, or of the publisher's first.
     pub(super) mid: String,
+    /// The best layers that a viewer asked for.
+    pub(super) preferred: Option<PreferredLayers>,
     /// What it wants to be told of, by the name in the subscription's address.
-    subscriptions: BTreeMap<u32, [bool; 4]>,
+    subscriptions: BTreeMap<u32, [bool; KINDS]>,
     next_subscription: u32,
 }
+
+/// What is known of a session before it has an address.
+pub(super) struct NewSession<'a> {
+    pub(super) protocol: Protocol,
+    pub(super) transport: TransportId,
+    pub(super) stream: &'a str,
+    pub(super) remote_ufrag: &'a str,
+    pub(super) mid: &'a str,
+    pub(super) preferred: Option<PreferredLayers>,
+}
+
+/// Kinds of events that there are.
+pub(super) const KINDS: usize = 5;
 
 /// Subscriptions of one session at once: a page needs one.
 pub(super) const MAX_SUBSCRIPTIONS: usize = 4;
@@ -45,28 +65,36 @@ impl Sessions {
         Self { inner: Mutex::new(inner) }
     }
 
-    /// Adds a session and gives it a secret of 128 random bits and an entity tag.
-    pub(super) fn add(&self, transport: TransportId, camera: &str, remote_ufrag: &str, mid: &str) -> (String, Session) {
+    /// Adds a session and gives it a secret of 128 random bits and an entity tag. `None` if its stream has as many viewers as it
+    /// may.
+    pub(super) fn add(&self, new: NewSession<'_>, max_viewers: Option<usize>) -> Option<(String, Session)> {
         let mut inner = self.inner.lock();
+        if max_viewers.is_some_and(|most| inner.viewers_of(new.stream) >= most) {
+            return None;
+        }
         let secret = format!("{:032x}", inner.random.random::<u128>());
         let session = Session {
-            transport,
-            camera: camera.to_owned(),
+            protocol: new.protocol,
+            transport: new.transport,
+            stream: new.stream.to_owned(),
             etag: new_etag(&mut inner.random),
-            remote_ufrag: remote_ufrag.to_owned(),
-            mid: mid.to_owned(),
+            remote_ufrag: new.remote_ufrag.to_owned(),
+            mid: new.mid.to_owned(),
+            preferred: new.preferred,
             subscriptions: BTreeMap::new(),
             next_subscription: 1,
         };
-        inner.by_transport.insert(transport, secret.clone());
+        inner.by_transport.insert(new.transport, secret.clone());
         inner.by_secret.insert(secret.clone(), session.clone());
-        (secret, session)
+        Some((secret, session))
     }
 
-    /// The session of this secret, if it is one of `camera`'s.
+    /// The session of this secret, if it is one of `stream`'s.
     #[must_use]
-    pub(super) fn find(&self, camera: &str, secret: &str) -> Option<Session> {
-        self.inner.lock().by_secret.get(secret).filter(|session| session.camera == camera).cloned()
+    pub(super) fn find(&self, protocol: Protocol, stream: &str, secret: &str) -> Option<Session> {
+        let inner = self.inner.lock();
+        let found = inner.by_secret.get(secret);
+        found.filter(|session| session.protocol == protocol && session.stream == stream).cloned()
     }
 
     /// The session of this secret.
@@ -75,13 +103,22 @@ impl Sessions {
         self.inner.lock().by_secret.get(secret).cloned()
     }
 
-    /// How many viewers a camera has.
+    /// How many viewers a camera or stream has.
     #[must_use]
-    pub(super) fn viewers_of(&self, camera: &str) -> usize {
-        self.inner.lock().by_secret.values().filter(|session| session.camera == camera).count()
+    pub(super) fn viewers_of(&self, stream: &str) -> usize {
+        self.inner.lock().viewers_of(stream)
     }
 
-    /// The viewer restarted ICE: another fragment, and another entity tag. `None` if the session is gone.
+    /// Notes which layers a viewer asked for.
+    pub(super) fn prefer(&self, transport: TransportId, preferred: Option<PreferredLayers>) {
+        let mut inner = self.inner.lock();
+        let Inner { by_secret, by_transport, .. } = &mut *inner;
+        if let Some(session) = by_transport.get(&transport).and_then(|secret| by_secret.get_mut(secret)) {
+            session.preferred = preferred;
+        }
+    }
+
+    /// The peer restarted ICE: another fragment, and another entity tag. `None` if the session is gone.
     pub(super) fn restarted(&self, secret: &str, remote_ufrag: &str) -> Option<Session> {
         let mut inner = self.inner.lock();
         let Inner { random, by_secret, .. } = &mut *inner;
@@ -93,7 +130,7 @@ impl Sessions {
 
     /// Remembers which kinds of events the session wants, and returns the subscription's name. `None` if the session is gone
     /// or has as many as it may.
-    pub(super) fn subscribe(&self, secret: &str, kinds: [bool; 4]) -> Option<u32> {
+    pub(super) fn subscribe(&self, secret: &str, kinds: [bool; KINDS]) -> Option<u32> {
         let mut inner = self.inner.lock();
         let session = inner.by_secret.get_mut(secret)?;
         if session.subscriptions.len() >= MAX_SUBSCRIPTIONS {
@@ -107,7 +144,7 @@ impl Sessions {
 
     /// Which kinds of events a subscription is for. `None` if it is not there.
     #[must_use]
-    pub(super) fn subscription(&self, secret: &str, name: u32) -> Option<[bool; 4]> {
+    pub(super) fn subscription(&self, secret: &str, name: u32) -> Option<[bool; KINDS]> {
         self.inner.lock().by_secret.get(secret)?.subscriptions.get(&name).copied()
     }
 
@@ -123,6 +160,13 @@ impl Sessions {
         if let Some(secret) = inner.by_transport.remove(&transport) {
             inner.by_secret.remove(&secret);
         }
+    }
+}
+
+impl Inner {
+    fn viewers_of(&self, stream: &str) -> usize {
+        let viewers = self.by_secret.values().filter(|session| session.protocol == Protocol::Whep);
+        viewers.filter(|session| session.stream == stream).count()
     }
 }
 

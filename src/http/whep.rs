@@ -1,104 +1,80 @@
-//! WHEP (draft-ietf-wish-whep, with the HTTP rules of WHIP, RFC 9725): one endpoint a camera, one resource a viewer.
+//! WHEP (draft-ietf-wish-whep, with the HTTP rules of WHIP, RFC 9725): one endpoint for each camera and stream, one resource a
+//! viewer.
 //!
 //! | request | answer |
 //! |---|---|
-//! | `POST /whep/{camera}` with an SDP offer | 201, SDP answer, `Location`, `ETag`, `Link` |
-//! | the same with `?layer=N` | the spatial layer N, 0 for the smallest; without it the largest |
-//! | `PATCH` the session, `If-Match: "etag"` | 204: candidates, which an ICE-lite server has no use for |
-//! | `PATCH` the session, `If-Match: *`, a new user fragment | 200, SDP fragment, new `ETag`: ICE restart |
-//! | `DELETE` the session | 200 |
-//! | `GET`, `HEAD` | 204, 200 |
-//! | `OPTIONS` | 200, `Accept-Post` |
-//!
-//! Errors are `application/problem+json` (RFC 9457).
+//! | `POST /whep/{name}` with an SDP offer | 201, SDP answer, `Location`, `ETag`, `Link` |
+//! | the same with `?layer=N` | the spatial layer N at most, 0 for the smallest; without it the largest |
+//! | `POST`, `DELETE` the session's `/layer` | the same while it plays, see `layer.rs` |
+//! | `POST` the session's `/events` | server-sent events, see `events.rs` |
+//! | anything else of a session | see `resource.rs` |
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
-use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, Query, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::extract::{ConnectInfo, Extension, Path, Query, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
 use axum::routing::get;
-use lenscast_router::ProducerId;
-use lenscast_transport::{CreateSessionError, MAX_OFFER_BYTES, ViewerOffer};
+use lenscast_transport::{CreateSessionError, PreferredLayers, ViewerOffer};
 
-use super::events;
-use super::sdp_fragment::{MAX_FRAGMENT_BYTES, SdpFragment, restart_fragment};
-use super::sessions::Session;
-use super::{App, Problem};
-use crate::camera::Camera;
-use crate::config::IceServer;
-
-const SDP: &str = "application/sdp";
-const FRAGMENT: &str = "application/trickle-ice-sdpfrag";
-
-/// When to try again: a camera that is not live, and a server that is full or stops.
-const RETRY_NOT_LIVE: Duration = Duration::from_secs(2);
-const RETRY_OVERLOAD: Duration = Duration::from_secs(5);
+use super::resource::{self, Address, Protocol, RETRY_SOON};
+use super::sessions::{NewSession, Session};
+use super::{App, Problem, events, layer};
+use crate::feed::Feed;
 
 /// Routes below the server's root.
 pub(super) fn routes() -> Router<Arc<App>> {
-    let endpoint = get(endpoint_get).head(endpoint_head).post(play).options(preflight);
-    let session = get(session_get).head(session_head).patch(patch).delete(stop).options(preflight);
+    let endpoint = get(endpoint_get).head(endpoint_head).post(play).options(resource::preflight);
     Router::new()
-        .route("/whep/{camera}", endpoint)
-        .route("/whep/{camera}/{session}", session)
-        .route("/whep/{camera}/{session}/events", events::subscribe_route())
-        .route("/whep/{camera}/{session}/events/{subscription}", events::stream_route())
-        // An offer that is too long gets its own answer further down.
-        .layer(DefaultBodyLimit::max(MAX_OFFER_BYTES + 1))
+        .route("/whep/{stream}", endpoint)
+        .route("/whep/{stream}/{session}", resource::session_route())
+        .route("/whep/{stream}/{session}/layer", layer::route())
+        .route("/whep/{stream}/{session}/events", events::subscribe_route())
+        .route("/whep/{stream}/{session}/events/{subscription}", events::stream_route())
+        .layer(resource::body_limit())
+        .layer(Extension(Protocol::Whep))
 }
 
-async fn preflight() -> Response {
-    ([(HeaderName::from_static("accept-post"), SDP), (HeaderName::from_static("accept-patch"), FRAGMENT)])
-        .into_response()
-}
-
-async fn endpoint_get(State(app): State<Arc<App>>, Path(camera): Path<String>) -> Result<StatusCode, Problem> {
-    app.camera(&camera)?;
+async fn endpoint_get(State(app): State<Arc<App>>, Path(name): Path<String>) -> Result<StatusCode, Problem> {
+    app.feed(&name)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn endpoint_head(State(app): State<Arc<App>>, Path(camera): Path<String>) -> Result<StatusCode, Problem> {
-    app.camera(&camera)?;
+async fn endpoint_head(State(app): State<Arc<App>>, Path(name): Path<String>) -> Result<StatusCode, Problem> {
+    app.feed(&name)?;
     Ok(StatusCode::OK)
-}
-
-async fn session_get(State(app): State<Arc<App>>, Path(address): Path<(String, String)>) -> Result<Response, Problem> {
-    let session = session(&app, &address)?;
-    Ok((StatusCode::NO_CONTENT, [(header::ETAG, session.etag)]).into_response())
-}
-
-async fn session_head(State(app): State<Arc<App>>, Path(address): Path<(String, String)>) -> Result<Response, Problem> {
-    let session = session(&app, &address)?;
-    Ok((StatusCode::OK, [(header::ETAG, session.etag)]).into_response())
 }
 
 /// What of a camera a viewer wants: keys and values as text, for errors of our own.
 type PlayQuery = Vec<(String, String)>;
 
-/// The producer of the layer that is asked for: the largest if none is.
-fn wanted_layer(camera: &Camera, query: Result<Query<PlayQuery>, QueryRejection>) -> Result<ProducerId, Problem> {
+/// The layer that is asked for, if one is.
+fn wanted_layers(
+    feed: &Feed,
+    query: Result<Query<PlayQuery>, QueryRejection>,
+) -> Result<Option<PreferredLayers>, Problem> {
     let Query(query) = query.map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.body_text()))?;
     let mut layers = query.into_iter().filter(|(key, _)| key == "layer").map(|(_, text)| text);
-    let Some(text) = layers.next() else { return Ok(camera.producer()) };
+    let Some(text) = layers.next() else { return Ok(None) };
     if layers.next().is_some() {
         return Err(Problem::new(StatusCode::BAD_REQUEST, "layer is there twice, a viewer gets one"));
     }
-    let layer = text.parse::<usize>().ok().and_then(|layer| camera.producers().get(layer));
-    layer.copied().ok_or_else(|| {
-        let (shown, name) = (text.chars().take(16).collect::<String>(), &camera.config().name);
-        let largest = camera.producers().len() - 1;
+    // What nobody sends has none, and is refused for that.
+    let largest = feed.layers().saturating_sub(1);
+    let layer = text.parse::<u8>().ok().filter(|layer| usize::from(*layer) <= largest);
+    let layer = layer.ok_or_else(|| {
+        let (shown, name) = (text.chars().take(16).collect::<String>(), feed.name());
         let legal = if largest == 0 { "must be 0".to_owned() } else { format!("must be 0 to {largest}") };
         Problem::new(StatusCode::UNPROCESSABLE_ENTITY, format!("camera {name:?}: layer = {shown:?}: {legal}"))
-    })
+    })?;
+    Ok(Some(PreferredLayers { spatial: layer, temporal: None }))
 }
 
-/// A viewer offers to receive a camera.
+/// A viewer offers to receive a camera or a stream.
 async fn play(
     State(app): State<Arc<App>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
@@ -107,153 +83,45 @@ async fn play(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
-    let camera = app.camera(&name)?;
-    let producer = wanted_layer(&camera, query)?;
-    require_type(&headers, SDP)?;
-    if app.agent.is_stopping() {
-        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the server is stopping").retry_after(RETRY_OVERLOAD));
-    }
-    let body = whole(body)?;
-    let text = std::str::from_utf8(&body).map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "SDP must be UTF-8"))?;
-    let offer = ViewerOffer::parse(text).map_err(|error| {
-        let too_large = body.len() > MAX_OFFER_BYTES;
-        let status = match () {
-            () if too_large => StatusCode::PAYLOAD_TOO_LARGE,
-            () if error.is_malformed() => StatusCode::BAD_REQUEST,
-            () => StatusCode::UNPROCESSABLE_ENTITY,
-        };
-        Problem::new(status, error.to_string())
-    })?;
-    if !camera.is_live() {
+    let feed = app.feed(&name)?;
+    let text = resource::offer_text(&app, &headers, body)?;
+    let offer = ViewerOffer::parse(&text).map_err(|error| resource::offer_problem(&error))?;
+    let not_live = || {
         let detail = format!("camera {name:?} is not live");
-        return Err(Problem::new(StatusCode::CONFLICT, detail).retry_after(RETRY_NOT_LIVE));
+        Problem::new(StatusCode::CONFLICT, detail).retry_after(RETRY_SOON)
+    };
+    let is_there = feed.layers() > 0;
+    let preferred = if is_there { wanted_layers(&feed, query)? } else { None };
+    if !feed.is_playable() {
+        return Err(not_live());
     }
-    let codec = camera.config().settings.backend.codec();
-    let loopback = peer.ip().to_canonical().is_loopback();
-    let created = app.agent.transport().create_session(&offer, producer, codec, &name, loopback);
+    let request = feed.play_request(preferred).ok_or_else(not_live)?;
+    let created = app.agent.transport().create_session(&offer, &request, resource::is_local(peer));
     let created = created.map_err(|error| match error {
         CreateSessionError::Codec { .. } => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()),
-        CreateSessionError::Full(_) => {
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()).retry_after(RETRY_OVERLOAD)
-        }
+        CreateSessionError::Full(_) => resource::full(error.to_string()),
         _ => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
     })?;
-    let (secret, session) = app.sessions.add(created.id, &name, offer.ice_ufrag(), offer.mid());
-    tracing::info!(camera = name, session = created.id.0, peer = %peer.ip(), "a viewer comes");
-
-    let location = format!("/whep/{name}/{secret}");
-    let mut response = (
-        StatusCode::CREATED,
-        [(header::CONTENT_TYPE, SDP.to_owned()), (header::LOCATION, location.clone()), (header::ETAG, session.etag)],
-        created.answer,
-    )
-        .into_response();
-    let links = app.ice_servers.iter().map(ice_server_link).chain([events::link(&location)]);
-    for link in links {
-        // What cannot stand in a header was refused with the configuration.
-        response.headers_mut().extend(HeaderValue::from_str(&link).ok().map(|value| (header::LINK, value)));
-    }
-    response.headers_mut().insert(HeaderName::from_static("accept-patch"), HeaderValue::from_static(FRAGMENT));
-    Ok(response)
-}
-
-/// A viewer leaves. `If-Match` is ignored.
-async fn stop(State(app): State<Arc<App>>, Path(address): Path<(String, String)>) -> Result<StatusCode, Problem> {
-    let session = session(&app, &address)?;
-    let ended = app.agent.transport().close_session(session.transport).await;
-    app.sessions.remove(session.transport);
-    if ended { Ok(StatusCode::OK) } else { Err(gone()) }
-}
-
-/// A viewer tells of candidates or restarts ICE.
-async fn patch(
-    State(app): State<Arc<App>>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    Path(address): Path<(String, String)>,
-    headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
-) -> Result<Response, Problem> {
-    let session = session(&app, &address)?;
-    require_type(&headers, FRAGMENT)?;
-    let Some(condition) = headers.get(header::IF_MATCH) else {
-        return Err(Problem::new(StatusCode::PRECONDITION_REQUIRED, "needs If-Match with the session's ETag, or *"));
+    let session = NewSession {
+        protocol: Protocol::Whep,
+        transport: created.id,
+        stream: &name,
+        remote_ufrag: offer.ice_ufrag(),
+        mid: offer.mid(),
+        preferred,
     };
-    let condition = condition.as_bytes().trim_ascii();
-    // The asterisk is a list of its own (RFC 9110 §13.1.1); some clients put it in quotes.
-    let any = matches!(condition, b"*" | b"\"*\"");
-    if !any && condition != session.etag.as_bytes() {
-        return Err(Problem::new(
-            StatusCode::PRECONDITION_FAILED,
-            "If-Match is not the session's ETag: ICE has restarted",
-        ));
-    }
-    let body = whole(body)?;
-    if body.len() > MAX_FRAGMENT_BYTES {
-        let detail = format!("SDP fragment of {} bytes is larger than {MAX_FRAGMENT_BYTES}", body.len());
-        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
-    }
-    let text = std::str::from_utf8(&body);
-    let text = text.map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "SDP fragment must be UTF-8"))?;
-    let fragment =
-        SdpFragment::parse(text).map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.to_string()))?;
-    if fragment.ufrag == session.remote_ufrag {
-        // Candidates: as an ICE-lite server, we learn the viewer's addresses from its checks.
-        return Ok(StatusCode::NO_CONTENT.into_response());
-    }
-    if !any {
-        let detail = "a new ice-ufrag is an ICE restart, which needs If-Match: *";
-        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail));
-    }
-    let loopback = peer.ip().to_canonical().is_loopback();
-    let restart = app.agent.transport().restart_ice(session.transport, loopback).await;
-    let restart = restart.map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
-    let restart = restart.ok_or_else(gone)?;
-    let restarted = app.sessions.restarted(&address.1, &fragment.ufrag).ok_or_else(gone)?;
-    let body = restart_fragment(&restart, &session.mid);
-    Ok((StatusCode::OK, [(header::CONTENT_TYPE, FRAGMENT.to_owned()), (header::ETAG, restarted.etag)], body)
-        .into_response())
+    let Some((secret, session)) = app.sessions.add(session, feed.max_viewers()) else {
+        resource::close(&app, created.id).await;
+        let most = feed.max_viewers().unwrap_or_default();
+        return Err(resource::full(format!("camera {name:?} has its {most} viewers")));
+    };
+    tracing::info!(camera = name, session = created.id.0, peer = %peer.ip(), "a viewer comes");
+    let location = format!("{}/{name}/{secret}", Protocol::Whep.path());
+    let links = vec![events::link(&location), layer::link(&location)];
+    Ok(resource::created(&app, &session, location, created.answer, links))
 }
 
-pub(super) fn session(app: &App, (camera, secret): &(String, String)) -> Result<Session, Problem> {
-    let session = app.sessions.find(camera, secret).ok_or_else(gone)?;
-    if app.agent.transport().has_session(session.transport) { Ok(session) } else { Err(gone()) }
-}
-
-/// A body that has come whole and is not longer than any can be.
-pub(super) fn whole(body: Result<Bytes, BytesRejection>) -> Result<Bytes, Problem> {
-    whole_within(body, MAX_OFFER_BYTES)
-}
-
-/// A body that has come whole, where at most so many bytes are taken.
-pub(super) fn whole_within(body: Result<Bytes, BytesRejection>, bytes: usize) -> Result<Bytes, Problem> {
-    body.map_err(|error| match error.status() {
-        status @ StatusCode::PAYLOAD_TOO_LARGE => {
-            Problem::new(status, format!("the body is larger than {bytes} bytes"))
-        }
-        status => Problem::new(status, error.body_text()),
-    })
-}
-
-fn gone() -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, "no such session")
-}
-
-/// The media type, without its parameters.
-pub(super) fn require_type(headers: &HeaderMap, required: &str) -> Result<(), Problem> {
-    let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
-    let essence = given.split(';').next().unwrap_or("").trim();
-    if essence.eq_ignore_ascii_case(required) {
-        return Ok(());
-    }
-    let shown: String = given.chars().take(64).collect();
-    Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, format!("Content-Type is {shown:?}, must be {required}")))
-}
-
-/// RFC 9725 §4.6.
-fn ice_server_link(server: &IceServer) -> String {
-    let credentials = server.credentials.as_ref().map(|(username, secret)| {
-        let credential = secret.expose().replace('\\', "\\\\").replace('"', "\\\"");
-        format!("; username=\"{username}\"; credential=\"{credential}\"; credential-type=\"password\"")
-    });
-    format!("<{}>; rel=\"ice-server\"{}", server.url, credentials.unwrap_or_default())
+/// A viewer's session.
+pub(super) fn session(app: &App, address: &Address) -> Result<Session, Problem> {
+    resource::session(app, Protocol::Whep, address)
 }

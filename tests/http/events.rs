@@ -16,18 +16,30 @@ fn a_subscription_has_an_address_and_names_only_known_events() {
     let server = Server::ready(CAMERA);
     let session = Session::new(&server.http);
     let subscribe = |kinds| server.http.call("POST", &format!("{}/events", session.path), &[], kinds);
-    let addresses = [subscribe("[\"viewercount\", \"layers\", \"active\"]"), subscribe("")].map(|reply| {
+    let addresses = [subscribe("[\"viewercount\", \"pictures\", \"active\"]"), subscribe("")].map(|reply| {
         assert_eq!(reply.status, 201);
         reply.header("location").expect("a subscription has an address").to_owned()
     });
     assert_ne!(addresses[0], addresses[1]);
     assert!(addresses.iter().all(|address| address.starts_with(&format!("{}/events/", session.path))));
-    for (kinds, status) in [("[\"layers\"]", 422), ("[]", 422), ("{}", 400), ("nonsense", 400)] {
+    for (kinds, status) in [("[\"pictures\"]", 422), ("[]", 422), ("{}", 400), ("nonsense", 400)] {
         let reply = subscribe(kinds);
         assert_eq!(reply.status, status, "{kinds}");
         assert!(!reply.problem().is_empty());
     }
     assert_eq!(server.http.call("POST", "/whep/front/0123/events", &[], "").status, 404);
+}
+
+#[test]
+fn layers_are_told_at_once_with_what_each_is_asked_for_by() {
+    let server = Server::ready(&format!("{CAMERA}layers = 2\n"));
+    let session = Session::new(&server.http);
+    let stream = events(&session, "[\"layers\"]");
+    let layers: serde_json::Value = serde_json::from_str(&stream.until("layers")).expect("it is JSON");
+    // Nobody has connected: nothing is encoded.
+    let inactive = layers["0"]["inactive"].as_array().expect("the video's section is called 0");
+    let ids: Vec<_> = inactive.iter().map(|layer| layer["id"].as_str()).collect();
+    assert_eq!(ids, [Some("0"), Some("1")], "{layers}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! WHEP as RFC 9725 and draft-ietf-wish-whep have it: each row of what is asked of a server, asked of the real one.
+//! WHIP and WHEP as RFC 9725 and draft-ietf-wish-whep have them: each row of what is asked of a server, asked of the real one.
 //! docs/conformance-http.md says which test stands for which row.
 
 #[path = "../support/mod.rs"]
@@ -8,23 +8,45 @@ mod access;
 mod allocation;
 mod endpoint;
 mod events;
+mod layer;
 mod limits;
 mod offers;
+mod pipes;
+mod publish;
 mod restart;
 mod session;
+mod streams;
 
 use support::http::{Http, Reply};
-use support::offer::offer;
+use support::offer::{offer, publisher_offer};
+use support::server::{CAMERA, Server};
 
 const SDP: (&str, &str) = ("Content-Type", "application/sdp");
 const FRAGMENT: (&str, &str) = ("Content-Type", "application/trickle-ice-sdpfrag");
+
+/// The stream of most tests.
+const STREAM: &str = "[[stream]]\nname = \"robot\"\n";
 
 /// Asks for the camera of most tests.
 fn post(http: &Http, offer: &str) -> Reply {
     http.call("POST", "/whep/front", &[SDP], offer)
 }
 
-/// A session of the camera of most tests, as far as HTTP goes.
+/// Asks to publish the stream of most tests.
+fn publish(http: &Http, offer: &str) -> Reply {
+    http.call("POST", "/whip/robot", &[SDP], offer)
+}
+
+/// Holds a viewer's session against the rules that RFC 9725 has for sessions, and then a publisher's.
+fn each_kind(rules: impl Fn(&Server, Session)) {
+    for kind in [Session::new, Session::publishing] {
+        let server = Server::ready(&format!("{CAMERA}{STREAM}"));
+        let session = kind(&server.http);
+        rules(&server, session);
+    }
+}
+
+/// A session of the camera or the stream of most tests, as far as HTTP goes.
 struct Session {
     http: Http,
     path: String,
@@ -34,7 +56,14 @@ struct Session {
 
 impl Session {
     fn new(http: &Http) -> Self {
-        let reply = post(http, &offer());
+        Self::of(http, post(http, &offer()))
+    }
+
+    fn publishing(http: &Http) -> Self {
+        Self::of(http, publish(http, &publisher_offer()))
+    }
+
+    fn of(http: &Http, reply: Reply) -> Self {
         assert_eq!(reply.status, 201, "{reply:?}");
         Self {
             http: http.clone(),

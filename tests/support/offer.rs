@@ -40,6 +40,37 @@ pub(crate) fn offer() -> String {
     lines.join("\r\n") + "\r\n"
 }
 
+/// An offer as a WHIP publisher writes it: one video section that sends VP8, VP9 and H.264.
+pub(crate) fn publisher_offer() -> String {
+    offer().replace("a=recvonly\r\n", "a=sendonly\r\na=msid:stream track\r\na=ssrc:4711 cname:robot\r\n")
+}
+
+/// [`publisher_offer`] with simulcast of these RIDs.
+pub(crate) fn simulcast_offer(rids: &[&str]) -> String {
+    let lines: String = rids.iter().map(|rid| format!("a=rid:{rid} send\r\n")).collect();
+    let extensions = "a=extmap:4 urn:ietf:params:rtp-hdrext:sdes:mid\r\n\
+                      a=extmap:5 urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id\r\n\
+                      a=extmap:6 urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id\r\n";
+    let offer = publisher_offer().replace("a=ssrc:4711 cname:robot\r\n", "");
+    offer + extensions + &lines + &format!("a=simulcast:send {}\r\n", rids.join(";"))
+}
+
+/// [`publisher_offer`] with an audio section before it.
+pub(crate) fn publisher_offer_with_audio() -> String {
+    let offer = publisher_offer();
+    let (session, video) = offer.split_at(offer.find("m=video").expect("there is one"));
+    let audio: String = video
+        .lines()
+        .filter(|line| !["a=rtpmap", "a=fmtp", "a=rtcp-fb", "a=ssrc"].iter().any(|key| line.starts_with(key)))
+        .map(|line| {
+            line.replace("m=video 9 UDP/TLS/RTP/SAVPF 96 97 98 102", "m=audio 9 UDP/TLS/RTP/SAVPF 111")
+                .replace("a=mid:0", "a=mid:1")
+                + "\r\n"
+        })
+        .collect();
+    session.replace("BUNDLE 0", "BUNDLE 1 0") + &audio + "a=rtpmap:111 opus/48000/2\r\n" + video
+}
+
 /// The media section of [`offer`].
 fn section() -> String {
     let offer = offer();

@@ -152,6 +152,17 @@ impl Directory {
         true
     }
 
+    /// Takes out the sessions of a worker that has ended.
+    pub(crate) fn remove_worker(&self, worker: usize) -> Vec<TransportId> {
+        let ids: Vec<_> = {
+            let inner = self.inner.lock();
+            let its =
+                inner.sessions.iter().filter(|(_, entry)| matches!(entry.place, Place::Worker(at) if at == worker));
+            its.map(|(id, _)| *id).collect()
+        };
+        ids.into_iter().filter(|id| self.remove(*id)).collect()
+    }
+
     /// Takes out the sessions whose viewers should have sent their first check by now.
     pub(crate) fn expire(&self, now: Instant) -> Vec<TransportId> {
         self.remove_pending(|setup| now >= setup.created + setup.timeouts.connect)

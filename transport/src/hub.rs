@@ -10,17 +10,28 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lenscast_media::{Burst, StageHistograms, WallClock};
-use lenscast_router::{Egress, Event, ProducerId, RtpPackets, TransportId, Worker as Router};
+use lenscast_media::{LayerSet, StageHistograms, WallClock};
+use lenscast_router::rtcp::Compound;
+use lenscast_router::{
+    AttachError, AttachParameters, Confirm, ConsumeError, ConsumerParameters, CreateRouterError, CreateTransportError,
+    Egress, Event, HandleRtpError, Inbound, OutletId, ProducerId, ProducerKey, RouterId, RtpPackets, Source,
+    StreamState, TransportId, TransportKind, TransportSlot, Worker as Router,
+};
 use rtc_crypto::RTCCryptoProvider;
+use tokio::sync::{mpsc, watch};
 
-use crate::active_workers::ActiveWorkers;
 use crate::directory::{Claim, Directory};
+use crate::flood_guard::FloodGuard;
 use crate::ice::{BindingRequest, StunError};
+use crate::nudges::Pending;
+use crate::object::{DirectPackets, DirectSink, Life, LifeOf, Lives};
 use crate::outbox::{Message, Outbox};
+use crate::pipe::{PipeOrigin, WritePacket};
+use crate::port::Incoming;
+use crate::purpose::{Purpose, Role, published};
 use crate::session::{CloseCause, Session, SessionEvent, SessionSetup};
 use crate::stats::{DropStats, SessionConsumer, SessionStats};
-use crate::{Certificate, ForwardingCost, IceCredentials, Path, Upstream};
+use crate::{Certificate, ForwardingCost, IceCredentials, OpenSrtpError, Path, PreferredLayers, PublishedProducer};
 
 /// Where datagrams go out.
 pub(crate) trait Wire {
@@ -41,6 +52,8 @@ pub(crate) trait Wire {
 
 /// What the worker's surroundings have to be told or asked.
 pub(crate) enum HubEvent {
+    /// A publisher has been heard of: from now on its producers exist.
+    Published(TransportId, Vec<PublishedProducer>),
     Connected(TransportId),
     Closed(TransportId, CloseCause),
     /// A datagram for a session of another worker.
@@ -50,8 +63,16 @@ pub(crate) enum HubEvent {
 pub(crate) struct Hub {
     index: usize,
     router: Router,
+    /// The router that all sessions are in.
+    home: RouterId,
     legs: Legs,
-    producers: BTreeMap<ProducerId, Producer>,
+    /// The channels to all workers, this one's too.
+    workers: Vec<mpsc::Sender<Incoming>>,
+    lives: Lives,
+    /// Where the times of a producer's frames are written down.
+    stages: HashMap<ProducerKey, Arc<StageHistograms>>,
+    /// The home worker of each mirror.
+    mirrors: BTreeMap<ProducerKey, usize>,
     by_address: HashMap<SocketAddr, TransportId>,
     by_ufrag: HashMap<String, TransportId>,
     /// Addresses whose checks came here but name another worker's session: their other packets go there too, where they
@@ -62,15 +83,9 @@ pub(crate) struct Hub {
     certificate: Certificate,
     crypto: Arc<dyn RTCCryptoProvider>,
     dropped: DropStats,
+    /// RTP has come since the last [`Hub::end_of_batch`].
+    in_batch: bool,
     events: Vec<HubEvent>,
-}
-
-struct Producer {
-    upstream: Arc<dyn Upstream>,
-    stages: Arc<StageHistograms>,
-    active: Arc<ActiveWorkers>,
-    /// Held while this worker serves a consumer of it.
-    subscription: Option<Box<dyn Send>>,
 }
 
 /// The sessions, and what the router sends to them.
@@ -79,13 +94,43 @@ struct Legs {
     sessions: BTreeMap<TransportId, Leg>,
     /// Knows where a session's media goes, and how it is protected, as of the session's last [`Hub::settle`].
     outbox: Outbox,
-    rtcp: Vec<u8>,
+    by_slot: Vec<Option<TransportId>>,
+    direct: HashMap<TransportSlot, DirectSink>,
+    direct_slots: HashMap<TransportId, TransportSlot>,
+    outlets: HashMap<OutletId, Way>,
+    /// Outlets that lead to other machines, and over which session.
+    pipes: HashMap<OutletId, TransportId>,
+    /// Pipes that have something to tell.
+    telling: Vec<TransportId>,
+    /// Which worker this is.
+    index: usize,
+    /// To write other packets in.
+    buffer: Vec<u8>,
+    ends: Vec<usize>,
 }
 
 struct Leg {
     session: Session,
-    producer: ProducerId,
+    slot: TransportSlot,
+    role: Role,
+    flood: FloodGuard,
     deadline: Instant,
+}
+
+/// Where an outlet leads.
+struct Way {
+    worker: usize,
+    channel: mpsc::Sender<Incoming>,
+    /// Until the mirror's beginning has been sent.
+    opening: Option<Opening>,
+}
+
+/// What the beginning of a mirror takes besides the message.
+pub(crate) struct Opening {
+    /// Its place in the destination's channel.
+    pub(crate) permit: mpsc::OwnedPermit<Incoming>,
+    /// Where to tell what befalls the mirror.
+    pub(crate) mirror: watch::Sender<Life>,
 }
 
 /// Viewers that moved to another worker's socket, at most; beyond that all are forgotten, and their next check finds
@@ -99,6 +144,10 @@ const ADDRESS_IN_USE: Duration = Duration::from_secs(7);
 /// The longest SRTCP datagram that is looked at, in bytes. A viewer's fit an Ethernet frame, as its own stack cuts them;
 /// a longer one could only ask for more than any viewer has lost.
 const MAX_RTCP: usize = 1_500;
+
+/// The longest RTP datagram that is looked at, in bytes: an Ethernet frame's. It has to fit into one again, header
+/// extensions and all, for every viewer.
+const MAX_RTP: usize = 1_500;
 
 /// First bytes of multiplexed datagrams (RFC 7983 §7) and second bytes of RTCP (RFC 5761 §4).
 enum Protocol {
@@ -116,12 +165,21 @@ impl Hub {
         directory: Arc<Directory>,
         certificate: Certificate,
         crypto: Arc<dyn RTCCryptoProvider>,
+        workers: Vec<mpsc::Sender<Incoming>>,
     ) -> Self {
+        let mut router = Router::new(wall);
+        let (home, local) = (Self::default_router(index), Self::local_transport(index));
+        router.create_router(home).expect("it is the first");
+        router.create_transport(home, local, TransportKind::Direct).expect("it is the first");
         Self {
             index,
-            router: Router::new(wall),
-            legs: Legs::default(),
-            producers: BTreeMap::new(),
+            router,
+            home,
+            legs: Legs { index, ..Legs::default() },
+            workers,
+            lives: Lives::default(),
+            stages: HashMap::new(),
+            mirrors: BTreeMap::new(),
             by_address: HashMap::new(),
             by_ufrag: HashMap::new(),
             elsewhere: HashMap::new(),
@@ -130,8 +188,19 @@ impl Hub {
             certificate,
             crypto,
             dropped: DropStats::default(),
+            in_batch: false,
             events: Vec::new(),
         }
+    }
+
+    /// The router of worker `index` that its sessions are in.
+    pub(crate) const fn default_router(index: usize) -> RouterId {
+        RouterId(index as u64 + 1)
+    }
+
+    /// The transport of worker `index` that local sources feed. Others count up from 1.
+    pub(crate) const fn local_transport(index: usize) -> TransportId {
+        TransportId(u64::MAX - index as u64)
     }
 
     pub(crate) const fn dropped(&self) -> DropStats {
@@ -143,8 +212,11 @@ impl Hub {
     }
 
     pub(crate) fn producer_stats(&self) -> Vec<(ProducerId, lenscast_router::ProducerStats)> {
-        let stats = self.producers.keys().filter_map(|id| Some((*id, self.router.producer_stats(*id)?)));
-        stats.collect()
+        let here = self.stages.keys().filter(|key| key.router == self.home);
+        let mut stats: Vec<_> =
+            here.filter_map(|key| Some((key.producer, self.router.producer_stats(*key)?))).collect();
+        stats.sort_by_key(|(producer, _)| *producer);
+        stats
     }
 
     pub(crate) fn all_session_stats(&self, now: Instant) -> Vec<SessionStats> {
@@ -157,7 +229,7 @@ impl Hub {
             id: consumer,
             producer,
             stats: stats.clone(),
-            rtp_clock: self.router.viewer_clock(producer, consumer, now),
+            rtp_clock: self.router.viewer_clock(consumer, now),
             read_at: now,
         });
         Some(SessionStats {
@@ -170,21 +242,63 @@ impl Hub {
         })
     }
 
-    /// A frame from an encode task. `clock` is read once its packets are on their way.
-    pub(crate) fn handle_burst(
+    /// A message of the worker's ordered channel. `clock` is read once its packets are on their way.
+    pub(crate) fn handle_incoming(
         &mut self,
         now: Instant,
-        producer: ProducerId,
-        burst: Arc<Burst>,
+        incoming: Incoming,
         wire: &mut impl Wire,
         clock: impl FnOnce() -> Instant,
     ) {
-        let times = burst.meta().times;
-        self.router.handle_burst(now, producer, burst, &mut self.legs.on(wire));
-        if let Some(producer) = self.producers.get(&producer) {
-            producer.stages.record(&times, clock());
+        let Incoming { from, message, life } = incoming;
+        let times = match &message {
+            Inbound::Burst { key, burst, .. } => Some((*key, burst.meta().times)),
+            _ => None,
+        };
+        let opened = match (&message, life) {
+            (Inbound::Open(open), Some(life)) if self.router.producer_stats(open.key).is_none() => {
+                self.lives.follow(LifeOf::Producer(open.key), life);
+                self.mirrors.insert(open.key, from);
+                Some(open.key)
+            }
+            _ => None,
+        };
+        self.router.handle_inbound(now, message, &mut self.legs.on(wire));
+        if let Some(key) = opened.filter(|key| self.router.producer_stats(*key).is_none()) {
+            self.lives.forget(LifeOf::Producer(key));
+            self.mirrors.remove(&key);
         }
-        self.pass_on_router_events();
+        if let Some((key, times)) = times
+            && let Some(stages) = self.stages.get(&key)
+        {
+            stages.record(&times, clock());
+        }
+        self.pass_on_router_events(now, wire);
+    }
+
+    /// What other threads have left to be looked at.
+    pub(crate) fn handle_nudges(&mut self, now: Instant, pending: Pending, wire: &mut impl Wire) {
+        for outlet in pending.outlets {
+            self.router.handle_outlet(now, outlet, &mut self.legs.on(wire));
+        }
+        for (key, sending) in pending.sending {
+            self.router.handle_inbound(now, Inbound::Sending { key, sending }, &mut self.legs.on(wire));
+        }
+        self.pass_on_router_events(now, wire);
+    }
+
+    /// Another worker's thread has ended: what it was the home of ends here, and what leads there.
+    pub(crate) fn handle_worker_died(&mut self, now: Instant, worker: usize, wire: &mut impl Wire) {
+        let orphans = self.mirrors.iter().filter(|(_, home)| **home == worker).map(|(key, _)| *key);
+        for key in orphans.collect::<Vec<_>>() {
+            let state = StreamState { version: u64::MAX, paused: false, closed: true, sending: LayerSet::EMPTY };
+            self.router.handle_inbound(now, Inbound::State { key, state }, &mut self.legs.on(wire));
+        }
+        let dead = self.legs.outlets.iter().filter(|(_, way)| way.worker == worker).map(|(outlet, _)| *outlet);
+        for outlet in dead.collect::<Vec<_>>() {
+            self.router.detach(now, outlet, &mut self.legs.on(wire));
+        }
+        self.pass_on_router_events(now, wire);
     }
 
     /// A datagram from the network.
@@ -208,9 +322,44 @@ impl Hub {
         match protocol {
             Protocol::Dtls => self.handle_dtls(now, id, path, datagram, wire),
             Protocol::Rtcp => self.handle_rtcp(now, id, datagram, wire),
-            Protocol::Rtp => self.dropped.rtp_unexpected += 1,
+            Protocol::Rtp => self.handle_rtp(now, id, datagram),
             Protocol::Stun | Protocol::Unknown => self.dropped.unknown_protocol += 1,
         }
+    }
+
+    /// All datagrams of one system call have been handled: what they brought is forwarded, frame by frame where that can
+    /// be.
+    pub(crate) fn end_of_batch(&mut self, now: Instant, wire: &mut impl Wire) {
+        if std::mem::take(&mut self.in_batch) {
+            self.router.end_of_batch(now, &mut self.legs.on(wire));
+            self.pass_on_router_events(now, wire);
+        }
+    }
+
+    /// The best layers that a viewer's session wants of its video. False if there is no such session.
+    pub(crate) fn set_preferred_layers(
+        &mut self,
+        now: Instant,
+        id: TransportId,
+        preferred: Option<PreferredLayers>,
+        wire: &mut impl Wire,
+    ) -> bool {
+        let Some(Role::Viewer { video, .. }) = self.legs.sessions.get(&id).map(|leg| &leg.role) else { return false };
+        let set = self.router.set_preferred_layers(now, *video, PreferredLayers::or_highest(preferred));
+        self.pass_on_router_events(now, wire);
+        set.is_ok()
+    }
+
+    /// Holds up what a session is sent, or goes on with it. False if there is no such session.
+    pub(crate) fn set_paused(&mut self, now: Instant, id: TransportId, paused: bool, wire: &mut impl Wire) -> bool {
+        let Some(leg) = self.legs.sessions.get(&id) else { return false };
+        for consumer in leg.role.consumers() {
+            let router = &mut self.router;
+            // One that has ended needs neither.
+            let _ = if paused { router.pause_consumer(now, consumer) } else { router.resume_consumer(now, consumer) };
+        }
+        self.pass_on_router_events(now, wire);
+        true
     }
 
     /// A datagram that reached another worker first, which looked its session up.
@@ -226,36 +375,112 @@ impl Hub {
     /// Time has come to [`Hub::poll_timeout`].
     pub(crate) fn handle_timeout(&mut self, now: Instant, wire: &mut impl Wire) {
         self.router.handle_timeout(now, &mut self.legs.on(wire));
+        self.pass_on_router_events(now, wire);
         while let Some(&(due, id)) = self.deadlines.first().filter(|(due, _)| *due <= now) {
             self.deadlines.remove(&(due, id));
             let Some(leg) = self.legs.sessions.get_mut(&id) else { continue };
             match leg.session.handle_timeout(now) {
                 Some(event) => self.handle_session_event(now, id, event, wire),
-                None => self.settle(id, wire),
+                None => self.tell(now, id, wire),
             }
         }
     }
 
-    pub(crate) fn add_producer(
-        &mut self,
-        id: ProducerId,
-        upstream: Arc<dyn Upstream>,
-        stages: Arc<StageHistograms>,
-        active: Arc<ActiveWorkers>,
-    ) {
-        self.router.add_producer(id);
-        self.producers.insert(id, Producer { upstream, stages, active, subscription: None });
+    /// Those whom somebody follows.
+    pub(crate) fn lives(&mut self) -> &mut Lives {
+        &mut self.lives
     }
 
-    /// Ends a producer and every session that shows it.
-    pub(crate) fn remove_producer(&mut self, now: Instant, id: ProducerId, wire: &mut impl Wire) {
-        let showing = self.legs.sessions.iter().filter(|(_, leg)| leg.producer == id).map(|(id, _)| *id);
-        for session in showing.collect::<Vec<_>>() {
-            self.close_session(now, session, CloseCause::ProducerClosed, wire);
+    /// Makes a local source's producer of one layer.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn produce_for_test(
+        &mut self,
+        now: Instant,
+        id: ProducerId,
+        upstream: Arc<dyn lenscast_router::Upstream>,
+    ) {
+        let parameters = lenscast_router::ProducerParameters::local(lenscast_media::Codec::Vp8.into(), 1, 1);
+        let source = lenscast_router::Source::Local(upstream);
+        let local = Self::local_transport(self.index);
+        self.router.produce(now, local, id, parameters, source).expect("it is the first");
+    }
+
+    /// What is there: for tests, which want to see that nothing is left.
+    #[cfg(test)]
+    #[allow(dead_code)]
+    pub(crate) fn left(&self) -> (usize, usize, usize) {
+        (self.lives.len(), self.mirrors.len(), self.legs.outlets.len())
+    }
+
+    /// Does something with the router, and passes on what it has to tell.
+    pub(crate) fn with_router<W: Wire, T>(
+        &mut self,
+        now: Instant,
+        wire: &mut W,
+        act: impl FnOnce(&mut Router, &mut LegsOnWire<'_, W>) -> T,
+    ) -> T {
+        let result = act(&mut self.router, &mut self.legs.on(wire));
+        self.pass_on_router_events(now, wire);
+        result
+    }
+
+    pub(crate) fn create_router(&mut self, id: RouterId) -> Result<(), CreateRouterError> {
+        self.router.create_router(id)
+    }
+
+    /// A transport to a channel of this process.
+    pub(crate) fn create_direct_transport(
+        &mut self,
+        router: RouterId,
+        id: TransportId,
+        sink: DirectSink,
+    ) -> Result<(), CreateTransportError> {
+        let slot = self.router.create_transport(router, id, TransportKind::Direct)?;
+        self.legs.direct.insert(slot, sink);
+        self.legs.direct_slots.insert(id, slot);
+        Ok(())
+    }
+
+    pub(crate) fn consume(
+        &mut self,
+        now: Instant,
+        producer: ProducerId,
+        parameters: ConsumerParameters,
+        life: watch::Sender<Life>,
+        wire: &mut impl Wire,
+    ) -> Result<(), ConsumeError> {
+        let id = parameters.id;
+        self.router.consume(now, producer, parameters)?;
+        self.lives.follow(LifeOf::Consumer(id), life);
+        self.pass_on_router_events(now, wire);
+        Ok(())
+    }
+
+    /// Has the times of this producer's frames written down.
+    pub(crate) fn record_stages(&mut self, key: ProducerKey, stages: Arc<StageHistograms>) {
+        if self.router.producer_stats(key).is_some() {
+            self.stages.insert(key, stages);
         }
-        self.router.remove_producer(now, id, &mut self.legs.on(wire));
-        self.pass_on_router_events();
-        self.producers.remove(&id);
+    }
+
+    /// Leads an outlet to a worker and attaches it.
+    pub(crate) fn attach(
+        &mut self,
+        now: Instant,
+        parameters: AttachParameters,
+        worker: usize,
+        opening: Opening,
+        wire: &mut impl Wire,
+    ) -> Result<(), AttachError> {
+        let outlet = parameters.link.outlet();
+        let way = Way { worker, channel: self.workers[worker].clone(), opening: Some(opening) };
+        self.legs.outlets.insert(outlet, way);
+        let attached = self.router.attach(now, parameters, &mut self.legs.on(wire));
+        if attached.is_err() {
+            self.legs.outlets.remove(&outlet);
+        }
+        self.pass_on_router_events(now, wire);
+        attached
     }
 
     /// Ends a session and tells its viewer.
@@ -263,9 +488,16 @@ impl Hub {
         if !self.legs.sessions.contains_key(&id) {
             return;
         }
-        self.router.remove_transport(now, id, &mut self.legs.on(wire));
+        let _ = self.router.close_transport(now, id, &mut self.legs.on(wire));
         let mut leg = self.legs.sessions.remove(&id).expect("it was there a moment ago");
-        self.legs.outbox.direct(id, None);
+        if let Role::Pipe(pipe) = &leg.role {
+            for outlet in pipe.outlets() {
+                self.legs.pipes.remove(&outlet);
+                self.router.detach(now, outlet, &mut self.legs.on(wire));
+            }
+        }
+        self.legs.by_slot[leg.slot.index()] = None;
+        self.legs.outbox.direct(leg.slot, None);
         leg.session.close(now);
         flush(&mut leg.session, wire);
         self.deadlines.remove(&(leg.deadline, id));
@@ -277,7 +509,7 @@ impl Hub {
         }
         self.directory.remove(id);
         self.events.push(HubEvent::Closed(id, cause));
-        self.pass_on_router_events();
+        self.pass_on_router_events(now, wire);
     }
 
     /// Ends every session.
@@ -317,7 +549,7 @@ impl Hub {
         let id = match self.by_ufrag.get(&request.local_ufrag) {
             Some(&id) => id,
             None => match self.directory.claim(&request.local_ufrag, self.index) {
-                Claim::New(setup) => match self.begin(now, *setup) {
+                Claim::New(setup) => match self.begin(now, *setup, wire) {
                     Some(id) => id,
                     None => {
                         self.dropped.session_not_begun += 1;
@@ -349,6 +581,9 @@ impl Hub {
                 }
                 if proof.address {
                     self.take_address(now, id, path.remote);
+                }
+                if proof.connected {
+                    self.handle_session_event(now, id, SessionEvent::Connected, wire);
                 }
             }
             Err(StunError::NotAuthentic) => self.dropped.stun_not_authentic += 1,
@@ -397,13 +632,78 @@ impl Hub {
         match leg.session.open_rtcp(packet) {
             None => self.dropped.before_handshake += 1,
             Some(Err(_)) => self.dropped.srtcp_refused += 1,
+            Some(Ok(compound)) if matches!(leg.role, Role::Pipe(_)) => {
+                let compound = compound.to_vec();
+                self.handle_pipe_rtcp(now, id, &compound, wire);
+            }
             Some(Ok(compound)) => {
                 if self.router.handle_rtcp(now, id, compound, &mut self.legs.on(wire)).is_err() {
                     self.dropped.rtcp_malformed += 1;
                 }
-                self.pass_on_router_events();
+                self.pass_on_router_events(now, wire);
             }
         }
+    }
+
+    fn handle_rtp(&mut self, now: Instant, id: TransportId, packet: &mut [u8]) {
+        let leg = self.legs.sessions.get_mut(&id).expect("addresses lead to live sessions only");
+        if !matches!(leg.role, Role::Publisher) {
+            self.dropped.rtp_unexpected += 1;
+        } else if packet.len() > MAX_RTP {
+            self.dropped.rtp_too_long += 1;
+        } else if !leg.flood.admits(now) {
+            self.dropped.rtp_flood += 1;
+        } else {
+            match leg.session.open_rtp(packet) {
+                None => self.dropped.before_handshake += 1,
+                Some(Err(OpenSrtpError::Replay { .. })) => self.dropped.srtp_replayed += 1,
+                Some(Err(_)) => self.dropped.srtp_refused += 1,
+                Some(Ok(packet)) => match self.router.handle_rtp(now, id, packet) {
+                    Ok(()) => self.in_batch = true,
+                    Err(HandleRtpError::UnknownSource(_)) => self.dropped.rtp_unknown_source += 1,
+                    Err(HandleRtpError::Refused) => self.dropped.rtp_refused += 1,
+                    Err(_) => self.dropped.rtp_malformed += 1,
+                },
+            }
+        }
+    }
+
+    fn handle_pipe_rtcp(&mut self, now: Instant, id: TransportId, compound: &[u8], wire: &mut impl Wire) {
+        let mut nudged = Vec::new();
+        let handled = self.legs.on(wire).with_pipe(id, |pipe, send| {
+            match pipe.handle_rtcp(now, compound, send) {
+                Ok(outlets) => nudged = outlets,
+                Err(_) => return false,
+            }
+            true
+        });
+        if handled != Some(true) {
+            self.dropped.rtcp_malformed += 1;
+        }
+        for outlet in nudged {
+            self.router.handle_outlet(now, outlet, &mut self.legs.on(wire));
+        }
+        self.pass_on_router_events(now, wire);
+        self.tell(now, id, wire);
+    }
+
+    /// Sends what a session has to say, of a pipe also what its other end is to know.
+    fn tell(&mut self, now: Instant, id: TransportId, wire: &mut impl Wire) {
+        if let Some(Leg { role: Role::Pipe(pipe), session, .. }) = self.legs.sessions.get_mut(&id) {
+            let mut compound = Compound::new();
+            pipe.write_control(now, &mut compound);
+            let mut packet = compound.as_bytes().to_vec();
+            if let Some(path) = session.path().filter(|_| !packet.is_empty())
+                && session.seal_rtcp(&mut packet)
+            {
+                wire.send(path, &packet);
+            }
+            if pipe.is_over() {
+                self.close_session(now, id, CloseCause::ProducerClosed, wire);
+                return;
+            }
+        }
+        self.settle(id, wire);
     }
 
     fn handle_session_event(&mut self, now: Instant, id: TransportId, event: SessionEvent, wire: &mut impl Wire) {
@@ -415,9 +715,10 @@ impl Hub {
             SessionEvent::Connected => {
                 // The last flight first: the viewer cannot decrypt before it has it.
                 self.settle(id, wire);
-                self.router.connect_transport(now, id);
+                let _ = self.router.connect_transport(now, id);
                 self.events.push(HubEvent::Connected(id));
-                self.pass_on_router_events();
+                self.tell(now, id, wire);
+                self.pass_on_router_events(now, wire);
             }
             SessionEvent::Closed(cause) => {
                 self.settle(id, wire);
@@ -427,7 +728,7 @@ impl Hub {
     }
 
     /// Takes over a session whose viewer has just been heard of.
-    fn begin(&mut self, now: Instant, setup: SessionSetup) -> Option<TransportId> {
+    fn begin(&mut self, now: Instant, setup: SessionSetup, wire: &mut impl Wire) -> Option<TransportId> {
         let id = setup.id;
         let session = match Session::new(&setup, &self.certificate, Arc::clone(&self.crypto)) {
             Ok(session) => session,
@@ -437,54 +738,136 @@ impl Hub {
                 return None;
             }
         };
-        self.router.add_transport(id);
-        if self.router.add_consumer(now, setup.producer, setup.consumer).is_err() {
+        let slot = self.router.create_transport(self.home, id, TransportKind::WebRtc).ok()?;
+        let missing = match setup.purpose {
             // The camera went between answer and first check.
-            self.router.remove_transport(now, id, &mut NoEgress);
+            Purpose::Viewer(_) | Purpose::Pipe(_) => CloseCause::ProducerClosed,
+            Purpose::Publisher(_) => CloseCause::TracksRefused,
+        };
+        let Some(role) = self.furnish(now, id, setup.purpose) else {
+            let _ = self.router.close_transport(now, id, &mut NoEgress);
+            self.pass_on_router_events(now, wire);
             self.directory.remove(id);
-            self.events.push(HubEvent::Closed(id, CloseCause::ProducerClosed));
+            self.events.push(HubEvent::Closed(id, missing));
             return None;
-        }
+        };
         for credentials in std::iter::once(setup.credentials).chain(setup.restart) {
             self.by_ufrag.insert(credentials.ufrag, id);
         }
         let deadline = session.poll_timeout();
         self.deadlines.insert((deadline, id));
-        self.legs.sessions.insert(id, Leg { session, producer: setup.producer, deadline });
-        Some(id)
+        self.legs.sessions.insert(id, Leg { session, slot, role, flood: FloodGuard::default(), deadline });
+        let places = self.legs.by_slot.len().max(slot.index() + 1);
+        self.legs.by_slot.resize(places, None);
+        self.legs.by_slot[slot.index()] = Some(id);
+        self.attach_pipe(now, id, wire).then_some(id)
+    }
+
+    /// Has the router send a pipe its producers. False if that could not be had, and the session has ended.
+    fn attach_pipe(&mut self, now: Instant, id: TransportId, wire: &mut impl Wire) -> bool {
+        let Some(Role::Pipe(pipe)) = self.legs.sessions.get(&id).map(|leg| &leg.role) else { return true };
+        let links: Vec<_> = pipe.links().collect();
+        for (producer, link) in links {
+            self.legs.pipes.insert(link.outlet(), id);
+            let parameters = AttachParameters {
+                producer: ProducerKey { router: self.home, producer },
+                // Stands for the router on the other machine, one for each connection to it.
+                destination: RouterId(id.0),
+                link,
+                created: Confirm::none(),
+            };
+            if self.router.attach(now, parameters, &mut self.legs.on(wire)).is_err() {
+                self.close_session(now, id, CloseCause::ProducerClosed, wire);
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Puts into a new transport what its session is for. `None` if that cannot be had any more.
+    fn furnish(&mut self, now: Instant, id: TransportId, purpose: Purpose) -> Option<Role> {
+        match purpose {
+            Purpose::Viewer(consumers) => {
+                let mut made = Vec::new();
+                let mut shown = None;
+                for (producer, parameters) in consumers {
+                    let consumer = parameters.id;
+                    match self.router.consume(now, producer, parameters) {
+                        Ok(()) => made.push(consumer),
+                        // Without its video there is nothing to show; without its audio there is.
+                        Err(_) if made.is_empty() => return None,
+                        Err(_) => {}
+                    }
+                    shown.get_or_insert(producer);
+                }
+                let mut made = made.into_iter();
+                Some(Role::Viewer { producer: shown?, video: made.next()?, audio: made.next() })
+            }
+            Purpose::Publisher(producers) => {
+                let published = published(&producers);
+                for (producer, parameters) in producers {
+                    self.router.produce(now, id, producer, parameters, Source::Rtp).ok()?;
+                }
+                self.events.push(HubEvent::Published(id, published));
+                Some(Role::Publisher)
+            }
+            // Attached once there is a session for what that sends.
+            Purpose::Pipe(setup) => Some(Role::Pipe(Box::new(PipeOrigin::new(*setup, now)))),
+        }
     }
 
     /// Sends what a session has to say, and notes when it wants to be called again.
     fn settle(&mut self, id: TransportId, wire: &mut impl Wire) {
         let Some(leg) = self.legs.sessions.get_mut(&id) else { return };
-        self.legs.outbox.direct(id, leg.session.path().zip(leg.session.rtp_sealer()));
+        self.legs.outbox.direct(leg.slot, leg.session.path().zip(leg.session.rtp_sealer()));
         flush(&mut leg.session, wire);
-        let deadline = leg.session.poll_timeout();
+        let deadline = leg.poll_timeout();
         self.deadlines.remove(&(leg.deadline, id));
         self.deadlines.insert((deadline, id));
         leg.deadline = deadline;
     }
 
-    fn pass_on_router_events(&mut self) {
+    fn pass_on_router_events(&mut self, now: Instant, wire: &mut impl Wire) {
+        let mut orphans = Vec::new();
         while let Some(event) = self.router.poll_event() {
+            self.lives.handle_event(&event);
             match event {
-                Event::KeyFrameNeeded(id) => {
-                    if let Some(producer) = self.producers.get(&id) {
-                        producer.upstream.request_key_frame();
+                Event::ProducerClosed(key, _) => {
+                    self.stages.remove(&key);
+                    self.mirrors.remove(&key);
+                }
+                Event::OutletClosed(outlet, _) => {
+                    self.legs.outlets.remove(&outlet);
+                }
+                Event::TransportClosed(id, _) => {
+                    if let Some(slot) = self.legs.direct_slots.remove(&id) {
+                        self.legs.direct.remove(&slot);
                     }
                 }
-                Event::ActiveConsumers(id, active) => {
-                    let Some(producer) = self.producers.get_mut(&id) else { continue };
-                    if active > 0 && producer.subscription.is_none() {
-                        // First open the way for bursts, then ask for them: the first is a key frame not to be missed.
-                        producer.active.set(self.index, true);
-                        producer.subscription = Some(producer.upstream.subscribe());
-                    } else if active == 0 {
-                        producer.subscription = None;
-                        producer.active.set(self.index, false);
+                // A session whose stream has ended has nothing more to show.
+                Event::ConsumerClosed { transport, producer, .. } => {
+                    if self.legs.sessions.get(&transport).is_some_and(|leg| leg.role.shows(producer)) {
+                        orphans.push(transport);
                     }
                 }
+                _ => {}
             }
+        }
+        for session in orphans {
+            self.close_session(now, session, CloseCause::ProducerClosed, wire);
+        }
+        for pipe in std::mem::take(&mut self.legs.telling) {
+            self.tell(now, pipe, wire);
+        }
+    }
+}
+
+impl Leg {
+    fn poll_timeout(&self) -> Instant {
+        let session = self.session.poll_timeout();
+        match &self.role {
+            Role::Pipe(pipe) => pipe.poll_timeout().map_or(session, |due| due.min(session)),
+            Role::Viewer { .. } | Role::Publisher => session,
         }
     }
 }
@@ -497,27 +880,103 @@ impl Legs {
 }
 
 /// The way from the router to the network. What it was given has left once it is dropped.
-struct LegsOnWire<'a, W: Wire> {
+pub(crate) struct LegsOnWire<'a, W: Wire> {
     legs: &'a mut Legs,
     wire: &'a mut W,
 }
 
+impl<W: Wire> LegsOnWire<'_, W> {
+    /// Does something with a pipe; what it writes is protected and sent. `None` if there is no such pipe.
+    fn with_pipe<T>(&mut self, id: TransportId, act: impl FnOnce(&mut PipeOrigin, WritePacket<'_>) -> T) -> Option<T> {
+        let Legs { sessions, buffer, ends, .. } = &mut *self.legs;
+        let Leg { session, role: Role::Pipe(pipe), .. } = sessions.get_mut(&id)? else { return None };
+        buffer.clear();
+        ends.clear();
+        let connected = session.connected().and(session.path());
+        let result = act(pipe, &mut |packet, layout| {
+            let start = buffer.len();
+            buffer.extend_from_slice(packet);
+            if connected.is_some() && session.seal_rtp(buffer, start, layout) {
+                ends.push(buffer.len());
+            }
+        });
+        if let Some(path) = connected.filter(|_| !ends.is_empty()) {
+            self.wire.send_packets(path, buffer, ends);
+        }
+        Some(result)
+    }
+}
+
 impl<W: Wire> Egress for LegsOnWire<'_, W> {
-    fn send_rtp(&mut self, transport: TransportId, packets: &RtpPackets<'_>) {
-        self.legs.outbox.push(transport, packets, self.wire);
+    fn send_rtp(&mut self, slot: TransportSlot, packets: &RtpPackets<'_>) {
+        if self.legs.by_slot.get(slot.index()).copied().flatten().is_none() {
+            if let Some(sink) = self.legs.direct.get(&slot) {
+                sink.send(DirectPackets::Rtp((0..packets.len()).map(|position| written(packets, position)).collect()));
+            }
+            return;
+        }
+        self.legs.outbox.push(slot, packets, self.wire);
     }
 
-    fn send_rtcp(&mut self, transport: TransportId, compound: &[u8]) {
-        let Legs { sessions, outbox, rtcp } = &mut *self.legs;
+    fn send_rtcp(&mut self, slot: TransportSlot, compound: &[u8]) {
+        let Some(transport) = self.legs.by_slot.get(slot.index()).copied().flatten() else {
+            if let Some(sink) = self.legs.direct.get(&slot) {
+                sink.send(DirectPackets::Rtcp(compound.to_vec()));
+            }
+            return;
+        };
+        let Legs { sessions, outbox, buffer, .. } = &mut *self.legs;
         let Some(session) = sessions.get_mut(&transport).map(|leg| &mut leg.session) else { return };
         let Some(path) = session.path() else { return };
         // A report counts the packets before it, and a goodbye follows them.
         outbox.flush(self.wire);
-        rtcp.clear();
-        rtcp.extend_from_slice(compound);
-        if session.seal_rtcp(rtcp) {
-            self.wire.send(path, rtcp);
+        buffer.clear();
+        buffer.extend_from_slice(compound);
+        if session.seal_rtcp(buffer) {
+            self.wire.send(path, buffer);
         }
+    }
+
+    fn send_inbound(&mut self, outlet: OutletId, message: Inbound) -> bool {
+        if let Some(&id) = self.legs.pipes.get(&outlet) {
+            let taken = self.with_pipe(id, |pipe, send| {
+                let taken = pipe.handle_inbound(outlet, message, send);
+                (taken, pipe.has_changed())
+            });
+            let (taken, changed) = taken.unwrap_or_default();
+            if changed && !self.legs.telling.contains(&id) {
+                self.legs.telling.push(id);
+            }
+            return taken;
+        }
+        let Some(way) = self.legs.outlets.get_mut(&outlet) else { return false };
+        let incoming = |life| Incoming { from: self.legs.index, message, life };
+        match way.opening.take() {
+            Some(Opening { permit, mirror }) => {
+                permit.send(incoming(Some(mirror)));
+                true
+            }
+            None => way.channel.try_send(incoming(None)).is_ok(),
+        }
+    }
+}
+
+fn written(packets: &RtpPackets<'_>, position: usize) -> Vec<u8> {
+    let mut packet = Vec::new();
+    packets.write(position, &mut packet);
+    packet
+}
+
+/// For a transport that has never been connected: nothing can be sent to it.
+struct NoEgress;
+
+impl Egress for NoEgress {
+    fn send_rtp(&mut self, _: TransportSlot, _: &RtpPackets<'_>) {}
+
+    fn send_rtcp(&mut self, _: TransportSlot, _: &[u8]) {}
+
+    fn send_inbound(&mut self, _: OutletId, _: Inbound) -> bool {
+        false
     }
 }
 
@@ -525,15 +984,6 @@ impl<W: Wire> Drop for LegsOnWire<'_, W> {
     fn drop(&mut self) {
         self.legs.outbox.flush(self.wire);
     }
-}
-
-/// For a transport that has never been connected: nothing can be sent to it.
-struct NoEgress;
-
-impl Egress for NoEgress {
-    fn send_rtp(&mut self, _: TransportId, _: &RtpPackets<'_>) {}
-
-    fn send_rtcp(&mut self, _: TransportId, _: &[u8]) {}
 }
 
 fn flush(session: &mut Session, wire: &mut impl Wire) {

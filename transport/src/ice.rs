@@ -42,6 +42,16 @@ impl IceCredentials {
         Self { ufrag: text(8), password: text(24) }
     }
 
+    /// Those of somebody else. `None` if they are not of the form that RFC 8839 §5.4 gives them.
+    #[must_use]
+    pub fn new(ufrag: &str, password: &str) -> Option<Self> {
+        let is_text = |text: &str, min: usize| {
+            (min..=256).contains(&text.len()) && text.bytes().all(|byte| ICE_CHARACTERS.contains(&byte))
+        };
+        (is_text(ufrag, 4) && is_text(password, 22))
+            .then(|| Self { ufrag: ufrag.to_owned(), password: password.to_owned() })
+    }
+
     /// The secret half.
     #[must_use]
     pub fn password(&self) -> &str {

@@ -16,28 +16,38 @@
 #![deny(unsafe_code)]
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
-mod active_workers;
 mod answer;
 mod candidate;
 mod directory;
 mod dtls;
 mod dtls_record;
 mod fingerprint;
+mod flood_guard;
 mod forwarding_cost;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod hub;
 mod ice;
+mod nudges;
+pub mod object;
 mod offer;
 mod outbox;
+mod pipe;
+mod plain_transport;
+mod play_request;
+mod playing;
+mod port;
+mod publish_request;
+mod publishing;
+mod purpose;
 mod send_batch;
 mod server;
 mod session;
 mod socket;
+mod source;
 mod srtp;
 mod stats;
 mod time_slice;
-mod upstream;
 mod worker;
 
 pub use candidate::Candidate;
@@ -45,12 +55,23 @@ pub use dtls::{Certificate, DtlsError, MAX_HANDSHAKE_BYTES, MakeCertificateError
 pub use fingerprint::{Fingerprint, ParseFingerprintError};
 pub use forwarding_cost::ForwardingCost;
 pub use ice::{IceCredentials, Path};
-pub use offer::{MAX_OFFER_BYTES, OfferError, ViewerOffer};
+pub use lenscast_router::Upstream;
+pub use offer::{MAX_OFFER_BYTES, OfferError, PublisherOffer, ViewerOffer};
+pub use pipe::{
+    ConnectPipeError, ConnectedPipe, CreatePipeError, PipeKeys, PipeOffer, PipeProducer, PipedEncoding, PipedProducer,
+};
+pub use plain_transport::{CreatePlainTransportError, CreatedPlainTransport, PlainTransportOptions, SrtpParameters};
+pub use play_request::{PlayRequest, PlayedVideo, PreferredLayers};
+pub use playing::CreateSessionError;
+pub use port::WorkerGone;
+pub use publish_request::{CreatePublisherError, CreatedPublisher, PublishRequest, PublishedProducer};
 pub use server::{
-    BurstSender, CreateSessionError, CreatedSession, IceRestart, SessionEvent, SessionState, StartTransportError,
-    TransportConfig, TransportServer,
+    CreatedSession, IceRestart, SessionEvent, SessionState, StartTransportError, TransportConfig, TransportServer,
 };
 pub use session::{CloseCause, Timeouts};
-pub use srtp::{OpenSrtcpError, ProtectionProfile, RtpSealer, SrtcpReceiver, SrtpKeyError, SrtpSender, server_keys};
+pub use source::BurstSender;
+pub use srtp::{
+    OpenSrtcpError, OpenSrtpError, ProtectionProfile, RtpSealer, SrtpKeyError, SrtpReceiver, SrtpSender, client_keys,
+    master_keys, server_keys,
+};
 pub use stats::{DropStats, SessionConsumer, SessionStats, SocketStats, TransportStats, WorkerStats};
-pub use upstream::Upstream;

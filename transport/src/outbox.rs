@@ -6,12 +6,10 @@
 //! **Invariants.** What is queued leaves in the order in which it was queued, before [`Outbox::flush`] returns. Nothing is
 //! allocated for a packet once the buffers have grown to a batch.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::ops::Range;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use lenscast_router::{PacketLayout, RtpPackets, TransportId};
+use lenscast_router::{MAX_HEADER, PacketLayout, RtpPackets, TransportSlot};
 
 use crate::hub::Wire;
 use crate::srtp::RtpSealer;
@@ -20,14 +18,17 @@ use crate::{ForwardingCost, Path};
 /// Recipients, and what waits to be sent to them.
 #[derive(Default)]
 pub(crate) struct Outbox {
-    recipients: HashMap<TransportId, Recipient, BuildHasherDefault<IdHasher>>,
+    /// By slot.
+    recipients: Vec<Option<Recipient>>,
     /// The packets of all messages, one behind the other: header, payload and room for the tag.
     buffer: Vec<u8>,
+    used: usize,
+    rewritten: Vec<u8>,
+    seal_a_packet: Duration,
     /// Packet *i* ends at `ends[i]` in `buffer`.
     ends: Vec<usize>,
     layouts: Vec<PacketLayout>,
     messages: Vec<Message>,
-    queued_to: Vec<TransportId>,
     began: Option<Instant>,
     cost: ForwardingCost,
 }
@@ -56,11 +57,11 @@ impl Outbox {
     }
 
     /// From now on, packets of this transport go there. Without a path or keys they are dropped.
-    pub(crate) fn direct(&mut self, id: TransportId, to: Option<(Path, RtpSealer)>) {
-        match to {
-            Some((path, sealer)) => _ = self.recipients.insert(id, Recipient { path, sealer }),
-            None => _ = self.recipients.remove(&id),
+    pub(crate) fn direct(&mut self, slot: TransportSlot, to: Option<(Path, RtpSealer)>) {
+        if self.recipients.len() <= slot.index() {
+            self.recipients.resize_with(slot.index() + 1, || None);
         }
+        self.recipients[slot.index()] = to.map(|(path, sealer)| Recipient { path, sealer });
     }
 
     /// The time from here to the next flush is spent on what is queued till then.
@@ -68,19 +69,48 @@ impl Outbox {
         self.began = Some(Instant::now());
     }
 
-    /// Queues packets, and sends what is queued if that makes a batch.
-    pub(crate) fn push(&mut self, id: TransportId, packets: &RtpPackets<'_>, wire: &mut impl Wire) {
-        let Some(recipient) = self.recipients.get(&id) else { return };
-        let tag = recipient.sealer.tag_len();
+    /// Queues packets, protected, and sends what is queued if that makes a batch.
+    pub(crate) fn push(&mut self, slot: TransportSlot, packets: &RtpPackets<'_>, wire: &mut impl Wire) {
+        let Some(Some(Recipient { path, sealer })) = self.recipients.get(slot.index()) else { return };
         let first = self.ends.len();
+        self.layouts.clear();
+        let mut end = self.used;
         for position in 0..packets.len() {
-            self.layouts.push(packets.write(position, &mut self.buffer));
-            self.buffer.resize(self.buffer.len() + tag, 0);
-            self.ends.push(self.buffer.len());
+            let start = end;
+            let Some(payload) = packets.payload(position) else {
+                // Of a retransmission, there is one.
+                self.rewritten.clear();
+                self.layouts.push(packets.write(position, &mut self.rewritten));
+                end += self.rewritten.len() + sealer.tag_len();
+                grow(&mut self.buffer, end);
+                self.buffer[start..][..self.rewritten.len()].copy_from_slice(&self.rewritten);
+                self.ends.push(end);
+                continue;
+            };
+            grow(&mut self.buffer, start + MAX_HEADER + payload.len() + sealer.tag_len());
+            let layout = packets.write_header(position, &mut self.buffer[start..]);
+            end += layout.header_len + payload.len() + sealer.tag_len();
+            self.layouts.push(layout);
+            self.ends.push(end);
         }
-        self.messages.push(Message { path: recipient.path, packets: first..self.ends.len() });
-        self.queued_to.push(id);
-        if self.messages.len() >= BATCH_MESSAGES || self.buffer.len() >= BATCH_BYTES {
+        let sampled = first == 0;
+        let written = sampled.then(Instant::now);
+        let mut start = self.used;
+        for (position, layout) in self.layouts.iter().enumerate() {
+            let end = self.ends[first + position];
+            let packet = &mut self.buffer[start..end];
+            match packets.payload(position) {
+                Some(payload) => sealer.seal_into(payload, packet, layout),
+                None => sealer.seal(packet, layout),
+            }
+            start = end;
+        }
+        if let Some(written) = written {
+            self.seal_a_packet = written.elapsed() / packets.len() as u32;
+        }
+        self.used = end;
+        self.messages.push(Message { path: *path, packets: first..self.ends.len() });
+        if self.messages.len() >= BATCH_MESSAGES || self.used >= BATCH_BYTES {
             self.flush(wire);
         }
     }
@@ -90,50 +120,24 @@ impl Outbox {
         if self.messages.is_empty() {
             return;
         }
-        let written = Instant::now();
-        let mut start = 0;
-        for (message, id) in self.messages.iter().zip(&self.queued_to) {
-            let sealer = &self.recipients[id].sealer;
-            for packet in message.packets.clone() {
-                let end = self.ends[packet];
-                sealer.seal(&mut self.buffer[start..end], &self.layouts[packet]);
-                start = end;
-            }
-        }
-        let sealed = Instant::now();
+        let queued = Instant::now();
         wire.send_batch(&self.buffer, &self.ends, &self.messages);
         let sent = Instant::now();
+        let seal = self.seal_a_packet * self.ends.len() as u32;
+        let before = self.began.map_or(seal, |began| queued - began);
         self.cost.packets += self.ends.len() as u64;
-        self.cost.rewrite += self.began.map_or_else(Default::default, |began| written - began);
-        self.cost.seal += sealed - written;
-        self.cost.send += sent - sealed;
+        self.cost.rewrite += before.saturating_sub(seal);
+        self.cost.seal += seal;
+        self.cost.send += sent - queued;
         self.began = Some(sent);
-        self.buffer.clear();
+        self.used = 0;
         self.ends.clear();
-        self.layouts.clear();
         self.messages.clear();
-        self.queued_to.clear();
     }
 }
 
-/// Spreads identifiers, which count up, over a table. They are ours: nobody can choose them so that they collide.
-#[derive(Default)]
-struct IdHasher(u64);
-
-impl Hasher for IdHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.write_u64(u64::from(byte));
-        }
-    }
-
-    fn write_u64(&mut self, value: u64) {
-        // Fibonacci hashing: the table looks at the lowest bits and at the highest seven.
-        let spread = (self.0 ^ value).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        self.0 = spread ^ spread >> 32;
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
+fn grow(buffer: &mut Vec<u8>, len: usize) {
+    if buffer.len() < len {
+        buffer.resize(len, 0);
     }
 }

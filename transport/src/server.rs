@@ -1,33 +1,39 @@
 //! The transport as the rest of lenscast sees it: workers to give producers to, and sessions to make of offers.
 
-use std::fmt;
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
 use lenscast_media::sync::Mutex;
-use lenscast_media::{Burst, Codec, Ssrc, StageHistograms, WallClock};
-use lenscast_router::{ConsumerId, ConsumerParameters, ProducerId, TransportId};
+use lenscast_media::{StageHistograms, WallClock};
+use lenscast_router::{EndCause, ProducerId, ProducerKey, ProducerParameters, TransportId};
 use rand::rngs::StdRng;
-use rand::{Rng as _, RngExt};
 use rtc_crypto::RTCCryptoProvider;
 use thiserror::Error;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::active_workers::ActiveWorkers;
-use crate::answer::{LocalDescription, answer};
 use crate::candidate::candidates;
 use crate::directory::{Directory, Restart};
 use crate::hub::Hub;
-use crate::session::{CloseCause, SessionSetup, Timeouts};
+use crate::nudges::Nudges;
+use crate::object::{
+    CreateProducerError, Life, Living, Names, Origin, Pipe, Pipes, Producer, WorkerHandle, pipe_to_router,
+};
+use crate::port::{Incoming, Task, WorkerPort};
+use crate::publishing::Publishers;
+use crate::session::{CloseCause, Timeouts};
 use crate::socket::Sockets;
+use crate::source::BurstSender;
 use crate::time_slice;
-use crate::worker::{Command, ProducedBurst, Worker, WorkerLinks};
+use crate::worker::{Command, Worker, WorkerLinks};
 use crate::{
-    Candidate, Certificate, IceCredentials, MakeCertificateError, SessionStats, TransportStats, Upstream, ViewerOffer,
+    Candidate, Certificate, ConnectPipeError, ConnectedPipe, CreatePipeError, CreatePlainTransportError,
+    CreatedPlainTransport, IceCredentials, MakeCertificateError, PipeOffer, PlainTransportOptions, PreferredLayers,
+    PublishedProducer, SessionStats, TransportStats, Upstream,
 };
 
 /// How the transport is set up.
@@ -47,7 +53,7 @@ pub struct TransportConfig {
 
 impl TransportConfig {
     /// The most workers there can be.
-    pub const MAX_WORKERS: usize = ActiveWorkers::MAX;
+    pub const MAX_WORKERS: usize = 64;
 }
 
 /// Why the transport could not start.
@@ -77,26 +83,6 @@ pub enum StartTransportError {
     /// A worker's thread could not be started.
     #[error("cannot start a router thread: {0}")]
     Thread(io::Error),
-}
-
-/// Why a session could not be made of an offer.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum CreateSessionError {
-    /// The viewer cannot decode what the camera sends.
-    #[error("the camera sends {codec}, the offer has only {offered}")]
-    Codec {
-        /// What the camera sends.
-        codec: Codec,
-        /// What the viewer offers, of what we know.
-        offered: String,
-    },
-    /// There are as many sessions as are allowed.
-    #[error("all {0} sessions are in use")]
-    Full(usize),
-    /// The system does not tell our addresses.
-    #[error("cannot list this host's addresses: {0}")]
-    Addresses(io::Error),
 }
 
 /// A session whose viewer is on its way.
@@ -129,55 +115,41 @@ pub struct SessionEvent {
 /// The stations of a session after its creation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SessionState {
-    /// Its viewer is connected.
+    /// Its publisher has been heard of: from now on these exist, and can be played once connected.
+    Published(Vec<PublishedProducer>),
+    /// Its peer is connected.
     Connected,
+    /// Only of pipes of an edge: nothing comes from the origin any more, see [`TransportServer::reconnect_pipe`].
+    Lost,
     /// It ended. Nothing follows.
     Closed(CloseCause),
 }
 
-/// Gives a producer's bursts to the workers that have viewers for them.
-#[derive(Clone)]
-pub struct BurstSender {
-    producer: ProducerId,
-    workers: Arc<[mpsc::Sender<ProducedBurst>]>,
-    active: Arc<ActiveWorkers>,
-}
-
-impl BurstSender {
-    /// Hands a burst on without waiting. Returns how many workers had no room for it: their viewers will need a key
-    /// frame, and will ask for it.
-    #[must_use]
-    pub fn send(&self, burst: &Arc<Burst>) -> usize {
-        let refused = self
-            .active
-            .iter()
-            .filter(|&worker| self.workers[worker].try_send((self.producer, Arc::clone(burst))).is_err());
-        refused.count()
-    }
-}
-
-impl fmt::Debug for BurstSender {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BurstSender").field("producer", &self.producer).finish_non_exhaustive()
-    }
-}
-
-/// Frames that may wait for a worker: half a second of four cameras.
-const BURST_QUEUE: usize = 64;
+/// Messages that may wait for a worker, nearly all of them frames: a second of eight cameras.
+const INBOUND_QUEUE: usize = 256;
 const COMMAND_QUEUE: usize = 1_024;
+
+/// A local source's producer, with its mirrors on all other workers.
+struct Everywhere {
+    producer: Producer,
+    pipes: Vec<Pipe>,
+}
 
 /// The running transport. Stops when it is dropped, but says goodbye only in [`TransportServer::shutdown`].
 pub struct TransportServer {
-    config: TransportConfig,
+    pub(crate) config: TransportConfig,
     addresses: Vec<SocketAddr>,
-    certificate: Certificate,
-    directory: Arc<Directory>,
+    pub(crate) certificate: Certificate,
+    pub(crate) directory: Arc<Directory>,
     wall: WallClock,
-    commands: Vec<mpsc::Sender<Command>>,
-    bursts: Arc<[mpsc::Sender<ProducedBurst>]>,
+    workers: Vec<WorkerHandle>,
+    producers: Mutex<BTreeMap<ProducerId, Everywhere>>,
+    /// Whose turn it is to be the home of a local source.
+    next_home: AtomicUsize,
     events: mpsc::UnboundedSender<SessionEvent>,
-    next_id: AtomicU64,
-    random: Mutex<StdRng>,
+    names: Names,
+    pub(crate) random: Mutex<StdRng>,
+    pub(crate) publishers: Mutex<Publishers>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -205,30 +177,54 @@ impl TransportServer {
         }
         let directory = Arc::new(Directory::new());
         let (events, event_receiver) = mpsc::unbounded_channel();
-        let (commands, command_receivers): (Vec<_>, Vec<_>) =
-            (0..config.workers).map(|_| mpsc::channel(COMMAND_QUEUE)).unzip();
-        let (bursts, burst_receivers): (Vec<_>, Vec<_>) =
-            (0..config.workers).map(|_| mpsc::channel(BURST_QUEUE)).unzip();
+        let (names, pipes) = (Names::from(TransportConfig::MAX_WORKERS as u64 + 1), Pipes::new());
+        let mut ports = Vec::new();
+        let mut receivers = Vec::new();
+        for index in 0..config.workers {
+            let (commands, commands_in) = mpsc::channel(COMMAND_QUEUE);
+            let (releases, releases_in) = mpsc::unbounded_channel();
+            let (inbound, inbound_in) = mpsc::channel(INBOUND_QUEUE);
+            ports.push(WorkerPort { index, commands, releases, inbound, nudges: Arc::new(Nudges::default()) });
+            receivers.push((commands_in, releases_in, inbound_in));
+        }
+        let inbound: Vec<mpsc::Sender<Incoming>> = ports.iter().map(|port| port.inbound.clone()).collect();
 
         let mut threads = Vec::new();
-        let receivers = command_receivers.into_iter().zip(burst_receivers);
-        for (index, (sockets, (commands_in, bursts_in))) in sockets.into_iter().zip(receivers).enumerate() {
-            let hub = Hub::new(index, wall, Arc::clone(&directory), certificate.clone(), Arc::clone(&crypto));
+        let mut workers = Vec::new();
+        for ((port, sockets), receivers) in ports.iter().zip(sockets).zip(receivers) {
+            let index = port.index;
+            let channels = inbound.clone();
+            let hub = Hub::new(index, wall, Arc::clone(&directory), certificate.clone(), Arc::clone(&crypto), channels);
+            let (commands, releases, inbound) = receivers;
             let links = WorkerLinks {
-                bursts: bursts_in,
-                commands: commands_in,
-                peers: commands.iter().map(mpsc::Sender::downgrade).collect(),
+                inbound,
+                commands,
+                releases,
+                nudges: Arc::clone(&port.nudges),
+                peers: ports.iter().map(|peer| peer.commands.downgrade()).collect(),
                 events: events.clone(),
             };
-            let directory = Arc::clone(&directory);
+            let (told, life) = Living::new();
+            let others =
+                ports.iter().filter(|other| other.index != index).map(|other| other.releases.clone()).collect();
+            let obituary = Obituary {
+                index,
+                told,
+                others,
+                directory: Arc::clone(&directory),
+                events: events.clone(),
+                asked: false,
+            };
             let (started, ready) = std::sync::mpsc::channel();
             let thread = std::thread::Builder::new()
                 .name(format!("router-{index}"))
-                .spawn(move || run_worker(index, hub, sockets, links, &directory, &started))
+                .spawn(move || run_worker(index, hub, sockets, links, obituary, &started))
                 .map_err(StartTransportError::Thread)?;
             let gone = || io::Error::other("it ended at once");
             ready.recv().unwrap_or_else(|_| Err(gone())).map_err(StartTransportError::Thread)?;
             threads.push(thread);
+            let (port, home) = (port.clone(), Hub::default_router(index));
+            workers.push(WorkerHandle { port, home, life, names: names.clone(), pipes: pipes.clone() });
         }
         let server = Self {
             config,
@@ -236,11 +232,13 @@ impl TransportServer {
             certificate,
             directory,
             wall,
-            commands,
-            bursts: bursts.into(),
+            workers,
+            producers: Mutex::new(BTreeMap::new()),
+            next_home: AtomicUsize::new(0),
             events,
-            next_id: AtomicU64::new(1),
+            names,
             random: Mutex::new(random),
+            publishers: Mutex::new(Publishers::default()),
             threads: Mutex::new(threads),
         };
         Ok((server, event_receiver))
@@ -270,95 +268,133 @@ impl TransportServer {
         self.directory.len()
     }
 
-    /// Makes a stream known to all workers. What it sends goes through the returned sender.
+    /// The threads that forward.
+    #[must_use]
+    pub fn workers(&self) -> &[WorkerHandle] {
+        &self.workers
+    }
+
+    /// Makes a local source's stream known on all workers; each in turn is the home of one. What it sends goes through the
+    /// returned sender, and the times of its frames into `stages`.
+    ///
+    /// # Errors
+    ///
+    /// If the parameters contradict each other, there is a producer of this name, or all workers have ended.
     pub async fn add_producer(
         &self,
         producer: ProducerId,
+        parameters: ProducerParameters,
         upstream: Arc<dyn Upstream>,
         stages: Arc<StageHistograms>,
-    ) -> BurstSender {
-        let active = Arc::new(ActiveWorkers::default());
-        for worker in &self.commands {
-            let command =
-                Command::AddProducer(producer, Arc::clone(&upstream), Arc::clone(&stages), Arc::clone(&active));
-            // A worker that is gone needs no producer.
-            let _ = worker.send(command).await;
+    ) -> Result<BurstSender, CreateProducerError> {
+        let home = self.next_home();
+        let (router, local) = (home.home, Hub::local_transport(home.index()));
+        let made = Producer::create(home, router, local, producer, parameters, upstream).await?;
+        let key = made.key();
+        let recorded = Arc::clone(&stages);
+        home.port.call(move |hub, _, _| hub.record_stages(key, recorded)).await?;
+        let pipes = self.pipe_everywhere(&made.origin(), &stages).await;
+        let sender = made.burst_sender();
+        self.producers.lock().insert(producer, Everywhere { producer: made, pipes });
+        Ok(sender)
+    }
+
+    /// Makes a producer known in the default routers of all workers but its own. A worker that has ended gets none.
+    pub(crate) async fn pipe_everywhere(&self, origin: &Origin, stages: &Arc<StageHistograms>) -> Vec<Pipe> {
+        let mut pipes = Vec::new();
+        for worker in self.workers.iter().filter(|worker| worker.index() != origin.home.index) {
+            let pipe = pipe_to_router(&worker.pipes, origin.clone(), &worker.port, worker.home, &self.names).await;
+            match pipe {
+                Ok(pipe) => {
+                    let key = ProducerKey { router: worker.home, producer: origin.key.producer };
+                    let stages = Arc::clone(stages);
+                    // A worker that is gone has nothing to record.
+                    let _ = worker.port.call(move |hub, _, _| hub.record_stages(key, stages)).await;
+                    pipes.push(pipe);
+                }
+                Err(error) => {
+                    tracing::warn!(producer = %origin.key, worker = worker.index(), %error, "cannot pipe");
+                }
+            }
         }
-        BurstSender { producer, workers: Arc::clone(&self.bursts), active }
+        pipes
     }
 
     /// Ends a stream and every session that shows it.
     pub async fn remove_producer(&self, producer: ProducerId) {
-        for id in self.directory.remove_pending(|setup| setup.producer == producer) {
+        for id in self.directory.remove_pending(|setup| setup.purpose.shows(producer)) {
             self.announce_closed(id, CloseCause::ProducerClosed);
         }
-        for worker in &self.commands {
-            ask(worker, |done| Command::RemoveProducer(producer, done)).await;
+        let Some(Everywhere { producer, pipes }) = self.producers.lock().remove(&producer) else { return };
+        producer.close().await;
+        for pipe in pipes {
+            pipe.mirror_closed().await;
         }
     }
 
-    /// Answers a viewer's offer with one producer's stream, which is in `codec`. `stream` names it in the viewer's
-    /// statistics; `loopback` says that the viewer is on this machine.
+    /// A name for a new producer, that no other has had.
+    #[must_use]
+    pub fn new_producer_id(&self) -> ProducerId {
+        ProducerId(self.new_id())
+    }
+
+    /// Tells a viewer's session which layers of its video are wanted from now on; `None` for the best. False if it has
+    /// ended.
+    pub async fn set_preferred_layers(&self, id: TransportId, preferred: Option<PreferredLayers>) -> bool {
+        let Some(worker) = self.directory.worker_of(id) else { return false };
+        let question = |done| Command::SetPreferredLayers(id, preferred, done);
+        ask(&self.workers[worker].port.commands, question).await == Some(true)
+    }
+
+    /// Holds up or goes on with what a viewer's session is sent. False if it has ended.
+    pub async fn set_paused(&self, id: TransportId, paused: bool) -> bool {
+        let Some(worker) = self.directory.worker_of(id) else { return false };
+        ask(&self.workers[worker].port.commands, |done| Command::SetPaused(id, paused, done)).await == Some(true)
+    }
+
+    /// Offers producers of this server to one of another machine. `loopback` says that it is on this one.
     ///
     /// # Errors
     ///
-    /// If the viewer cannot decode the stream, or no more sessions are allowed.
-    pub fn create_session(
+    /// If a producer does not exist, or no more sessions are allowed.
+    pub async fn create_pipe_source(
         &self,
-        offer: &ViewerOffer,
-        producer: ProducerId,
-        codec: Codec,
-        stream: &str,
-        loopback: bool,
-    ) -> Result<CreatedSession, CreateSessionError> {
-        let candidates = self.candidates(loopback).map_err(CreateSessionError::Addresses)?;
-        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let mut random = self.random.lock();
-        let credentials = IceCredentials::random(&mut *random);
-        let ssrc = Ssrc(random.next_u32());
-        let rtx_ssrc = Ssrc(ssrc.0.wrapping_add(1 + random.next_u32() / 2));
-        let cname = format!("{:016x}", random.next_u64());
-        let local = LocalDescription {
-            session: random.next_u64() >> 1,
-            credentials: &credentials,
-            fingerprint: self.certificate.fingerprint(),
-            candidates: &candidates,
-            stream,
-            cname: &cname,
-            ssrc,
-            rtx_ssrc,
-        };
-        let (agreement, answer) = answer(offer, codec, &local).ok_or_else(|| CreateSessionError::Codec {
-            codec,
-            offered: offer.codecs().map(Codec::encoding_name).collect::<Vec<_>>().join(", "),
-        })?;
-        let consumer = ConsumerParameters {
-            id: ConsumerId(id),
-            transport: TransportId(id),
-            ssrc,
-            payload_type: agreement.payload_type,
-            rtx: agreement.rtx,
-            extensions: agreement.extensions,
-            cname,
-            initial_sequence: random.random_range(0..1 << 15),
-            initial_rtx_sequence: random.random_range(0..1 << 15),
-            timestamp_offset: random.next_u32(),
-        };
-        drop(random);
-        let setup = SessionSetup {
-            id: TransportId(id),
-            credentials,
-            restart: None,
-            remote_fingerprint: offer.fingerprint.clone(),
-            producer,
-            consumer,
-            created: Instant::now(),
-            timeouts: self.config.timeouts,
-        };
-        if !self.directory.announce(setup, self.config.max_sessions) {
-            return Err(CreateSessionError::Full(self.config.max_sessions));
-        }
-        Ok(CreatedSession { id: TransportId(id), answer })
+        _producers: &[ProducerId],
+        _loopback: bool,
+    ) -> Result<PipeOffer, CreatePipeError> {
+        unimplemented!()
+    }
+
+    /// Takes up what a server of another machine offers: its producers exist here when this returns, and send once
+    /// connected.
+    ///
+    /// # Errors
+    ///
+    /// If the offer cannot be used, or there is no socket for it.
+    pub async fn connect_pipe(&self, _offer: PipeOffer) -> Result<ConnectedPipe, ConnectPipeError> {
+        unimplemented!()
+    }
+
+    /// Gives a pipe that has lost its connection another one, to the same producers of the same origin, which may have
+    /// been restarted.
+    ///
+    /// # Errors
+    ///
+    /// If the offer cannot be used or is for other producers, or the pipe has ended.
+    pub async fn reconnect_pipe(&self, _id: TransportId, _offer: PipeOffer) -> Result<(), ConnectPipeError> {
+        unimplemented!()
+    }
+
+    /// Makes a plain RTP transport.
+    ///
+    /// # Errors
+    ///
+    /// If its address cannot be bound or its keys cannot be used.
+    pub async fn create_plain_transport(
+        &self,
+        _options: PlainTransportOptions,
+    ) -> Result<CreatedPlainTransport, CreatePlainTransportError> {
+        unimplemented!()
     }
 
     /// Offers a session new ICE credentials; the old ones work until its viewer uses the new. `None` if the session has
@@ -374,7 +410,9 @@ impl TransportServer {
             Restart::Pending => {}
             Restart::Worker(worker) => {
                 let fresh = credentials.clone();
-                if ask(&self.commands[worker], |done| Command::RestartIce(id, fresh, done)).await != Some(true) {
+                if ask(&self.workers[worker].port.commands, |done| Command::RestartIce(id, fresh, done)).await
+                    != Some(true)
+                {
                     return Ok(None);
                 }
             }
@@ -390,14 +428,14 @@ impl TransportServer {
             return true;
         }
         let Some(worker) = self.directory.worker_of(id) else { return false };
-        ask(&self.commands[worker], |done| Command::CloseSession(id, done)).await.is_some()
+        ask(&self.workers[worker].port.commands, |done| Command::CloseSession(id, done)).await.is_some()
     }
 
     /// Reads all counters.
     pub async fn stats(&self) -> TransportStats {
         let mut stats = TransportStats { pending_sessions: self.directory.pending(), ..TransportStats::default() };
-        for worker in &self.commands {
-            if let Some((worker, sessions)) = ask(worker, Command::Stats).await {
+        for worker in &self.workers {
+            if let Some((worker, sessions)) = ask(&worker.port.commands, Command::Stats).await {
                 stats.workers.push(worker);
                 stats.sessions.extend(sessions);
             }
@@ -409,7 +447,7 @@ impl TransportServer {
     /// Reads one session's counters. `None` if it has ended, or its viewer has not been heard of.
     pub async fn session_stats(&self, id: TransportId) -> Option<SessionStats> {
         let worker = self.directory.worker_of(id)?;
-        ask(&self.commands[worker], |reply| Command::SessionStats(id, reply)).await?
+        ask(&self.workers[worker].port.commands, |reply| Command::SessionStats(id, reply)).await?
     }
 
     /// Says goodbye to every viewer and stops the workers.
@@ -417,8 +455,8 @@ impl TransportServer {
         for id in self.directory.remove_pending(|_| true) {
             self.announce_closed(id, CloseCause::Shutdown);
         }
-        for worker in &self.commands {
-            ask(worker, Command::Shutdown).await;
+        for worker in &self.workers {
+            ask(&worker.port.commands, Command::Shutdown).await;
         }
         let threads = std::mem::take(&mut *self.threads.lock());
         for thread in threads {
@@ -429,7 +467,20 @@ impl TransportServer {
         }
     }
 
-    fn candidates(&self, loopback: bool) -> io::Result<Vec<Candidate>> {
+    /// The next worker whose turn it is, of those that run.
+    fn next_home(&self) -> &WorkerHandle {
+        let turn = self.next_home.fetch_add(1, Ordering::Relaxed);
+        let count = self.workers.len();
+        let mut turns = (0..count).map(|step| &self.workers[(turn + step) % count]);
+        turns.find(|worker| worker.is_alive()).unwrap_or(&self.workers[turn % count])
+    }
+
+    /// A number that nothing else in the process has for a name.
+    pub(crate) fn new_id(&self) -> u64 {
+        self.names.next()
+    }
+
+    pub(crate) fn candidates(&self, loopback: bool) -> io::Result<Vec<Candidate>> {
         candidates(&self.addresses, &self.config.public_addresses, loopback)
     }
 
@@ -465,11 +516,11 @@ fn run_worker(
     hub: Hub,
     sockets: Vec<std::net::UdpSocket>,
     links: WorkerLinks,
-    directory: &Directory,
+    mut obituary: Obituary,
     started: &std::sync::mpsc::Sender<io::Result<()>>,
 ) {
-    let events = links.events.clone();
-    let expire_pending = |now| {
+    let (events, directory) = (links.events.clone(), Arc::clone(&obituary.directory));
+    let expire_pending = move |now| {
         for id in directory.expire(now) {
             let _ = events.send(SessionEvent { id, state: SessionState::Closed(CloseCause::ConnectTimeout) });
         }
@@ -489,6 +540,36 @@ fn run_worker(
     };
     if let Err(error) = tokio::runtime::Builder::new_current_thread().enable_all().build().and_then(run) {
         let _ = started.send(Err(error));
+    }
+    obituary.asked = true;
+}
+
+/// Tells everybody that a worker's thread has ended, also if it panicked.
+struct Obituary {
+    index: usize,
+    told: watch::Sender<Life>,
+    others: Vec<mpsc::UnboundedSender<Task>>,
+    directory: Arc<Directory>,
+    events: mpsc::UnboundedSender<SessionEvent>,
+    /// It ended because it was told to.
+    asked: bool,
+}
+
+impl Drop for Obituary {
+    fn drop(&mut self) {
+        let cause = if self.asked { EndCause::Requested } else { EndCause::WorkerClosed };
+        self.told.send_modify(|life| life.ended = Some(cause));
+        if self.asked {
+            return;
+        }
+        tracing::error!(worker = self.index, "a router thread panicked");
+        for id in self.directory.remove_worker(self.index) {
+            let _ = self.events.send(SessionEvent { id, state: SessionState::Closed(CloseCause::WorkerDied) });
+        }
+        let dead = self.index;
+        for other in &self.others {
+            let _ = other.send(Box::new(move |hub, sockets, now| hub.handle_worker_died(now, dead, sockets)));
+        }
     }
 }
 

@@ -4,25 +4,36 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lenscast_router::{ConsumerParameters, ProducerId, TransportId};
+use lenscast_router::{PacketLayout, TransportId};
 use rtc_crypto::RTCCryptoProvider;
 
 use crate::dtls::{Dtls, DtlsEvent};
 use crate::ice::{BindingRequest, IceLite, StunError};
-use crate::srtp::{self, RtpSealer, SrtcpReceiver, SrtpSender};
-use crate::{Certificate, DtlsError, Fingerprint, IceCredentials, OpenSrtcpError, Path, ProtectionProfile};
+use crate::purpose::Purpose;
+use crate::srtp::{self, RtpSealer, SrtpReceiver, SrtpSender};
+use crate::{
+    Certificate, DtlsError, Fingerprint, IceCredentials, OpenSrtcpError, OpenSrtpError, Path, PipeKeys,
+    ProtectionProfile,
+};
 
-/// What it takes to serve a viewer, agreed on by offer and answer.
+/// What it takes to serve a viewer or a publisher, agreed on by offer and answer.
 pub(crate) struct SessionSetup {
     pub(crate) id: TransportId,
     pub(crate) credentials: IceCredentials,
     /// Offered by a restart before the viewer's first check: it may name either.
     pub(crate) restart: Option<IceCredentials>,
-    pub(crate) remote_fingerprint: Fingerprint,
-    pub(crate) producer: ProducerId,
-    pub(crate) consumer: ConsumerParameters,
+    pub(crate) security: Security,
+    pub(crate) purpose: Purpose,
     pub(crate) created: Instant,
     pub(crate) timeouts: Timeouts,
+}
+
+/// How the peer is known, and packets are protected.
+pub(crate) enum Security {
+    /// By the certificate that it uses in DTLS.
+    Dtls(Fingerprint),
+    /// By keys that it was told outside, with [`ProtectionProfile::AeadAes128Gcm`]: a pipe.
+    Keys(PipeKeys),
 }
 
 #[cfg(test)]
@@ -35,25 +46,30 @@ impl SessionSetup {
         created: Instant,
     ) -> Self {
         use lenscast_media::Ssrc;
-        use lenscast_router::{ConsumerId, HeaderExtensions, PayloadType};
+        use lenscast_router::{
+            ConsumerId, ConsumerParameters, HeaderExtensions, Layers, PayloadType, Priority, ProducerId,
+        };
+        let consumer = ConsumerParameters {
+            id: ConsumerId(number),
+            transport: TransportId(number),
+            ssrc: Ssrc(number as u32),
+            payload_type: PayloadType::new(96).unwrap(),
+            rtx: None,
+            extensions: HeaderExtensions::default(),
+            cname: "cname".to_owned(),
+            initial_sequence: 0,
+            initial_rtx_sequence: 0,
+            timestamp_offset: 0,
+            preferred_layers: Layers::HIGHEST,
+            priority: Priority::LOWEST,
+            paused: false,
+        };
         Self {
             id: TransportId(number),
             credentials,
             restart: None,
-            remote_fingerprint,
-            producer: ProducerId(1),
-            consumer: ConsumerParameters {
-                id: ConsumerId(number),
-                transport: TransportId(number),
-                ssrc: Ssrc(number as u32),
-                payload_type: PayloadType::new(96).unwrap(),
-                rtx: None,
-                extensions: HeaderExtensions::default(),
-                cname: "cname".to_owned(),
-                initial_sequence: 0,
-                initial_rtx_sequence: 0,
-                timestamp_offset: 0,
-            },
+            security: Security::Dtls(remote_fingerprint),
+            purpose: Purpose::Viewer(vec![(ProducerId(1), consumer)]),
             created,
             timeouts: Timeouts { connect: Duration::from_secs(30), consent: Duration::from_secs(30) },
         }
@@ -84,8 +100,12 @@ pub enum CloseCause {
     ConnectTimeout,
     /// The handshake failed.
     Dtls(DtlsError),
-    /// The camera is gone.
+    /// The stream that it showed is gone.
     ProducerClosed,
+    /// The router does not take a publisher's tracks: two say that they are of one source, for example.
+    TracksRefused,
+    /// The thread that served it has ended.
+    WorkerDied,
     /// The server stops.
     Shutdown,
 }
@@ -101,6 +121,8 @@ impl CloseCause {
             Self::ConnectTimeout => "connect_timeout",
             Self::Dtls(_) => "dtls_failed",
             Self::ProducerClosed => "producer_closed",
+            Self::TracksRefused => "tracks_refused",
+            Self::WorkerDied => "worker_died",
             Self::Shutdown => "shutdown",
         }
     }
@@ -115,12 +137,13 @@ impl fmt::Display for CloseCause {
     }
 }
 
-/// One viewer's connection without its socket: ICE-lite, DTLS, SRTP.
+/// One peer's connection without its socket: ICE-lite, DTLS, SRTP.
 pub(crate) struct Session {
     ice: IceLite,
-    dtls: Dtls,
+    /// `None` where keys were agreed on outside.
+    dtls: Option<Dtls>,
     crypto: Arc<dyn RTCCryptoProvider>,
-    srtp: Option<(SrtpSender, SrtcpReceiver)>,
+    srtp: Option<(SrtpSender, SrtpReceiver)>,
     profile: Option<ProtectionProfile>,
     /// Where the last DTLS datagram came from: flights go back there, and media too until ICE has nominated a path.
     dtls_path: Option<Path>,
@@ -141,6 +164,8 @@ pub(crate) struct Proof {
     pub(crate) forgotten: Option<SocketAddr>,
     /// The user fragment that a restart has replaced.
     pub(crate) replaced: Option<String>,
+    /// True if this is all that the connection was waiting for: there is no handshake.
+    pub(crate) connected: bool,
 }
 
 /// What a datagram or the passing of time led to.
@@ -162,12 +187,21 @@ impl Session {
         certificate: &Certificate,
         crypto: Arc<dyn RTCCryptoProvider>,
     ) -> Result<Self, DtlsError> {
+        let (dtls, keys) = match &setup.security {
+            Security::Dtls(fingerprint) => {
+                (Some(Dtls::server(certificate, fingerprint.clone(), Arc::clone(&crypto))?), None)
+            }
+            Security::Keys(PipeKeys { origin, edge }) => {
+                let keys = srtp::master_keys(ProtectionProfile::AeadAes128Gcm, origin, edge);
+                (None, Some(keys.expect("a pipe's keys are as long as its profile needs")))
+            }
+        };
         Ok(Self {
             ice: IceLite::new(setup.credentials.clone(), setup.restart.clone()),
-            dtls: Dtls::server(certificate, setup.remote_fingerprint.clone(), Arc::clone(&crypto))?,
+            dtls,
             crypto,
-            srtp: None,
-            profile: None,
+            profile: keys.is_some().then_some(ProtectionProfile::AeadAes128Gcm),
+            srtp: keys,
             dtls_path: None,
             transmits: VecDeque::new(),
             created: setup.created,
@@ -222,11 +256,17 @@ impl Session {
         self.addresses.retain(|(known, _)| *known != path.remote);
         let forgotten = if self.addresses.len() == MAX_ADDRESSES { self.forget_an_address() } else { None };
         self.addresses.push_back((path.remote, now));
-        Ok(Proof { address: true, forgotten, replaced: checked.replaced.map(|credentials| credentials.ufrag) })
+        let connected = self.dtls.is_none() && self.connected.is_none();
+        if connected {
+            self.connected = Some(now);
+        }
+        let replaced = checked.replaced.map(|credentials| credentials.ufrag);
+        Ok(Proof { address: true, forgotten, replaced, connected })
     }
 
     pub(crate) fn handle_dtls(&mut self, now: Instant, datagram: &[u8], path: Path) -> Option<SessionEvent> {
-        let result = self.dtls.handle_datagram(now, datagram);
+        let Some(dtls) = &mut self.dtls else { return Some(SessionEvent::Ignored) };
+        let result = dtls.handle_datagram(now, datagram);
         if result != Ok(Some(DtlsEvent::Ignored)) {
             self.dtls_path = Some(path);
         }
@@ -249,11 +289,17 @@ impl Session {
     /// Decrypts in place. `None` before the handshake is done.
     pub(crate) fn open_rtcp<'a>(&mut self, packet: &'a mut [u8]) -> Option<Result<&'a [u8], OpenSrtcpError>> {
         let (_, receiver) = self.srtp.as_mut()?;
-        Some(receiver.open(packet))
+        Some(receiver.open_rtcp(packet))
+    }
+
+    /// Decrypts in place. `None` before the handshake is done.
+    pub(crate) fn open_rtp<'a>(&mut self, packet: &'a mut [u8]) -> Option<Result<&'a [u8], OpenSrtpError>> {
+        let (_, receiver) = self.srtp.as_mut()?;
+        Some(receiver.open_rtp(packet))
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) -> Option<SessionEvent> {
-        if let Err(error) = self.dtls.handle_timeout(now) {
+        if let Some(Err(error)) = self.dtls.as_mut().map(|dtls| dtls.handle_timeout(now)) {
             return Some(SessionEvent::Closed(CloseCause::Dtls(error)));
         }
         self.collect_dtls();
@@ -267,13 +313,22 @@ impl Session {
     }
 
     pub(crate) fn close(&mut self, now: Instant) {
-        self.dtls.close(now);
+        if let Some(dtls) = &mut self.dtls {
+            dtls.close(now);
+        }
         self.collect_dtls();
     }
 
     /// What protects the packets of media. `None` before the handshake is done.
     pub(crate) fn rtp_sealer(&self) -> Option<RtpSealer> {
         self.srtp.as_ref().map(|(sender, _)| sender.rtp())
+    }
+
+    /// Appends the tag to the RTP packet that `buffer` holds from `start`. False before the handshake is done.
+    pub(crate) fn seal_rtp(&self, buffer: &mut Vec<u8>, start: usize, layout: &PacketLayout) -> bool {
+        let Some((sender, _)) = &self.srtp else { return false };
+        sender.seal_rtp(buffer, start, layout);
+        true
     }
 
     /// Protects the compound RTCP packet that `buffer` holds. False before the handshake is done.
@@ -289,7 +344,7 @@ impl Session {
 
     pub(crate) fn poll_timeout(&self) -> Instant {
         let (deadline, _) = self.silence();
-        self.dtls.poll_timeout().map_or(deadline, |due| due.min(deadline))
+        self.dtls.as_ref().and_then(Dtls::poll_timeout).map_or(deadline, |due| due.min(deadline))
     }
 
     /// When the viewer will have been silent for too long, and what that means.
@@ -314,7 +369,7 @@ impl Session {
     /// somewhere else by now.
     fn collect_dtls(&mut self) {
         let path = if self.connected.is_some() { self.path() } else { self.dtls_path.or(self.ice.path()) };
-        while let Some(datagram) = self.dtls.poll_transmit() {
+        while let Some(datagram) = self.dtls.as_mut().and_then(Dtls::poll_transmit) {
             if let Some(path) = path {
                 self.transmits.push_back((path, datagram.to_vec()));
             }

@@ -82,8 +82,22 @@ drop_stats! {
     unknown_protocol,
     /// DTLS that is malformed, or nothing that could matter then, or more than any viewer sends.
     dtls_ignored,
-    /// RTP: viewers have nothing to send.
+    /// RTP from a session that has nothing to send: a viewer's.
     rtp_unexpected,
+    /// RTP that is longer than what can be forwarded.
+    rtp_too_long,
+    /// RTP of a session that sends more packets than any stream has.
+    rtp_flood,
+    /// SRTP that came before, or is too old to tell.
+    srtp_replayed,
+    /// SRTP that is not authentic or malformed.
+    srtp_refused,
+    /// RTP that is authentic but malformed.
+    rtp_malformed,
+    /// RTP that belongs to no track that was agreed on, or to none that is known yet.
+    rtp_unknown_source,
+    /// RTP that its track's receiver had no use for; that one counts why.
+    rtp_refused,
     /// RTP or RTCP before the handshake was done.
     before_handshake,
     /// SRTCP that is not authentic, or a replay.
@@ -96,7 +110,7 @@ drop_stats! {
     worker_hand_over,
 }
 
-/// One viewer's session.
+/// One session.
 #[derive(Debug, Clone)]
 pub struct SessionStats {
     /// Which.

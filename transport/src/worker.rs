@@ -3,26 +3,24 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lenscast_media::{Burst, StageHistograms};
-use lenscast_router::{ProducerId, TransportId};
+use lenscast_router::TransportId;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::active_workers::ActiveWorkers;
 use crate::hub::{Hub, HubEvent, Wire};
+use crate::nudges::Nudges;
 use crate::outbox::Message;
+use crate::port::{Incoming, Task};
 use crate::session::CloseCause;
 use crate::socket::{ReceiveBuffers, Sockets};
 use crate::stats::{SessionStats, WorkerStats};
-use crate::{IceCredentials, Path, SessionEvent, SessionState, Upstream};
-
-/// A frame on its way to a worker.
-pub(crate) type ProducedBurst = (ProducerId, Arc<Burst>);
+use crate::{IceCredentials, Path, PreferredLayers, SessionEvent, SessionState};
 
 /// What a worker can be told.
 pub(crate) enum Command {
-    AddProducer(ProducerId, Arc<dyn Upstream>, Arc<StageHistograms>, Arc<ActiveWorkers>),
-    RemoveProducer(ProducerId, oneshot::Sender<()>),
+    Task(Task),
     CloseSession(TransportId, oneshot::Sender<()>),
+    SetPreferredLayers(TransportId, Option<PreferredLayers>, oneshot::Sender<bool>),
+    SetPaused(TransportId, bool, oneshot::Sender<bool>),
     RestartIce(TransportId, IceCredentials, oneshot::Sender<bool>),
     HandOver(Path, Vec<u8>),
     Stats(oneshot::Sender<(WorkerStats, Vec<SessionStats>)>),
@@ -32,15 +30,17 @@ pub(crate) enum Command {
 
 /// What a worker is connected to.
 pub(crate) struct WorkerLinks {
-    pub(crate) bursts: mpsc::Receiver<ProducedBurst>,
+    pub(crate) inbound: mpsc::Receiver<Incoming>,
     pub(crate) commands: mpsc::Receiver<Command>,
+    pub(crate) releases: mpsc::UnboundedReceiver<Task>,
+    pub(crate) nudges: Arc<Nudges>,
     /// All workers' commands, by index. Weak, its own among them: a worker stops when nobody else can tell it anything.
     pub(crate) peers: Vec<mpsc::WeakSender<Command>>,
     pub(crate) events: mpsc::UnboundedSender<SessionEvent>,
 }
 
-/// Bursts handled before the sockets get their turn, and batches received before the bursts get theirs.
-const MAX_BURSTS_AT_ONCE: usize = 64;
+/// Messages handled before the sockets get their turn, and batches received before the messages get theirs.
+const MAX_INBOUND_AT_ONCE: usize = 64;
 const MAX_BATCHES_AT_ONCE: usize = 8;
 
 /// How often the first worker looks for viewers that never came.
@@ -68,6 +68,7 @@ impl Worker {
     pub(crate) async fn run(mut self, expire_pending: impl Fn(Instant)) {
         let sleep = tokio::time::sleep(IDLE);
         tokio::pin!(sleep);
+        let nudges = Arc::clone(&self.links.nudges);
         let mut expiry = tokio::time::interval(EXPIRY_INTERVAL);
         expiry.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -75,7 +76,9 @@ impl Worker {
             let due = self.hub.poll_timeout().unwrap_or_else(|| Instant::now() + IDLE);
             sleep.as_mut().reset(due.into());
             tokio::select! {
-                Some(burst) = self.links.bursts.recv() => self.handle_bursts(burst),
+                Some(first) = self.links.inbound.recv() => self.handle_inbound(first),
+                () = nudges.changed() => self.hub.handle_nudges(Instant::now(), nudges.take(), &mut self.sockets),
+                Some(task) = self.links.releases.recv() => task(&mut self.hub, &mut self.sockets, Instant::now()),
                 index = self.sockets.readable() => self.receive(index),
                 () = &mut sleep => self.hub.handle_timeout(Instant::now(), &mut self.sockets),
                 command = self.links.commands.recv() => match command {
@@ -94,13 +97,13 @@ impl Worker {
         }
     }
 
-    fn handle_bursts(&mut self, first: ProducedBurst) {
+    fn handle_inbound(&mut self, first: Incoming) {
         let mut next = Some(first);
-        let mut room = MAX_BURSTS_AT_ONCE;
-        while let Some((producer, burst)) = next {
-            self.hub.handle_burst(Instant::now(), producer, burst, &mut self.sockets, Instant::now);
+        let mut room = MAX_INBOUND_AT_ONCE;
+        while let Some(incoming) = next {
+            self.hub.handle_incoming(Instant::now(), incoming, &mut self.sockets, Instant::now);
             room -= 1;
-            next = if room > 0 { self.links.bursts.try_recv().ok() } else { None };
+            next = if room > 0 { self.links.inbound.try_recv().ok() } else { None };
         }
     }
 
@@ -110,7 +113,9 @@ impl Worker {
             let handle = |sockets: &mut Sockets, path: Path, datagram: &mut [u8]| {
                 hub.handle_datagram(Instant::now(), path, datagram, sockets);
             };
-            match sockets.receive(index, buffers, handle) {
+            let received = sockets.receive(index, buffers, handle);
+            hub.end_of_batch(Instant::now(), sockets);
+            match received {
                 Ok(true) => {}
                 Ok(false) => return,
                 Err(error) => {
@@ -122,14 +127,14 @@ impl Worker {
     }
 
     fn handle_command(&mut self, command: Command) {
+        // What was dropped before this was asked comes first: the same may be made anew.
+        while let Ok(task) = self.links.releases.try_recv() {
+            task(&mut self.hub, &mut self.sockets, Instant::now());
+        }
         let now = Instant::now();
         // Whoever asked may have stopped waiting; what was asked for is done all the same.
         match command {
-            Command::AddProducer(id, upstream, stages, active) => self.hub.add_producer(id, upstream, stages, active),
-            Command::RemoveProducer(id, done) => {
-                self.hub.remove_producer(now, id, &mut self.sockets);
-                let _ = done.send(());
-            }
+            Command::Task(task) => task(&mut self.hub, &mut self.sockets, now),
             Command::CloseSession(id, done) => {
                 self.hub.close_session(now, id, CloseCause::Requested, &mut self.sockets);
                 let _ = done.send(());
@@ -137,7 +142,16 @@ impl Worker {
             Command::RestartIce(id, credentials, done) => {
                 let _ = done.send(self.hub.restart_ice(id, credentials));
             }
-            Command::HandOver(path, datagram) => self.hub.handle_handed_over(now, path, datagram, &mut self.sockets),
+            Command::SetPreferredLayers(id, preferred, done) => {
+                let _ = done.send(self.hub.set_preferred_layers(now, id, preferred, &mut self.sockets));
+            }
+            Command::SetPaused(id, paused, done) => {
+                let _ = done.send(self.hub.set_paused(now, id, paused, &mut self.sockets));
+            }
+            Command::HandOver(path, datagram) => {
+                self.hub.handle_handed_over(now, path, datagram, &mut self.sockets);
+                self.hub.end_of_batch(now, &mut self.sockets);
+            }
             Command::Stats(reply) => {
                 let mut dropped = self.hub.dropped();
                 dropped.worker_hand_over += self.lost_hand_overs;
@@ -159,6 +173,9 @@ impl Worker {
     fn pass_on_events(&mut self) {
         for event in self.hub.poll_events() {
             match event {
+                HubEvent::Published(id, producers) => {
+                    let _ = self.links.events.send(SessionEvent { id, state: SessionState::Published(producers) });
+                }
                 HubEvent::Connected(id) => {
                     let _ = self.links.events.send(SessionEvent { id, state: SessionState::Connected });
                 }

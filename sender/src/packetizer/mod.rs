@@ -80,7 +80,7 @@ impl PictureIds {
 pub(crate) mod tests {
     use std::time::Instant;
 
-    use lenscast_media::{BurstMeta, Resolution, RtpTime, StageTimes};
+    use lenscast_media::{BurstMeta, PassedExtensions, Resolution, RtpTime, StageTimes};
     use proptest::prelude::*;
 
     use super::*;
@@ -100,13 +100,17 @@ pub(crate) mod tests {
     pub(crate) fn packetized(packetizer: &mut Packetizer, frame: &EncodedFrame<'_>) -> Burst {
         let now = Instant::now();
         let mut burst = Burst::new(BurstMeta {
-            codec: frame.codec,
+            codec: frame.codec.into(),
             key_frame: frame.key_frame,
-            resolution: frame.resolution,
+            begins_frame: true,
+            ends_frame: true,
+            resolution: Some(frame.resolution),
             temporal_layer: frame.temporal_layer,
+            layer_sync: frame.layer_sync,
             first_packet: 0,
             rtp_time: RtpTime(0),
             times: StageTimes { captured: now, ready: now, taken: now, encoded: now },
+            extensions: PassedExtensions::default(),
         });
         packetizer.packetize(frame, &mut burst);
         burst

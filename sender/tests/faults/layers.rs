@@ -26,7 +26,7 @@ fn only_layers_that_somebody_consumes_are_encoded() {
     layers.sort_by_key(|(layer, _)| *layer);
     let [(low, small), (high, large)] = &layers;
     assert_eq!((*low, *high), (0, 2));
-    assert_eq!((small.meta().resolution.width(), large.meta().resolution.width()), (320, 1280));
+    assert_eq!((small.meta().resolution.unwrap().width(), large.meta().resolution.unwrap().width()), (320, 1280));
     assert_eq!(small.meta().rtp_time, large.meta().rtp_time, "one clock");
     assert!(small.meta().key_frame && small.meta().first_packet == 0, "its own stream begins");
     assert!(!large.meta().key_frame && large.meta().first_packet == 1, "the other goes on");

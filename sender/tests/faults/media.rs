@@ -36,7 +36,7 @@ fn fault_19_nothing_comes_out_before_a_frame_goes_in_and_the_first_is_that_frame
     assert!(second.bursts.try_recv().is_err());
     assert!(second.frame() && first.frame());
     let burst = second.burst();
-    assert_eq!(burst.meta().resolution.width(), 320);
+    assert_eq!(burst.meta().resolution.unwrap().width(), 320);
     assert!(burst.meta().key_frame && burst.meta().first_packet == 0);
     let ids: Vec<_> = [first.burst(), first.burst()].iter().map(|burst| burst.meta().first_packet).collect();
     assert_eq!(ids, [0, 1], "one burst a frame that went in while something was allotted");

@@ -1,3 +1,5 @@
+use lenscast_media::LayerSet;
+use lenscast_router::Upstream;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
@@ -29,11 +31,9 @@ impl Wire for Recorder {
 struct NoCamera;
 
 impl Upstream for NoCamera {
-    fn subscribe(&self) -> Box<dyn Send> {
-        Box::new(())
-    }
+    fn set_wanted(&self, _: LayerSet) {}
 
-    fn request_key_frame(&self) {}
+    fn request_key_frame(&self, _: u8) {}
 }
 
 fn path(port: u16) -> Path {
@@ -48,9 +48,9 @@ impl Scene {
         let certificate = Certificate::generate(&*crypto).unwrap();
         let hub = |index| {
             let wall = WallClock::new(now, Duration::from_secs(1));
-            let mut hub = Hub::new(index, wall, Arc::clone(&directory), certificate.clone(), Arc::clone(&crypto));
-            let stages = Arc::new(StageHistograms::new());
-            hub.add_producer(ProducerId(1), Arc::new(NoCamera), stages, Arc::new(ActiveWorkers::default()));
+            let mut hub =
+                Hub::new(index, wall, Arc::clone(&directory), certificate.clone(), Arc::clone(&crypto), Vec::new());
+            hub.produce_for_test(now, ProducerId(1), Arc::new(NoCamera));
             hub
         };
         let hubs = (0..workers).map(hub).collect();
@@ -208,7 +208,9 @@ fn every_datagram_that_is_dropped_is_counted() {
     scene.datagram_at(0, 1, &long);
     scene.datagram_at(0, 1, &long[..100]);
     let late = scene.announced(2);
-    scene.hubs[0].remove_producer(scene.now, ProducerId(1), &mut scene.wire);
+    let producer = lenscast_router::ProducerKey { router: Hub::default_router(0), producer: ProducerId(1) };
+    let (now, hub) = (scene.now, &mut scene.hubs[0]);
+    hub.with_router(now, &mut scene.wire, |router, egress| router.close_producer(now, producer, egress)).unwrap();
     scene.check_at(0, &late, 3);
     let expected = DropStats {
         port_zero: 1,

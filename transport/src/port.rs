@@ -1,0 +1,65 @@
+//! The ways into a worker's thread.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use lenscast_router::Inbound;
+use thiserror::Error;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::hub::Hub;
+use crate::nudges::Nudges;
+use crate::object::Life;
+use crate::socket::Sockets;
+use crate::worker::Command;
+
+/// Something to do on a worker's thread. It must not block.
+pub(crate) type Task = Box<dyn FnOnce(&mut Hub, &mut Sockets, Instant) + Send>;
+
+/// The worker's thread has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("the worker has ended")]
+pub struct WorkerGone;
+
+/// What a worker's ordered channel carries.
+pub(crate) struct Incoming {
+    /// The worker it comes from; of a local source, the worker it goes to.
+    pub(crate) from: usize,
+    pub(crate) message: Inbound,
+    /// Beside [`Inbound::Open`]: where to tell what befalls the mirror.
+    pub(crate) life: Option<watch::Sender<Life>>,
+}
+
+/// The ways into a worker's thread, for everybody else.
+#[derive(Clone)]
+pub(crate) struct WorkerPort {
+    pub(crate) index: usize,
+    pub(crate) commands: mpsc::Sender<Command>,
+    /// For drops, which cannot wait: at most one for each object. A worker does them before any command that was sent
+    /// after them.
+    pub(crate) releases: mpsc::UnboundedSender<Task>,
+    pub(crate) inbound: mpsc::Sender<Incoming>,
+    pub(crate) nudges: Arc<Nudges>,
+}
+
+impl WorkerPort {
+    /// Does something on the worker's thread and returns what came of it. Dropped meanwhile, it is done all the same, and
+    /// what came of it is dropped.
+    pub(crate) async fn call<T: Send + 'static>(
+        &self,
+        task: impl FnOnce(&mut Hub, &mut Sockets, Instant) -> T + Send + 'static,
+    ) -> Result<T, WorkerGone> {
+        let (reply, answer) = oneshot::channel();
+        let task: Task = Box::new(move |hub, sockets, now| {
+            // Whoever asked may have stopped waiting: then the result is dropped here.
+            let _ = reply.send(task(hub, sockets, now));
+        });
+        self.commands.send(Command::Task(task)).await.map_err(|_| WorkerGone)?;
+        answer.await.map_err(|_| WorkerGone)
+    }
+
+    /// Does something on the worker's thread some time, if there is still one.
+    pub(crate) fn release(&self, task: impl FnOnce(&mut Hub, &mut Sockets, Instant) + Send + 'static) {
+        let _ = self.releases.send(Box::new(task));
+    }
+}

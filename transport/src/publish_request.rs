@@ -1,0 +1,59 @@
+use lenscast_media::{Bitrate, Codec, MediaCodec};
+use lenscast_router::{ProducerId, TransportId};
+use thiserror::Error;
+
+/// Under which name and limits somebody may publish.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublishRequest {
+    /// The stream's name: it has one publisher at a time.
+    pub stream: String,
+    /// The codecs that the video may be in, any order: the publisher's decides.
+    pub codecs: Vec<Codec>,
+    /// The most that the publisher may send of video, all layers together; told to it, not enforced.
+    pub max_bitrate: Option<Bitrate>,
+}
+
+/// A session whose publisher is on its way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CreatedPublisher {
+    /// Which.
+    pub id: TransportId,
+    /// The SDP answer for the publisher.
+    pub answer: String,
+    /// What it will send. These exist from [`SessionState::Published`](crate::SessionState::Published) on.
+    pub producers: Vec<PublishedProducer>,
+}
+
+/// A track of a publisher.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PublishedProducer {
+    /// Which.
+    pub id: ProducerId,
+    /// What it carries.
+    pub codec: MediaCodec,
+    /// Spatial layers: 1, or as many as the publisher's simulcast has.
+    pub layers: u8,
+}
+
+/// Why an offer to publish was not taken.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum CreatePublisherError {
+    /// Somebody publishes under that name already.
+    #[error("stream {0:?} has a publisher already")]
+    StreamBusy(String),
+    /// None of the codecs that the stream may be in was offered.
+    #[error("the stream may be in {allowed}, the offer has only {offered}")]
+    Codec {
+        /// What is allowed.
+        allowed: String,
+        /// What the publisher offers, of what we know.
+        offered: String,
+    },
+    /// There are as many sessions as are allowed.
+    #[error("all {0} sessions are in use")]
+    Full(usize),
+    /// The system does not tell our addresses.
+    #[error("cannot list this host's addresses: {0}")]
+    Addresses(std::io::Error),
+}
