@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use lenscast_media::Codec;
+use lenscast_router::PacketLayout;
 use lenscast_transport::{Fingerprint, ProtectionProfile, SrtpSender, client_keys};
 use rtc_crypto::RTCCryptoProvider;
 use rtc_dtls::config::{ConfigBuilder, HandshakeConfig};
@@ -49,9 +50,9 @@ pub(crate) struct Seated {
 
 /// What the viewers' thread tells, and is told.
 #[derive(Default)]
-struct Shared {
-    received: AtomicU64,
-    repaired: AtomicU64,
+pub(crate) struct Shared {
+    pub(crate) received: AtomicU64,
+    pub(crate) repaired: AtomicU64,
     feedback: AtomicBool,
     silent: AtomicBool,
     stop: AtomicBool,
@@ -154,12 +155,12 @@ impl Audience {
 }
 
 impl Viewer {
-    fn is_connected(&self) -> bool {
+    pub(crate) fn is_connected(&self) -> bool {
         self.srtp.is_some()
     }
 
     /// One step towards being connected.
-    fn drive(&mut self) {
+    pub(crate) fn drive(&mut self) {
         if self.is_connected() {
             return;
         }
@@ -196,6 +197,13 @@ impl Viewer {
         let material = state.export_keying_material("EXTRACTOR-dtls_srtp", &[], profile.keying_material_len());
         let material = material.expect("the handshake is complete").into_bytes();
         client_keys(profile, &material).expect("it has its length").0
+    }
+
+    /// Protects an RTP packet and sends it, for whoever publishes.
+    #[allow(dead_code, reason = "a publisher is only in the soak")]
+    pub(crate) fn send_rtp(&self, packet: &mut Vec<u8>, layout: &PacketLayout) {
+        self.srtp.as_ref().expect("it is connected").seal_rtp(packet, 0, layout);
+        self.send(packet);
     }
 
     fn send(&self, datagram: &[u8]) {
@@ -239,8 +247,8 @@ impl Drop for Seated {
 }
 
 /// A connected viewer.
-struct Watching {
-    viewer: Viewer,
+pub(crate) struct Watching {
+    pub(crate) viewer: Viewer,
     consent_due: Instant,
     feedback_due: Instant,
     turn: u64,
@@ -251,13 +259,14 @@ struct Watching {
 
 fn receive(viewers: Vec<Viewer>, shared: &Shared) {
     let (start, count) = (Instant::now(), viewers.len() as u32);
-    let watching = viewers.into_iter().zip(0..).map(|(viewer, number)| Watching {
-        viewer,
-        consent_due: start + CONSENT * number / count,
-        feedback_due: start + FEEDBACK_TURN * number / count,
-        turn: u64::from(number),
-        ssrc: [0; 4],
-        sequence: 0,
+    let watching = viewers.into_iter().zip(0..).map(|(viewer, number)| {
+        let (consent, feedback) = (CONSENT * number / count, FEEDBACK_TURN * number / count);
+        Watching {
+            consent_due: start + consent,
+            feedback_due: start + feedback,
+            turn: u64::from(number),
+            ..Watching::new(viewer)
+        }
     });
     let mut watching: Vec<_> = watching.collect();
     let mut sealed = Vec::new();
@@ -267,18 +276,8 @@ fn receive(viewers: Vec<Viewer>, shared: &Shared) {
         let now = Instant::now();
         for watching in &mut watching {
             watching.take(shared);
-            if silent {
-                continue;
-            }
-            if now >= watching.consent_due {
-                watching.consent_due += CONSENT;
-                watching.viewer.send(&watching.viewer.check);
-            }
-            if now >= watching.feedback_due {
-                watching.feedback_due += FEEDBACK_TURN;
-                if feedback {
-                    watching.report(&mut sealed);
-                }
+            if !silent {
+                watching.speak(now, feedback, &mut sealed);
             }
         }
         std::thread::sleep(NAP);
@@ -286,7 +285,27 @@ fn receive(viewers: Vec<Viewer>, shared: &Shared) {
 }
 
 impl Watching {
-    fn take(&mut self, shared: &Shared) {
+    pub(crate) fn new(viewer: Viewer) -> Self {
+        let now = Instant::now();
+        Self { viewer, consent_due: now, feedback_due: now, turn: 0, ssrc: [0; 4], sequence: 0 }
+    }
+
+    /// Says what is due by now.
+    pub(crate) fn speak(&mut self, now: Instant, feedback: bool, sealed: &mut Vec<u8>) {
+        if now >= self.consent_due {
+            self.consent_due += CONSENT;
+            self.viewer.send(&self.viewer.check);
+        }
+        if now >= self.feedback_due {
+            self.feedback_due += FEEDBACK_TURN;
+            if feedback {
+                self.report(sealed);
+            }
+        }
+    }
+
+    /// Takes what has come.
+    pub(crate) fn take(&mut self, shared: &Shared) {
         let mut buffer = [0; 2_048];
         while self.viewer.socket.recv(&mut buffer).is_ok() {
             if !(128..192).contains(&buffer[0]) {

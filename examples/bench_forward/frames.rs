@@ -18,6 +18,8 @@ pub(crate) struct Frames {
     first_packet: u64,
     /// Bursts sent so far.
     pub(crate) bursts: u64,
+    /// Packets that the router took.
+    pub(crate) accepted: u64,
     /// Bursts that the router had no room for.
     pub(crate) refused: u64,
 }
@@ -26,7 +28,7 @@ impl Frames {
     /// Frames of seven packets, or the same packets one by one.
     pub(crate) fn new(sender: BurstSender, singly: bool) -> Self {
         let packets_per_burst = if singly { 1 } else { PACKETS_PER_FRAME };
-        Self { sender, pool: BurstPool::new(), packets_per_burst, first_packet: 0, bursts: 0, refused: 0 }
+        Self { sender, pool: BurstPool::new(), packets_per_burst, first_packet: 0, bursts: 0, accepted: 0, refused: 0 }
     }
 
     /// Sends what belongs into this time, evenly. Returns how many packets.
@@ -38,7 +40,11 @@ impl Frames {
             let due = start + Duration::from_secs_f64(number as f64 / a_second);
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
             let burst = self.next();
-            self.refused += u64::from(!self.sender.send(0, &burst));
+            if self.sender.send(0, &burst) {
+                self.accepted += burst.len() as u64;
+            } else {
+                self.refused += 1;
+            }
         }
         bursts * self.packets_per_burst as u64
     }

@@ -98,10 +98,10 @@ impl Case {
         let mut frames = Frames::new(sender, self.singly);
         frames.send_for(WARM_UP);
         let mut bench = Bench { runtime: &runtime, server: &server, router, viewers: &mut viewers };
-        let before = bench.reading(frames.bursts - frames.refused);
+        let before = bench.reading(frames.accepted);
         let (bursts, refused) = (frames.bursts, frames.refused);
         let packets = frames.send_for(self.length) * self.viewers as u64;
-        let after = bench.reading(frames.bursts - frames.refused);
+        let after = bench.reading(frames.accepted);
         let memory_after = (processor::resident(), counting::in_use());
         let (bursts_after, refused_after) = (frames.bursts, frames.refused);
         bench.viewers.be_silent();
@@ -167,12 +167,12 @@ struct Reading {
 }
 
 impl Bench<'_> {
-    /// Once the router is through with `bursts` of them, and the viewers have what it sent.
-    fn reading(&mut self, bursts: u64) -> Reading {
+    /// Once the router is through with so many packets, and the viewers have what it sent.
+    fn reading(&mut self, packets: u64) -> Reading {
         let deadline = Instant::now() + PATIENCE;
         let stats = loop {
             let stats = self.runtime.block_on(self.server.stats());
-            if stats.workers[0].producers[0].1.frames == bursts {
+            if stats.workers[0].producers[0].1.packets == packets {
                 break stats;
             }
             assert!(Instant::now() < deadline, "the router is not through with what it was sent");
