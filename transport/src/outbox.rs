@@ -46,8 +46,9 @@ struct Recipient {
     sealer: RtpSealer,
 }
 
-/// Viewers in a batch, and bytes that begin no further one. Measured with frames of 8 KB: with four and with sixteen a packet
-/// costs the same within what runs differ by, with one 10 to 20 % more, with 32 some percent more.
+/// Viewers in a batch, and bytes that begin no further one. With frames of 8 KB, 800 viewers and a busy machine, the mean of
+/// three runs was 1.55 times the limit loop with one, 1.39 with four, 1.40 with eight, 1.43 with 16, 1.53 with 32; single
+/// runs differed by as much.
 const BATCH_MESSAGES: usize = 8;
 const BATCH_BYTES: usize = 192 * 1024;
 
