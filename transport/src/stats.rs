@@ -136,6 +136,8 @@ pub struct SessionConsumer {
     pub producer: ProducerId,
     /// Its counters.
     pub stats: ConsumerStats,
+    /// The spatial layer that it is sent now; `None` while it is sent nothing.
+    pub layer: Option<u8>,
     /// The viewer's RTP timestamp that belongs to [`SessionConsumer::read_at`], so that a viewer can turn a frame's
     /// timestamp into its capture time. `None` before the stream has begun.
     pub rtp_clock: Option<u32>,
