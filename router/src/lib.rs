@@ -70,6 +70,7 @@ pub use producer_parameters::{EncodingParameters, MediaKind, ProducerParameters,
 pub use rtp::{ExtensionId, HeaderExtensions, MAX_HEADER, Mid, PacketLayout, PayloadType, Rid, RtpPackets};
 pub use stats::{ConsumerStats, ProducerLayerStats, ProducerStats};
 pub use stream_state::StreamState;
+pub use timers::Timers;
 pub use trace::Trace;
 pub use transport::TransportKind;
 pub use upstream::Upstream;

@@ -25,11 +25,10 @@ use crate::outlet::Outlet;
 use crate::producer::{Forwarding, Producer};
 use crate::receive::ReceivedBurst;
 use crate::rtcp::Compound;
-use crate::timers::Timers;
 use crate::transport_table::TransportTable;
 use crate::{
     ConsumerId, ConsumerStats, Egress, Event, Inbound, OutletId, ProducerId, ProducerKey, ProducerStats, RouterId,
-    TransportId, TransportKind, TransportSlot,
+    Timers, TransportId, TransportKind, TransportSlot,
 };
 
 /// Everything one thread forwards: routers with their transports, producers and consumers.
@@ -94,7 +93,7 @@ struct ConsumerPlace {
 }
 
 /// What has to be done at some time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Timer {
     Report(TransportSlot),
     /// A hold ends: the bandwidth is split anew.
