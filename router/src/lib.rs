@@ -19,6 +19,7 @@
 pub mod bandwidth_split;
 mod consumer;
 mod consumer_parameters;
+mod consumer_score;
 mod egress;
 mod encoding;
 mod error;
@@ -55,6 +56,7 @@ mod vp8;
 mod worker;
 
 pub use consumer_parameters::{ConsumerParameters, RtxParameters};
+pub use consumer_score::{ConsumerScore, LayerScores};
 pub use egress::Egress;
 pub use error::{
     AttachError, ConsumeError, CreateRouterError, CreateTransportError, HandleRtpError, OpenMirrorError,

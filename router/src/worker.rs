@@ -27,8 +27,8 @@ use crate::receive::ReceivedBurst;
 use crate::rtcp::Compound;
 use crate::transport_table::TransportTable;
 use crate::{
-    ConsumerId, ConsumerStats, Egress, Event, Inbound, OutletId, ProducerId, ProducerKey, ProducerStats, RouterId,
-    Timers, TransportId, TransportKind, TransportSlot,
+    ConsumerId, ConsumerScore, ConsumerStats, Egress, Event, Inbound, OutletId, ProducerId, ProducerKey, ProducerStats,
+    RouterId, Timers, TransportId, TransportKind, TransportSlot,
 };
 
 /// Everything one thread forwards: routers with their transports, producers and consumers.
@@ -173,6 +173,14 @@ impl Worker {
     pub fn consumer_layers(&self, consumer: ConsumerId) -> Option<crate::Layers> {
         let place = self.consumers.get(&consumer)?;
         self.producers.at(place.producer).consumers[place.position].layers()
+    }
+
+    /// How well a consumer's stream gets through.
+    #[must_use]
+    pub fn consumer_score(&self, consumer: ConsumerId) -> Option<ConsumerScore> {
+        let place = self.consumers.get(&consumer)?;
+        let producer = self.producers.at(place.producer);
+        Some(producer.consumers[place.position].score(producer.scores()))
     }
 
     /// What came over the worker's ordered channel. What is for a producer that is gone, which can be on its way still, is

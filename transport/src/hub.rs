@@ -227,13 +227,16 @@ impl Hub {
 
     pub(crate) fn session_stats(&self, now: Instant, id: TransportId) -> Option<SessionStats> {
         let session = &self.legs.sessions.get(&id)?.session;
-        let consumers = self.router.consumer_stats(id).map(|(consumer, producer, stats)| SessionConsumer {
-            id: consumer,
-            producer,
-            stats: stats.clone(),
-            layer: self.router.consumer_layers(consumer).map(|layers| layers.spatial),
-            rtp_clock: self.router.viewer_clock(consumer, now),
-            read_at: now,
+        let consumers = self.router.consumer_stats(id).filter_map(|(consumer, producer, stats)| {
+            Some(SessionConsumer {
+                id: consumer,
+                producer,
+                stats: stats.clone(),
+                score: self.router.consumer_score(consumer)?,
+                layer: self.router.consumer_layers(consumer).map(|layers| layers.spatial),
+                rtp_clock: self.router.viewer_clock(consumer, now),
+                read_at: now,
+            })
         });
         Some(SessionStats {
             id,

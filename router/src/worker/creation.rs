@@ -177,7 +177,7 @@ impl Worker {
         }
         transport.consumers.push(ConsumerEntry { ssrc, rtx_ssrc, consumer: id, holds_until: None });
         let producer = self.producers.at_mut(index);
-        let mut consumer = Consumer::new(parameters, slot, producer.format(), now);
+        let mut consumer = Consumer::new(parameters, slot, producer.format(), producer.scores(), now);
         consumer.connected = transport.connected;
         let position = producer.add_consumer(consumer);
         self.consumers.insert(id, ConsumerPlace { transport: slot, producer: index, position });

@@ -4,7 +4,7 @@ use lenscast_media::Ssrc;
 
 use super::{ConsumerPlace, Worker};
 use crate::consumer::CarriedBy;
-use crate::producer::{Producer, trace};
+use crate::producer::{Producer, note_score, trace};
 use crate::resend::{MAX_LOOKED_UP, Refusal};
 use crate::rtcp::{self, Packet, ReadRtcpError};
 use crate::{Egress, Trace, TransportId, TransportSlot};
@@ -82,7 +82,10 @@ impl Worker {
         let ntp = self.wall.ntp_at(now);
         for block in blocks {
             if let Some((producer, place)) = self.consumer_by_ssrc(slot, block.ssrc) {
-                producer.consumers[place.position].handle_report(ntp, &block);
+                let scores = producer.scores();
+                let consumer = &mut self.producers.at_mut(place.producer).consumers[place.position];
+                consumer.handle_report(ntp, &block);
+                note_score(consumer, scores, &mut self.events);
             }
         }
     }

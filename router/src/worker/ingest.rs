@@ -133,6 +133,7 @@ impl Worker {
             egress.send_rtcp(slot, self.compound.as_bytes());
         }
         self.sending_may_have_changed(now, index, egress);
+        self.producers.at_mut(index).update_scores(&mut self.events);
     }
 
     pub(super) fn feedback_due(&mut self, now: Instant, slot: TransportSlot, egress: &mut impl Egress) {
