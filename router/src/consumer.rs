@@ -4,6 +4,7 @@ use lenscast_media::{Burst, BurstMeta, LayerSet, NtpTime, RtpTime, Ssrc, WallClo
 
 use crate::resend::{Refusal, Resend};
 use crate::rewrite::{FrameIds, Rewrite};
+use crate::round_trip::round_trip;
 use crate::rtcp::{Compound, ReportBlock};
 use crate::rtp::{Carried, Header};
 use crate::score::{PacketCounts, Score, StreamScore};
@@ -360,14 +361,8 @@ impl Consumer {
         self.count_interval();
         let jitter = f64::from(report.jitter) / f64::from(self.format.clock_rate);
         self.stats.jitter = Some(Duration::from_secs_f64(jitter));
-        if report.last_sender_report != 0 {
-            let since_sent = now.compact().wrapping_sub(report.last_sender_report);
-            let round_trip = since_sent.wrapping_sub(report.delay_since_last_sender_report);
-            // Clocks of two machines drift: a negative or absurd result is noise, not a measurement.
-            if (round_trip as i32) >= 0 && round_trip < 60 << 16 {
-                self.stats.round_trip_time = Some(Duration::from_secs_f64(f64::from(round_trip) / 65_536.0));
-            }
-        }
+        let measured = round_trip(now, report.last_sender_report, report.delay_since_last_sender_report);
+        self.stats.round_trip_time = measured.or(self.stats.round_trip_time);
     }
 
     /// A report's interval is over.

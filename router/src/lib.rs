@@ -40,6 +40,7 @@ mod producer_parameters;
 pub mod receive;
 mod resend;
 mod rewrite;
+mod round_trip;
 pub mod rtcp;
 mod rtp;
 pub mod rtp_parameters;

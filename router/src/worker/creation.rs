@@ -135,12 +135,16 @@ impl Worker {
             }
         };
         let counted = parameters.extensions.transport_sequence.is_some();
+        let returns_reference_times = parameters.returns_reference_times;
         let index = self.producers.insert(Producer::new(key, parameters, origin, state));
         if !local {
             let publisher = &mut self.transports.get_mut(slot).expect("it was there a moment ago").publisher;
             publisher.producers.push(index);
             if counted {
                 publisher.count_all_packets(now);
+            }
+            if returns_reference_times {
+                publisher.measure_round_trip(now);
             }
             self.watch(now, index);
         }
