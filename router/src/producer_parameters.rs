@@ -28,6 +28,8 @@ pub struct ProducerParameters {
     pub rtx_payload_type: Option<PayloadType>,
     /// The media identification of its m-section: names its packets that carry no SSRC known yet.
     pub mid: Option<Mid>,
+    /// Its sender returns a receiver's reference time (`rcvr-rtt`, RFC 3611 §5), so that the round trip to it can be measured.
+    pub returns_reference_times: bool,
     /// The header extensions its sender may use.
     pub extensions: ReceivedExtensions,
 }
@@ -82,6 +84,7 @@ impl ProducerParameters {
             payload_type: None,
             rtx_payload_type: None,
             mid: None,
+            returns_reference_times: false,
             extensions: ReceivedExtensions::default(),
         }
     }

@@ -5,7 +5,7 @@
 //! at most it is carried to the worker of the session that a check from there named, which drops it.
 //! Every datagram that is dropped is counted by its reason. A session that ends is announced exactly once.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use lenscast_router::rtcp::Compound;
 use lenscast_router::{
     AttachError, AttachParameters, Confirm, ConsumeError, ConsumerParameters, CreateRouterError, CreateTransportError,
     Egress, Event, HandleRtpError, Inbound, OutletId, ProducerId, ProducerKey, RouterId, RtpPackets, Source,
-    StreamState, TransportId, TransportKind, TransportSlot, Worker as Router,
+    StreamState, Timers, TransportId, TransportKind, TransportSlot, Worker as Router,
 };
 use rtc_crypto::RTCCryptoProvider;
 use tokio::sync::{mpsc, watch};
@@ -80,7 +80,7 @@ pub(crate) struct Hub {
     /// Addresses whose checks came here but name another worker's session: their other packets go there too, where they
     /// are dropped unless a check from there was authentic.
     elsewhere: HashMap<SocketAddr, usize>,
-    deadlines: BTreeSet<(Instant, TransportId)>,
+    deadlines: Timers<TransportId>,
     directory: Arc<Directory>,
     certificate: Certificate,
     crypto: Arc<dyn RTCCryptoProvider>,
@@ -116,7 +116,6 @@ struct Leg {
     slot: TransportSlot,
     role: Role,
     flood: FloodGuard,
-    deadline: Instant,
 }
 
 /// Where an outlet leads.
@@ -186,7 +185,7 @@ impl Hub {
             by_address: HashMap::new(),
             by_ufrag: HashMap::new(),
             elsewhere: HashMap::new(),
-            deadlines: BTreeSet::new(),
+            deadlines: Timers::default(),
             directory,
             certificate,
             crypto,
@@ -228,13 +227,16 @@ impl Hub {
 
     pub(crate) fn session_stats(&self, now: Instant, id: TransportId) -> Option<SessionStats> {
         let session = &self.legs.sessions.get(&id)?.session;
-        let consumers = self.router.consumer_stats(id).map(|(consumer, producer, stats)| SessionConsumer {
-            id: consumer,
-            producer,
-            stats: stats.clone(),
-            layer: self.router.consumer_layers(consumer).map(|layers| layers.spatial),
-            rtp_clock: self.router.viewer_clock(consumer, now),
-            read_at: now,
+        let consumers = self.router.consumer_stats(id).filter_map(|(consumer, producer, stats)| {
+            Some(SessionConsumer {
+                id: consumer,
+                producer,
+                stats: stats.clone(),
+                score: self.router.consumer_score(consumer)?,
+                layer: self.router.consumer_layers(consumer).map(|layers| layers.spatial),
+                rtp_clock: self.router.viewer_clock(consumer, now),
+                read_at: now,
+            })
         });
         Some(SessionStats {
             id,
@@ -380,8 +382,7 @@ impl Hub {
     pub(crate) fn handle_timeout(&mut self, now: Instant, wire: &mut impl Wire) {
         self.router.handle_timeout(now, &mut self.legs.on(wire));
         self.pass_on_router_events(now, wire);
-        while let Some(&(due, id)) = self.deadlines.first().filter(|(due, _)| *due <= now) {
-            self.deadlines.remove(&(due, id));
+        while let Some((_, id)) = self.deadlines.take_due(now) {
             let Some(leg) = self.legs.sessions.get_mut(&id) else { continue };
             match leg.session.handle_timeout(now) {
                 Some(event) => self.handle_session_event(now, id, event, wire),
@@ -511,7 +512,7 @@ impl Hub {
         self.legs.outbox.direct(leg.slot, None);
         leg.session.close(now);
         flush(&mut leg.session, wire);
-        self.deadlines.remove(&(leg.deadline, id));
+        self.deadlines.set(id, None);
         for address in leg.session.addresses() {
             self.disown(id, address);
         }
@@ -545,7 +546,7 @@ impl Hub {
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        let sessions = self.deadlines.first().map(|(due, _)| *due);
+        let sessions = self.deadlines.first();
         sessions.into_iter().chain(self.router.poll_timeout()).min()
     }
 
@@ -765,9 +766,8 @@ impl Hub {
         for credentials in std::iter::once(setup.credentials).chain(setup.restart) {
             self.by_ufrag.insert(credentials.ufrag, id);
         }
-        let deadline = session.poll_timeout();
-        self.deadlines.insert((deadline, id));
-        self.legs.sessions.insert(id, Leg { session, slot, role, flood: FloodGuard::default(), deadline });
+        self.deadlines.set(id, Some(session.poll_timeout()));
+        self.legs.sessions.insert(id, Leg { session, slot, role, flood: FloodGuard::default() });
         let places = self.legs.by_slot.len().max(slot.index() + 1);
         self.legs.by_slot.resize(places, None);
         self.legs.by_slot[slot.index()] = Some(id);
@@ -832,10 +832,7 @@ impl Hub {
         let Some(leg) = self.legs.sessions.get_mut(&id) else { return };
         self.legs.outbox.direct(leg.slot, leg.session.path().zip(leg.session.rtp_sealer()));
         flush(&mut leg.session, wire);
-        let deadline = leg.poll_timeout();
-        self.deadlines.remove(&(leg.deadline, id));
-        self.deadlines.insert((deadline, id));
-        leg.deadline = deadline;
+        self.deadlines.set(id, Some(leg.poll_timeout()));
     }
 
     fn pass_on_router_events(&mut self, now: Instant, wire: &mut impl Wire) {

@@ -1,7 +1,7 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use lenscast_router::{ConsumerId, ConsumerStats, ProducerId, ProducerStats, TransportId};
+use lenscast_router::{ConsumerId, ConsumerScore, ConsumerStats, ProducerId, ProducerStats, TransportId};
 
 use crate::{ForwardingCost, ProtectionProfile};
 
@@ -136,6 +136,8 @@ pub struct SessionConsumer {
     pub producer: ProducerId,
     /// Its counters.
     pub stats: ConsumerStats,
+    /// How well it gets through.
+    pub score: ConsumerScore,
     /// The spatial layer that it is sent now; `None` while it is sent nothing.
     pub layer: Option<u8>,
     /// The viewer's RTP timestamp that belongs to [`SessionConsumer::read_at`], so that a viewer can turn a frame's

@@ -78,6 +78,7 @@ fn parameters(codec: MediaCodec, encodings: &[EncodingParameters]) -> ProducerPa
         payload_type: PayloadType::new(MEDIA),
         rtx_payload_type: PayloadType::new(RTX),
         mid: None,
+        returns_reference_times: false,
         extensions: ReceivedExtensions {
             rid: id(RID),
             repaired_rid: id(REPAIRED_RID),

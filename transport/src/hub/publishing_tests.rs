@@ -74,6 +74,7 @@ fn track(ssrc: Option<u32>) -> ProducerParameters {
         payload_type: Some(payload_type(96)),
         rtx_payload_type: Some(payload_type(97)),
         mid: None,
+        returns_reference_times: false,
         extensions: ReceivedExtensions::default(),
     }
 }

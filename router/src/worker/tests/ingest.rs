@@ -1,4 +1,6 @@
+use super::super::ingest::LOCAL_SOURCE;
 use super::*;
+use crate::rtcp;
 use crate::{EncodingParameters, HandleRtpError, ProduceError};
 
 const PUBLISHER: TransportId = TransportId(70);
@@ -9,6 +11,7 @@ fn stream() -> ProducerParameters {
         encodings: vec![EncodingParameters { ssrc: Some(Ssrc(42)), ..EncodingParameters::default() }],
         payload_type: PayloadType::new(100),
         rtx_payload_type: PayloadType::new(101),
+        returns_reference_times: true,
         ..ProducerParameters::local(Codec::Vp8.into(), 1, 1)
     }
 }
@@ -96,6 +99,50 @@ fn what_is_lost_is_asked_for_and_takes_its_place_when_it_comes() {
     assert_eq!(sent.last(), Some(&(sent[0] + 2)), "late, in its place");
     sent.sort_unstable();
     assert!(sent.windows(2).all(|pair| pair[1] == pair[0] + 1));
+}
+
+/// When the publisher was asked for a lost packet again after it was asked first.
+fn asked_again_after(scene: &mut Scene) -> Duration {
+    receive(scene, &[rtp(10, true), rtp(13, false)]);
+    let mut asked = Vec::new();
+    for _ in 0..1_000 {
+        scene.now += Duration::from_millis(1);
+        if feedback(scene).contains(&(205, 1)) {
+            asked.push(scene.now);
+        }
+    }
+    asked[1] - asked[0]
+}
+
+#[test]
+fn a_lost_packet_is_waited_for_as_long_as_the_publishers_round_trip_takes() {
+    let unmeasured = asked_again_after(&mut scene());
+    assert!((100..=141).contains(&unmeasured.as_millis()), "{unmeasured:?}");
+
+    let mut scene = scene();
+    receive(&mut scene, &[rtp(9, true)]);
+    scene.now += Duration::from_secs(1);
+    while let Some(due) = scene.worker.poll_timeout().filter(|due| *due <= scene.now) {
+        scene.worker.handle_timeout(due.max(scene.now), &mut scene.out);
+    }
+    let extended = |compound: &[u8]| {
+        rtcp::read(compound).find_map(|packet| match packet.unwrap() {
+            rtcp::Packet::Extended { mut blocks, .. } => blocks.next(),
+            _ => None,
+        })
+    };
+    let sent = scene.out.rtcp.iter().filter(|(to, _)| *to == PUBLISHER).find_map(|(_, compound)| extended(compound));
+    let Some(rtcp::ExtendedBlock::ReferenceTime(ntp)) = sent else { panic!("{sent:?}") };
+    // Held for 200 ms of 600.
+    scene.now += Duration::from_millis(600);
+    for (receiver, last_report) in [(LOCAL_SOURCE, ntp.compact()), (Ssrc(7), 0), (LOCAL_SOURCE, 0)] {
+        let mut compound = Compound::new();
+        compound.push_receiver_report(Ssrc(42));
+        compound.push_dlrr(Ssrc(42), receiver, last_report, 65_536 / 5);
+        scene.worker.handle_rtcp(scene.now, PUBLISHER, compound.as_bytes(), &mut scene.out).unwrap();
+    }
+    let measured = asked_again_after(&mut scene);
+    assert!((400..=441).contains(&measured.as_millis()), "{measured:?}");
 }
 
 #[test]
