@@ -1,5 +1,5 @@
-//! Whatever is done to routers on several workers, in whatever order what they tell each other arrives: the invariants
-//! I1 to I16 of docs/concurrency.md hold.
+//! Whatever is done to routers on several workers, in whatever order what they tell each other arrives: the router's
+//! invariants hold. They are numbered I1 to I16 here as in docs/concurrency.md, and each check is named by the one it is of.
 //!
 //! Each sequence makes some engines with routers, transports, producers, consumers and pipes between them (chains and
 //! cycles too), and does random things to them: pause, resume, close, layers, frames, full channels, deliveries in any order

@@ -190,7 +190,7 @@ impl TransportServer {
         let (tell, opened) = oneshot::channel();
         let open = Open {
             key,
-            // It is fed from outside, by nobody's outlet.
+            // Its name is its own: nobody else feeds a mirror of it.
             outlet: None,
             parameters: parameters.clone(),
             snapshot,
