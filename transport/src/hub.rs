@@ -26,10 +26,11 @@ use crate::ice::{BindingRequest, StunError};
 use crate::nudges::Pending;
 use crate::object::{DirectPackets, DirectSink, Life, LifeOf, Lives, Pipe};
 use crate::pipe::{PipeOrigin, WritePacket};
+use crate::plain::PlainLeg;
 use crate::port::Incoming;
 use crate::purpose::{Purpose, Role, published};
 use crate::session::{CloseCause, Session, SessionEvent, SessionSetup};
-use crate::stats::{DropStats, SessionConsumer, SessionStats};
+use crate::stats::{DropStats, SessionConsumer, SessionStats, SocketStats};
 use crate::{Certificate, IceCredentials, OpenSrtpError, Path, PreferredLayers, PublishedProducer};
 
 /// Where datagrams go out.
@@ -85,6 +86,9 @@ struct Legs {
     by_slot: Vec<Option<TransportId>>,
     direct: HashMap<TransportSlot, DirectSink>,
     direct_slots: HashMap<TransportId, TransportSlot>,
+    plain: BTreeMap<TransportId, PlainLeg>,
+    plain_slots: HashMap<TransportSlot, TransportId>,
+    plain_sockets: SocketStats,
     outlets: HashMap<OutletId, Way>,
     /// Outlets that lead to other machines, and over which session.
     pipes: HashMap<OutletId, TransportId>,
@@ -204,11 +208,12 @@ impl Hub {
     }
 
     pub(crate) fn all_session_stats(&self, now: Instant) -> Vec<SessionStats> {
-        self.legs.sessions.keys().filter_map(|id| self.session_stats(now, *id)).collect()
+        let all = self.legs.sessions.keys().chain(self.legs.plain.keys());
+        all.filter_map(|id| self.session_stats(now, *id)).collect()
     }
 
     pub(crate) fn session_stats(&self, now: Instant, id: TransportId) -> Option<SessionStats> {
-        let session = &self.legs.sessions.get(&id)?.session;
+        let Some(Leg { session, .. }) = self.legs.sessions.get(&id) else { return self.plain_stats(now, id) };
         let consumers = self.router.consumer_stats(id).map(|(consumer, producer, stats)| SessionConsumer {
             id: consumer,
             producer,
@@ -362,7 +367,10 @@ impl Hub {
         self.pass_on_router_events(now, wire);
         while let Some(&(due, id)) = self.deadlines.first().filter(|(due, _)| *due <= now) {
             self.deadlines.remove(&(due, id));
-            let Some(leg) = self.legs.sessions.get_mut(&id) else { continue };
+            let Some(leg) = self.legs.sessions.get_mut(&id) else {
+                self.handle_plain_timeout(now, id, wire);
+                continue;
+            };
             match leg.session.handle_timeout(now) {
                 Some(event) => self.handle_session_event(now, id, event, wire),
                 None => self.tell(now, id, wire),
@@ -477,6 +485,9 @@ impl Hub {
     /// Ends a session and tells its viewer.
     pub(crate) fn close_session(&mut self, now: Instant, id: TransportId, cause: CloseCause, wire: &mut impl Wire) {
         if !self.legs.sessions.contains_key(&id) {
+            if self.legs.plain.contains_key(&id) {
+                self.close_plain(now, id, cause, wire);
+            }
             return;
         }
         let _ = self.router.close_transport(now, id, &mut self.legs.on(wire));
@@ -504,7 +515,8 @@ impl Hub {
 
     /// Ends every session.
     pub(crate) fn close_all(&mut self, now: Instant, wire: &mut impl Wire) {
-        for id in self.legs.sessions.keys().copied().collect::<Vec<_>>() {
+        let all = self.legs.sessions.keys().chain(self.legs.plain.keys());
+        for id in all.copied().collect::<Vec<_>>() {
             self.close_session(now, id, CloseCause::Shutdown, wire);
         }
     }
@@ -866,6 +878,11 @@ impl Legs {
     fn on<'a, W: Wire>(&'a mut self, wire: &'a mut W) -> LegsOnWire<'a, W> {
         LegsOnWire { legs: self, wire }
     }
+
+    fn plain_at(&mut self, slot: TransportSlot) -> Option<(&mut PlainLeg, &mut Vec<u8>, &mut SocketStats)> {
+        let leg = self.plain.get_mut(self.plain_slots.get(&slot)?)?;
+        Some((leg, &mut self.buffer, &mut self.plain_sockets))
+    }
 }
 
 /// The way from the router to the network.
@@ -901,6 +918,8 @@ impl<W: Wire> Egress for LegsOnWire<'_, W> {
         let Some(transport) = self.legs.by_slot.get(slot.index()).copied().flatten() else {
             if let Some(sink) = self.legs.direct.get(&slot) {
                 sink.send(DirectPackets::Rtp((0..packets.len()).map(|position| written(packets, position)).collect()));
+            } else if let Some((leg, buffer, stats)) = self.legs.plain_at(slot) {
+                leg.send_rtp(packets, buffer, stats);
             }
             return;
         };
@@ -924,6 +943,8 @@ impl<W: Wire> Egress for LegsOnWire<'_, W> {
         let Some(transport) = self.legs.by_slot.get(slot.index()).copied().flatten() else {
             if let Some(sink) = self.legs.direct.get(&slot) {
                 sink.send(DirectPackets::Rtcp(compound.to_vec()));
+            } else if let Some((leg, buffer, stats)) = self.legs.plain_at(slot) {
+                leg.send_rtcp(compound, buffer, stats);
             }
             return;
         };
@@ -996,6 +1017,7 @@ fn protocol_of(datagram: &[u8]) -> Protocol {
     }
 }
 
+mod plain;
 #[cfg(test)]
 mod publishing_tests;
 #[cfg(test)]

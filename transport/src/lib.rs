@@ -33,7 +33,7 @@ mod nudges;
 pub mod object;
 mod offer;
 mod pipe;
-mod plain_transport;
+mod plain;
 mod play_request;
 mod playing;
 mod port;
@@ -58,7 +58,10 @@ pub use offer::{MAX_OFFER_BYTES, OfferError, PublisherOffer, ViewerOffer};
 pub use pipe::{
     ConnectPipeError, ConnectedPipe, CreatePipeError, PipeKeys, PipeOffer, PipeProducer, PipedEncoding, PipedProducer,
 };
-pub use plain_transport::{CreatePlainTransportError, CreatedPlainTransport, PlainTransportOptions, SrtpParameters};
+pub use plain::{
+    ConnectPlainTransportError, ConsumePlainError, CreatePlainTransportError, CreatedPlainTransport, PlainConsumer,
+    PlainConsumerOptions, PlainProducer, PlainTransportOptions, SrtpParameters,
+};
 pub use play_request::{PlayRequest, PlayedVideo, PreferredLayers};
 pub use playing::CreateSessionError;
 pub use port::WorkerGone;

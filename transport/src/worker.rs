@@ -157,8 +157,8 @@ impl Worker {
             Command::Stats(reply) => {
                 let mut dropped = self.hub.dropped();
                 dropped.worker_hand_over += self.lost_hand_overs;
-                let worker =
-                    WorkerStats { sockets: self.sockets.stats(), dropped, producers: self.hub.producer_stats() };
+                let sockets = self.sockets.stats().and(self.hub.plain_sockets());
+                let worker = WorkerStats { sockets, dropped, producers: self.hub.producer_stats() };
                 let _ = reply.send((worker, self.hub.all_session_stats(now)));
             }
             Command::SessionStats(id, reply) => {

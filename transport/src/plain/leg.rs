@@ -1,0 +1,232 @@
+use std::io;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
+
+use lenscast_router::{RtpPackets, TransportSlot};
+
+use super::sockets::PlainSockets;
+use crate::flood_guard::FloodGuard;
+use crate::srtp::{SrtpReceiver, SrtpSender};
+use crate::{OpenSrtcpError, OpenSrtpError, ProtectionProfile, PublishedProducer, SocketStats};
+
+/// A plain transport on its worker: who its peer is, its keys, and the sockets it sends by.
+///
+/// The peer is who was named, or whoever sent the first packet that was accepted: until then anybody may try, from then on
+/// nobody else.
+pub(crate) struct PlainLeg {
+    pub(crate) slot: TransportSlot,
+    pub(crate) flood: FloodGuard,
+    pub(crate) producers: Vec<PublishedProducer>,
+    sockets: PlainSockets,
+    srtp: Option<(SrtpSender, SrtpReceiver)>,
+    profile: Option<ProtectionProfile>,
+    remote: Option<SocketAddr>,
+    /// Where the peer's RTCP has come from, if that has a port of its own.
+    rtcp_remote: Option<SocketAddr>,
+    created: Instant,
+    connected: Option<Instant>,
+    /// Its streams have been announced.
+    published: bool,
+    silence: Option<Duration>,
+    heard: Option<Instant>,
+    /// When its worker looks at it for silence.
+    pub(crate) deadline: Option<Instant>,
+    receiving: Option<tokio::task::AbortHandle>,
+}
+
+/// What a plain transport begins with.
+pub(crate) struct PlainSetup {
+    pub(super) sockets: PlainSockets,
+    pub(super) srtp: Option<(SrtpSender, SrtpReceiver)>,
+    pub(super) profile: Option<ProtectionProfile>,
+    pub(super) silence: Option<Duration>,
+}
+
+/// What a packet that was accepted has changed.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Heard {
+    /// The peer is known from now on.
+    pub(crate) connected: bool,
+    /// Its streams exist from now on.
+    pub(crate) published: bool,
+}
+
+impl PlainLeg {
+    pub(crate) fn new(setup: PlainSetup, slot: TransportSlot, producers: Vec<PublishedProducer>, now: Instant) -> Self {
+        let PlainSetup { sockets, srtp, profile, silence } = setup;
+        Self {
+            slot,
+            flood: FloodGuard::default(),
+            producers,
+            sockets,
+            srtp,
+            profile,
+            remote: None,
+            rtcp_remote: None,
+            created: now,
+            connected: None,
+            published: false,
+            silence,
+            heard: None,
+            deadline: None,
+            receiving: None,
+        }
+    }
+
+    /// Who reads its sockets: to be stopped with it.
+    pub(crate) fn is_read_by(&mut self, receiving: tokio::task::AbortHandle) {
+        self.receiving = Some(receiving);
+    }
+
+    /// Names its peer. False if it cannot be sent to.
+    pub(crate) fn connect(&mut self, now: Instant, remote: SocketAddr) -> bool {
+        let is_ipv6 = self.sockets.rtp.local_addr().is_ok_and(|local| local.is_ipv6());
+        let ip = match remote.ip() {
+            IpAddr::V4(ip) if is_ipv6 => ip.to_ipv6_mapped().into(),
+            ip => ip,
+        };
+        if remote.port() == 0 || ip.is_ipv6() != is_ipv6 {
+            return false;
+        }
+        self.remote = Some(SocketAddr::new(ip, remote.port()));
+        self.connected = Some(now);
+        true
+    }
+
+    pub(crate) const fn remote(&self) -> Option<SocketAddr> {
+        self.remote
+    }
+
+    pub(crate) const fn created(&self) -> Instant {
+        self.created
+    }
+
+    pub(crate) const fn connected(&self) -> Option<Instant> {
+        self.connected
+    }
+
+    pub(crate) const fn profile(&self) -> Option<ProtectionProfile> {
+        self.profile
+    }
+
+    /// True if RTP from there may be its peer's.
+    pub(crate) fn may_send_rtp(&self, from: SocketAddr) -> bool {
+        self.remote.is_none_or(|remote| same(remote, from))
+    }
+
+    /// True if RTCP from there may be its peer's. Of a port of its own only the host is known until the first comes; a peer
+    /// that is to send RTP is not learned from RTCP.
+    pub(crate) fn may_send_rtcp(&self, from: SocketAddr) -> bool {
+        match (self.remote, &self.sockets.rtcp) {
+            (Some(remote), None) => same(remote, from),
+            (None, None) => self.producers.is_empty(),
+            (Some(remote), Some(_)) => match self.rtcp_remote {
+                Some(known) => same(known, from),
+                None => remote.ip().to_canonical() == from.ip().to_canonical(),
+            },
+            (None, Some(_)) => false,
+        }
+    }
+
+    /// Decrypts in place.
+    pub(crate) fn open_rtp<'a>(&mut self, packet: &'a mut [u8]) -> Result<&'a [u8], OpenSrtpError> {
+        match &mut self.srtp {
+            Some((_, receiver)) => receiver.open_rtp(packet),
+            None => Ok(packet),
+        }
+    }
+
+    /// Decrypts in place.
+    pub(crate) fn open_rtcp<'a>(&mut self, packet: &'a mut [u8]) -> Result<&'a [u8], OpenSrtcpError> {
+        match &mut self.srtp {
+            Some((_, receiver)) => receiver.open_rtcp(packet),
+            None => Ok(packet),
+        }
+    }
+
+    /// RTP from there has been accepted.
+    pub(crate) fn hear_rtp(&mut self, now: Instant, from: SocketAddr) -> Heard {
+        self.heard = Some(now);
+        let connected = self.remote.is_none();
+        if connected {
+            self.remote = Some(from);
+            self.connected = Some(now);
+        }
+        Heard { connected, published: !std::mem::replace(&mut self.published, true) }
+    }
+
+    /// RTCP from there has been accepted.
+    pub(crate) fn hear_rtcp(&mut self, now: Instant, from: SocketAddr) -> Heard {
+        if self.sockets.rtcp.is_some() {
+            self.rtcp_remote = Some(from);
+        }
+        let connected = self.remote.is_none();
+        if connected {
+            self.remote = Some(from);
+            self.connected = Some(now);
+        }
+        if self.heard.is_some() || self.producers.is_empty() {
+            self.heard = Some(now);
+        }
+        Heard { connected, published: false }
+    }
+
+    /// When the peer will have been silent for too long.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        Some(self.heard? + self.silence?)
+    }
+
+    /// Sends to the peer, protected, once it is known.
+    pub(crate) fn send_rtp(&mut self, packets: &RtpPackets<'_>, buffer: &mut Vec<u8>, stats: &mut SocketStats) {
+        let Some(remote) = self.remote else { return };
+        for position in 0..packets.len() {
+            buffer.clear();
+            let layout = packets.write(position, buffer);
+            if let Some((sender, _)) = &self.srtp {
+                sender.seal_rtp(buffer, 0, &layout);
+            }
+            send(&self.sockets.rtp, remote, buffer, stats);
+        }
+    }
+
+    /// Sends to where the peer's RTCP comes from, or else to where it should (RFC 3550 §11).
+    pub(crate) fn send_rtcp(&mut self, compound: &[u8], buffer: &mut Vec<u8>, stats: &mut SocketStats) {
+        let Some(remote) = self.remote else { return };
+        let (socket, to) = match &self.sockets.rtcp {
+            None => (&self.sockets.rtp, remote),
+            Some(socket) => {
+                let next = remote.port().checked_add(1).map(|port| SocketAddr::new(remote.ip(), port));
+                let Some(to) = self.rtcp_remote.or(next) else { return };
+                (socket, to)
+            }
+        };
+        buffer.clear();
+        buffer.extend_from_slice(compound);
+        if let Some((sender, _)) = &mut self.srtp {
+            sender.seal_rtcp(buffer);
+        }
+        send(socket, to, buffer, stats);
+    }
+}
+
+impl Drop for PlainLeg {
+    fn drop(&mut self) {
+        if let Some(receiving) = &self.receiving {
+            receiving.abort();
+        }
+    }
+}
+
+/// An IPv4 address may come mapped into IPv6.
+fn same(one: SocketAddr, other: SocketAddr) -> bool {
+    one.port() == other.port() && one.ip().to_canonical() == other.ip().to_canonical()
+}
+
+fn send(socket: &UdpSocket, to: SocketAddr, datagram: &[u8], stats: &mut SocketStats) {
+    stats.send_calls += 1;
+    match socket.send_to(datagram, to) {
+        Ok(_) => stats.sent += 1,
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => stats.send_would_block += 1,
+        Err(_) => stats.send_errors += 1,
+    }
+}
