@@ -19,7 +19,7 @@ pub(super) struct Publisher {
 }
 
 /// The source that feedback to publishers comes from; libwebrtc has the same for receivers without a stream of their own.
-pub(super) const LOCAL_SOURCE: Ssrc = Ssrc(1);
+pub const LOCAL_SOURCE: Ssrc = Ssrc(1);
 
 /// Timers of receivers that are due at once come no more often than this.
 const RESOLUTION: Duration = Duration::from_millis(1);

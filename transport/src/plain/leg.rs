@@ -2,7 +2,8 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use lenscast_router::{RtpPackets, TransportSlot};
+use lenscast_media::Ssrc;
+use lenscast_router::{LOCAL_SOURCE, RtpPackets, TransportSlot};
 
 use super::sockets::PlainSockets;
 use crate::flood_guard::FloodGuard;
@@ -20,6 +21,8 @@ pub(crate) struct PlainLeg {
     sockets: PlainSockets,
     srtp: Option<(SrtpSender, SrtpReceiver)>,
     profile: Option<ProtectionProfile>,
+    /// Where our feedback comes from.
+    source: Ssrc,
     remote: Option<SocketAddr>,
     /// Where the peer's RTCP has come from, if that has a port of its own.
     rtcp_remote: Option<SocketAddr>,
@@ -39,6 +42,9 @@ pub(crate) struct PlainSetup {
     pub(super) sockets: PlainSockets,
     pub(super) srtp: Option<(SrtpSender, SrtpReceiver)>,
     pub(super) profile: Option<ProtectionProfile>,
+    /// Random. Its keys may be those of an earlier transport: of one source, both would use the same keystream (RFC 3711
+    /// §9.1).
+    pub(super) source: Ssrc,
     pub(super) silence: Option<Duration>,
 }
 
@@ -53,7 +59,7 @@ pub(crate) struct Heard {
 
 impl PlainLeg {
     pub(crate) fn new(setup: PlainSetup, slot: TransportSlot, producers: Vec<PublishedProducer>, now: Instant) -> Self {
-        let PlainSetup { sockets, srtp, profile, silence } = setup;
+        let PlainSetup { sockets, srtp, profile, source, silence } = setup;
         Self {
             slot,
             flood: FloodGuard::default(),
@@ -61,6 +67,7 @@ impl PlainLeg {
             sockets,
             srtp,
             profile,
+            source,
             remote: None,
             rtcp_remote: None,
             created: now,
@@ -202,6 +209,7 @@ impl PlainLeg {
         };
         buffer.clear();
         buffer.extend_from_slice(compound);
+        speak_as(self.source, buffer);
         if let Some((sender, _)) = &mut self.srtp {
             sender.seal_rtcp(buffer);
         }
@@ -220,6 +228,22 @@ impl Drop for PlainLeg {
 /// An IPv4 address may come mapped into IPv6.
 fn same(one: SocketAddr, other: SocketAddr) -> bool {
     one.port() == other.port() && one.ip().to_canonical() == other.ip().to_canonical()
+}
+
+/// Puts a transport's own source into what the router says for all transports as one.
+fn speak_as(source: Ssrc, compound: &mut [u8]) {
+    let mut rest = compound;
+    while let [_, _, high, low, _, _, _, _, ..] = *rest {
+        // RFC 3550 §6.4.1: in words of 32 bits, less one. Every packet begins with its sender, after its first word.
+        let len = 4 * (usize::from(u16::from_be_bytes([high, low])) + 1);
+        if rest[4..8] == LOCAL_SOURCE.0.to_be_bytes() {
+            rest[4..8].copy_from_slice(&source.0.to_be_bytes());
+        }
+        if len > rest.len() {
+            return;
+        }
+        rest = &mut rest[len..];
+    }
 }
 
 fn send(socket: &UdpSocket, to: SocketAddr, datagram: &[u8], stats: &mut SocketStats) {

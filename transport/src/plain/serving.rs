@@ -57,7 +57,8 @@ impl TransportServer {
         }
         // Until it is made nobody else would take it out again.
         let admitted = Admitted { server: self, id, made: false };
-        let setup = PlainSetup { sockets, srtp: keys, profile, silence };
+        let source = Ssrc(self.random.lock().next_u32());
+        let setup = PlainSetup { sockets, srtp: keys, profile, source, silence };
         let peer = worker.port.downgrade(worker.default_router());
         let made = worker.port.call(move |hub, wire, now| {
             hub.create_plain(now, id, setup, producers, remote, wire)?;
