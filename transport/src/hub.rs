@@ -19,6 +19,7 @@ use lenscast_router::{
 };
 use rtc_crypto::RTCCryptoProvider;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 
 use crate::directory::{Claim, Directory};
 use crate::flood_guard::FloodGuard;
@@ -76,6 +77,7 @@ pub(crate) struct Hub {
     dropped: DropStats,
     /// RTP has come since the last [`Hub::end_of_batch`].
     in_batch: bool,
+    ended_readers: Vec<JoinHandle<()>>,
     events: Vec<HubEvent>,
 }
 
@@ -181,6 +183,7 @@ impl Hub {
             crypto,
             dropped: DropStats::default(),
             in_batch: false,
+            ended_readers: Vec::new(),
             events: Vec::new(),
         }
     }

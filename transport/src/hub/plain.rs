@@ -6,6 +6,7 @@ use std::time::Instant;
 use lenscast_router::{
     ConsumerParameters, HandleRtpError, ProducerId, ProducerParameters, Source, TransportId, TransportKind,
 };
+use tokio::task::JoinHandle;
 
 use super::{Hub, HubEvent, MAX_RTCP, MAX_RTP, Protocol, Wire, protocol_of};
 use crate::OpenSrtpError;
@@ -51,11 +52,17 @@ impl Hub {
     }
 
     /// Who reads a plain transport's sockets.
-    pub(crate) fn read_plain(&mut self, id: TransportId, receiving: tokio::task::AbortHandle) {
+    pub(crate) fn read_plain(&mut self, id: TransportId, receiving: JoinHandle<()>) {
         match self.legs.plain.get_mut(&id) {
             Some(leg) => leg.is_read_by(receiving),
             None => receiving.abort(),
         }
+    }
+
+    /// Those who read the sockets of plain transports that have ended, and have been told to stop: nobody is to hear of the
+    /// end before the ports are free.
+    pub(crate) fn ended_readers(&mut self) -> Vec<JoinHandle<()>> {
+        std::mem::take(&mut self.ended_readers)
     }
 
     pub(crate) fn connect_plain(
@@ -243,6 +250,7 @@ impl Hub {
             if let Some(deadline) = leg.deadline {
                 self.deadlines.remove(&(deadline, id));
             }
+            self.ended_readers.extend(leg.end());
         }
         self.pass_on_router_events(now, wire);
     }

@@ -39,6 +39,7 @@ impl Lives {
         self.followed.remove(&object);
     }
 
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.followed.len()
     }

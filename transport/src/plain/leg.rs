@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use lenscast_media::Ssrc;
 use lenscast_router::{LOCAL_SOURCE, RtpPackets, TransportSlot};
+use tokio::task::JoinHandle;
 
 use super::sockets::PlainSockets;
 use crate::flood_guard::FloodGuard;
@@ -34,7 +35,7 @@ pub(crate) struct PlainLeg {
     heard: Option<Instant>,
     /// When its worker looks at it for silence.
     pub(crate) deadline: Option<Instant>,
-    receiving: Option<tokio::task::AbortHandle>,
+    receiving: Option<JoinHandle<()>>,
 }
 
 /// What a plain transport begins with.
@@ -81,8 +82,13 @@ impl PlainLeg {
     }
 
     /// Who reads its sockets: to be stopped with it.
-    pub(crate) fn is_read_by(&mut self, receiving: tokio::task::AbortHandle) {
+    pub(crate) fn is_read_by(&mut self, receiving: JoinHandle<()>) {
         self.receiving = Some(receiving);
+    }
+
+    /// Stops reading; once what is returned has ended, the ports are free.
+    pub(crate) fn end(mut self) -> Option<JoinHandle<()>> {
+        self.receiving.take().inspect(JoinHandle::abort)
     }
 
     /// Names its peer. False if it cannot be sent to.
@@ -217,14 +223,6 @@ impl PlainLeg {
     }
 }
 
-impl Drop for PlainLeg {
-    fn drop(&mut self) {
-        if let Some(receiving) = &self.receiving {
-            receiving.abort();
-        }
-    }
-}
-
 /// An IPv4 address may come mapped into IPv6.
 fn same(one: SocketAddr, other: SocketAddr) -> bool {
     one.port() == other.port() && one.ip().to_canonical() == other.ip().to_canonical()
@@ -252,5 +250,31 @@ fn send(socket: &UdpSocket, to: SocketAddr, datagram: &[u8], stats: &mut SocketS
         Ok(_) => stats.sent += 1,
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => stats.send_would_block += 1,
         Err(_) => stats.send_errors += 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lenscast_router::rtcp::{self, Compound, Packet};
+
+    use super::*;
+
+    #[test]
+    fn only_what_the_router_says_for_all_gets_the_transports_source() {
+        let (own, stream) = (Ssrc(0x1234_5678), Ssrc(7));
+        let mut compound = Compound::new();
+        compound.push_receiver_report(LOCAL_SOURCE);
+        compound.push_pli(LOCAL_SOURCE, LOCAL_SOURCE);
+        compound.push_receiver_report(stream);
+        let mut bytes = compound.as_bytes().to_vec();
+        speak_as(own, &mut bytes);
+        let sender = |at: usize| Ssrc(u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap()));
+        assert_eq!((sender(4), sender(12), sender(24)), (own, own, stream));
+        // Whose picture is lost is none of it.
+        assert!(rtcp::read(&bytes).any(|packet| packet == Ok(Packet::Pli { media: LOCAL_SOURCE })));
+        // Of what is cut short nothing is read that is not there.
+        for len in 0..bytes.len() {
+            speak_as(own, &mut bytes[..len].to_vec());
+        }
     }
 }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use lenscast_router::TransportId;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::UdpSocket;
+use tokio::task::JoinHandle;
 
 use crate::port::PeerPort;
 
@@ -81,11 +82,7 @@ fn bind(address: SocketAddr) -> io::Result<std::net::UdpSocket> {
 /// # Errors
 ///
 /// If the sockets cannot be waited for.
-pub(super) fn receive(
-    id: TransportId,
-    sockets: PlainSockets,
-    worker: PeerPort,
-) -> io::Result<tokio::task::AbortHandle> {
+pub(super) fn receive(id: TransportId, sockets: PlainSockets, worker: PeerPort) -> io::Result<JoinHandle<()>> {
     let rtp = UdpSocket::from_std(sockets.rtp)?;
     let rtcp = sockets.rtcp.map(UdpSocket::from_std).transpose()?;
     let run = async move {
@@ -124,7 +121,7 @@ pub(super) fn receive(
             }
         }
     };
-    Ok(tokio::spawn(run).abort_handle())
+    Ok(tokio::spawn(run))
 }
 
 #[cfg(test)]
