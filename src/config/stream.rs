@@ -381,6 +381,11 @@ mod tests {
                 "stream \"s\": token_file = \"/nonexistent\": No such",
             ),
             (format!("{stream}play_token_file = \"/nonexistent\"\n"), "play_token_file = \"/nonexistent\": No such"),
+            (rtp("").replace(":5004", ":65535"), "must leave a port above it for RTCP"),
+            (
+                format!("{}{}", rtp(""), rtp("").replace(":5004", ":5005").replace("\"s\"", "\"t\"")),
+                "\"0.0.0.0:5005\" is already used by stream \"s\"",
+            ),
             (rtp("").replace("0.0.0.0:5004", "5004"), "rtp.listen = \"5004\": must be address and port"),
             (rtp("").replace("vp8", "av1"), "rtp.codec = \"av1\": must be"),
             (rtp("payload_type = 72"), "rtp.payload_type = 72: must be 0 to 63 or 96 to 127"),
