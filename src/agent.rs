@@ -24,8 +24,8 @@ use crate::camera::{Camera, StartCameraError};
 use crate::config::{CameraConfig, Config, Listen, StreamConfig, StreamSource};
 use crate::feed::Feed;
 use crate::ingress::{self, Tracks};
-use crate::pull;
 use crate::stream::Stream;
+use crate::{listening, pull};
 
 /// Everything that runs, besides HTTP.
 pub struct Agent {
@@ -380,11 +380,8 @@ impl Agent {
         for begun in streams.iter().filter(|stream| !is_in(stream, &before)) {
             match &begun.config().source {
                 StreamSource::Whip(_) => {}
-                StreamSource::Rtp(rtp) => {
-                    if let Err(error) = ingress::listen(&self.transport, begun, rtp).await {
-                        tracing::error!(stream = begun.name(), error, "cannot be received");
-                        begun.explain(error);
-                    }
+                StreamSource::Rtp(_) => {
+                    tokio::spawn(listening::follow(Arc::clone(self), Arc::clone(begun)));
                 }
                 StreamSource::Pull(_) => {
                     tokio::spawn(pull::follow(Arc::clone(self), Arc::clone(begun)));

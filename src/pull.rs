@@ -49,7 +49,7 @@ pub(crate) async fn follow(agent: Arc<Agent>, stream: Arc<Stream>) {
                 told.clear();
                 tracing::info!(stream = config.name, from = pull.url, "fetched from another lenscast");
                 let begun = Instant::now();
-                until_broken(&stream).await;
+                stream.until_broken().await;
                 if stream.is_stopped() {
                     return;
                 }
@@ -64,7 +64,7 @@ pub(crate) async fn follow(agent: Arc<Agent>, stream: Arc<Stream>) {
                     told.clone_from(&error);
                 }
                 stream.explain(error);
-                pause_for(&stream, pause).await;
+                stream.pause_for(pause).await;
                 pause = (pause * 2).min(LAST_PAUSE);
             }
         }
@@ -136,33 +136,4 @@ fn ask(pull: &PullConfig) -> Result<PipeOffer, PullError> {
         return Err(PullError::Refused { url: pull.url.clone(), status, detail });
     }
     Ok(pipe_message::read_offer(&text)?)
-}
-
-async fn until_broken(stream: &Stream) {
-    loop {
-        let changed = stream.changed().notified();
-        tokio::pin!(changed);
-        // Counts from here on, so that nothing is missed between the look and the wait.
-        changed.as_mut().enable();
-        if stream.is_stopped() || stream.is_lost() || stream.session().is_none() {
-            return;
-        }
-        changed.await;
-    }
-}
-
-/// Shorter if the stream is ended.
-async fn pause_for(stream: &Stream, pause: Duration) {
-    let stopped = async {
-        loop {
-            let changed = stream.changed().notified();
-            tokio::pin!(changed);
-            changed.as_mut().enable();
-            if stream.is_stopped() {
-                return;
-            }
-            changed.await;
-        }
-    };
-    let _ = tokio::time::timeout(pause, stopped).await;
 }

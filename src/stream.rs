@@ -132,6 +132,8 @@ impl Stream {
         let inner = self.inner.lock();
         let state = match &inner.sender {
             None => StreamState::Offline,
+            // Whoever sends plain RTP does not say so first.
+            Some(sender) if !sender.is_here && self.config().rtp().is_some() => StreamState::Offline,
             Some(sender) if !sender.is_here => StreamState::Connecting,
             Some(_) if inner.paused => StreamState::Paused,
             Some(sender) if sender.is_moving(now) => StreamState::Live,
@@ -301,9 +303,27 @@ impl Stream {
         self.inner.lock().stopped
     }
 
-    /// Resolves at the next change of who sends it, counted from when this is first polled or enabled.
-    pub(crate) const fn changed(&self) -> &Notify {
-        &self.changed
+    /// Resolves once it has been ended, or nobody sends it, or the connection to who does is lost.
+    pub(crate) async fn until_broken(&self) {
+        self.until(|| self.is_stopped() || self.is_lost() || self.session().is_none()).await;
+    }
+
+    /// Waits so long, or until it is ended.
+    pub(crate) async fn pause_for(&self, pause: Duration) {
+        let _ = tokio::time::timeout(pause, self.until(|| self.is_stopped())).await;
+    }
+
+    async fn until(&self, done: impl Fn() -> bool) {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            // Counts from here on, so that nothing is missed between the look and the wait.
+            changed.as_mut().enable();
+            if done() {
+                return;
+            }
+            changed.await;
+        }
     }
 }
 

@@ -78,6 +78,6 @@ pub use trace::Trace;
 pub use transport::TransportKind;
 pub use upstream::Upstream;
 pub use worker::{
-    AttachParameters, ConsumerDump, EncodingDump, OutletDump, ProducerDump, RouterDump, Source, TransportDump, Worker,
-    WorkerDump,
+    AttachParameters, ConsumerDump, EncodingDump, LOCAL_SOURCE, OutletDump, ProducerDump, RouterDump, Source,
+    TransportDump, Worker, WorkerDump,
 };

@@ -14,6 +14,7 @@ mod tests;
 
 pub use creation::Source;
 pub use dump::{ConsumerDump, EncodingDump, OutletDump, ProducerDump, RouterDump, TransportDump, WorkerDump};
+pub use ingest::LOCAL_SOURCE;
 pub use pipes::AttachParameters;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

@@ -19,6 +19,7 @@ use lenscast_router::{
 };
 use rtc_crypto::RTCCryptoProvider;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 
 use crate::directory::{Claim, Directory};
 use crate::flood_guard::FloodGuard;
@@ -27,10 +28,11 @@ use crate::nudges::Pending;
 use crate::object::{DirectPackets, DirectSink, Life, LifeOf, Lives, Pipe};
 use crate::outbox::{Message, Outbox};
 use crate::pipe::{PipeOrigin, WritePacket};
+use crate::plain::PlainLeg;
 use crate::port::Incoming;
 use crate::purpose::{Purpose, Role, published};
 use crate::session::{CloseCause, Session, SessionEvent, SessionSetup};
-use crate::stats::{DropStats, SessionConsumer, SessionStats};
+use crate::stats::{DropStats, SessionConsumer, SessionStats, SocketStats};
 use crate::{Certificate, ForwardingCost, IceCredentials, OpenSrtpError, Path, PreferredLayers, PublishedProducer};
 
 /// Where datagrams go out.
@@ -87,6 +89,7 @@ pub(crate) struct Hub {
     dropped: DropStats,
     /// RTP has come since the last [`Hub::end_of_batch`].
     in_batch: bool,
+    ended_readers: Vec<JoinHandle<()>>,
     events: Vec<HubEvent>,
 }
 
@@ -99,6 +102,9 @@ struct Legs {
     by_slot: Vec<Option<TransportId>>,
     direct: HashMap<TransportSlot, DirectSink>,
     direct_slots: HashMap<TransportId, TransportSlot>,
+    plain: BTreeMap<TransportId, PlainLeg>,
+    plain_slots: HashMap<TransportSlot, TransportId>,
+    plain_sockets: SocketStats,
     outlets: HashMap<OutletId, Way>,
     /// Outlets that lead to other machines, and over which session.
     pipes: HashMap<OutletId, TransportId>,
@@ -191,6 +197,7 @@ impl Hub {
             crypto,
             dropped: DropStats::default(),
             in_batch: false,
+            ended_readers: Vec::new(),
             events: Vec::new(),
         }
     }
@@ -222,11 +229,23 @@ impl Hub {
     }
 
     pub(crate) fn all_session_stats(&self, now: Instant) -> Vec<SessionStats> {
-        self.legs.sessions.keys().filter_map(|id| self.session_stats(now, *id)).collect()
+        let all = self.legs.sessions.keys().chain(self.legs.plain.keys());
+        all.filter_map(|id| self.session_stats(now, *id)).collect()
     }
 
     pub(crate) fn session_stats(&self, now: Instant, id: TransportId) -> Option<SessionStats> {
-        let session = &self.legs.sessions.get(&id)?.session;
+        let Some(Leg { session, .. }) = self.legs.sessions.get(&id) else { return self.plain_stats(now, id) };
+        Some(SessionStats {
+            id,
+            created: session.created(),
+            connected: session.connected(),
+            remote: session.path().map(|path| path.remote),
+            profile: session.profile(),
+            consumers: self.session_consumers(now, id),
+        })
+    }
+
+    fn session_consumers(&self, now: Instant, id: TransportId) -> Vec<SessionConsumer> {
         let consumers = self.router.consumer_stats(id).filter_map(|(consumer, producer, stats)| {
             Some(SessionConsumer {
                 id: consumer,
@@ -238,14 +257,7 @@ impl Hub {
                 read_at: now,
             })
         });
-        Some(SessionStats {
-            id,
-            created: session.created(),
-            connected: session.connected(),
-            remote: session.path().map(|path| path.remote),
-            profile: session.profile(),
-            consumers: consumers.collect(),
-        })
+        consumers.collect()
     }
 
     /// A message of the worker's ordered channel. `clock` is read once its packets are on their way.
@@ -383,7 +395,10 @@ impl Hub {
         self.router.handle_timeout(now, &mut self.legs.on(wire));
         self.pass_on_router_events(now, wire);
         while let Some((_, id)) = self.deadlines.take_due(now) {
-            let Some(leg) = self.legs.sessions.get_mut(&id) else { continue };
+            let Some(leg) = self.legs.sessions.get_mut(&id) else {
+                self.handle_plain_timeout(now, id, wire);
+                continue;
+            };
             match leg.session.handle_timeout(now) {
                 Some(event) => self.handle_session_event(now, id, event, wire),
                 None => self.tell(now, id, wire),
@@ -498,6 +513,9 @@ impl Hub {
     /// Ends a session and tells its viewer.
     pub(crate) fn close_session(&mut self, now: Instant, id: TransportId, cause: CloseCause, wire: &mut impl Wire) {
         if !self.legs.sessions.contains_key(&id) {
+            if self.legs.plain.contains_key(&id) {
+                self.close_plain(now, id, cause, wire);
+            }
             return;
         }
         let _ = self.router.close_transport(now, id, &mut self.legs.on(wire));
@@ -526,7 +544,8 @@ impl Hub {
 
     /// Ends every session.
     pub(crate) fn close_all(&mut self, now: Instant, wire: &mut impl Wire) {
-        for id in self.legs.sessions.keys().copied().collect::<Vec<_>>() {
+        let all = self.legs.sessions.keys().chain(self.legs.plain.keys());
+        for id in all.copied().collect::<Vec<_>>() {
             self.close_session(now, id, CloseCause::Shutdown, wire);
         }
     }
@@ -886,6 +905,11 @@ impl Legs {
         self.outbox.begin();
         LegsOnWire { legs: self, wire }
     }
+
+    fn plain_at(&mut self, slot: TransportSlot) -> Option<(&mut PlainLeg, &mut Vec<u8>, &mut SocketStats)> {
+        let leg = self.plain.get_mut(self.plain_slots.get(&slot)?)?;
+        Some((leg, &mut self.buffer, &mut self.plain_sockets))
+    }
 }
 
 /// The way from the router to the network. What it was given has left once it is dropped.
@@ -921,6 +945,8 @@ impl<W: Wire> Egress for LegsOnWire<'_, W> {
         if self.legs.by_slot.get(slot.index()).copied().flatten().is_none() {
             if let Some(sink) = self.legs.direct.get(&slot) {
                 sink.send(DirectPackets::Rtp((0..packets.len()).map(|position| written(packets, position)).collect()));
+            } else if let Some((leg, buffer, stats)) = self.legs.plain_at(slot) {
+                leg.send_rtp(packets, buffer, stats);
             }
             return;
         }
@@ -931,6 +957,8 @@ impl<W: Wire> Egress for LegsOnWire<'_, W> {
         let Some(transport) = self.legs.by_slot.get(slot.index()).copied().flatten() else {
             if let Some(sink) = self.legs.direct.get(&slot) {
                 sink.send(DirectPackets::Rtcp(compound.to_vec()));
+            } else if let Some((leg, buffer, stats)) = self.legs.plain_at(slot) {
+                leg.send_rtcp(compound, buffer, stats);
             }
             return;
         };
@@ -1011,6 +1039,7 @@ fn protocol_of(datagram: &[u8]) -> Protocol {
     }
 }
 
+mod plain;
 #[cfg(test)]
 mod publishing_tests;
 #[cfg(test)]

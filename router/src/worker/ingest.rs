@@ -23,7 +23,7 @@ pub(super) struct Publisher {
 }
 
 /// The source that feedback to publishers comes from; libwebrtc has the same for receivers without a stream of their own.
-pub(super) const LOCAL_SOURCE: Ssrc = Ssrc(1);
+pub const LOCAL_SOURCE: Ssrc = Ssrc(1);
 
 /// How often the round trip to a publisher is measured: with every report on video.
 const REFERENCE_TIME_INTERVAL: Duration = Duration::from_secs(1);

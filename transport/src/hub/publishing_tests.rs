@@ -231,7 +231,7 @@ fn replayed_forged_and_strangers_rtp_goes_no_further_and_is_counted() {
         unknown_address: 1,
         rtp_unexpected: 1,
         rtp_too_long: 1,
-        rtp_unknown_source: 1,
+        rtp_refused: 1,
         ..DropStats::default()
     };
     assert_eq!(scene.hub.dropped(), expected);
