@@ -264,15 +264,21 @@ impl Agent {
                 let held = stream.arrive(event.id, now);
                 self.hold_up(held).await;
             }
-            SessionState::Connected => {}
-            SessionState::Lost => {
-                stream.lose(event.id);
-            }
+            SessionState::Connected | SessionState::Lost | SessionState::Held => self.look_at_pipe(&stream),
             SessionState::Closed(cause) => {
                 stream.end(event.id, Some(format!("its sender is gone: {cause}")), now);
             }
         }
         Some(stream)
+    }
+
+    /// Notes how it stands with the pipe that a stream comes by, if it comes by one.
+    pub(crate) fn look_at_pipe(&self, stream: &Stream) {
+        if let Some(session) = stream.session()
+            && let Some(state) = self.transport.pipe_state(session)
+        {
+            stream.note_pipe(session, state, Instant::now());
+        }
     }
 
     /// Notes that a session is over, if a stream comes by it.
@@ -286,6 +292,8 @@ impl Agent {
     pub async fn set_paused(&self, feed: &Feed, paused: bool) -> bool {
         match feed {
             Feed::Camera(camera) => camera.set_paused(paused).await,
+            // Only its origin can.
+            Feed::Stream(stream) if matches!(stream.config().source, StreamSource::Pull(_)) => false,
             Feed::Stream(stream) => {
                 let producers = feed.producers();
                 let done = producers.is_empty() || ingress::set_paused(&self.transport, &producers, paused).await;

@@ -121,6 +121,9 @@ pub enum SessionState {
     Connected,
     /// Only of pipes of an edge: nothing comes from the origin any more, see [`TransportServer::reconnect_pipe`].
     Lost,
+    /// The edge's end of a pipe: the origin holds its producers up, or lets them go on.
+    /// [`TransportServer::pipe_state`] says which.
+    Held,
     /// It ended. Nothing follows.
     Closed(CloseCause),
 }
