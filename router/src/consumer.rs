@@ -194,18 +194,29 @@ impl Consumer {
         transport_sequence: &mut u16,
     ) -> Option<RtpPackets<'a>> {
         let layer = arrival.layer;
+        let (burst, meta) = (arrival.burst, arrival.burst.meta());
+        if burst.payload_bytes() == 0 {
+            // Padding belongs to no frame, and says nothing of the numbers that frames bear.
+            if self.current == Some(layer) {
+                self.map.leave_out(layer, meta.first_packet, burst.len() as u64, self.rewrite, self.temporal);
+            }
+            return None;
+        }
         if self.current != Some(layer) || self.current != self.target {
             self.consider_switch(arrival);
         }
         if self.current != Some(layer) {
             return None;
         }
-        let (burst, meta) = (arrival.burst, arrival.burst.meta());
         let packets = burst.len() as u64;
         if meta.begins_frame {
             self.consider_temporal_layer(meta);
         }
         if meta.temporal_layer > self.temporal {
+            if !meta.begins_frame && self.left_out == Some(meta.rtp_time) {
+                // What is missing before it is of the same frame: it has no place either.
+                self.map.restart(meta.first_packet);
+            }
             self.map.leave_out(layer, meta.first_packet, packets, self.rewrite, self.temporal);
             self.leave_frame_out(meta, arrival.ids);
             return None;
@@ -430,8 +441,10 @@ impl Consumer {
         // Two frames of one timestamp would be one frame to a decoder.
         let aligned = last.timestamp.wrapping_add(ticks(elapsed, rate).max(1));
         let as_before = meta.rtp_time.wrapping_add(self.rewrite.timestamp);
-        // The same clock goes on, as the layers of one encoder have it: no rounding then.
-        let same_clock = layer == last.layer || as_before.ticks_since(aligned).unsigned_abs() <= rate / 1_000;
+        // The same clock goes on, as the layers of one encoder have it: no rounding then. Nor does a layer keep its clock
+        // for ever: a source that starts anew has another, anywhere.
+        let tolerance = if layer == last.layer { rate } else { rate / 1_000 };
+        let same_clock = as_before.ticks_since(aligned).unsigned_abs() <= tolerance;
         if same_clock && as_before.ticks_since(last.timestamp) > 0 { as_before } else { aligned }
     }
 

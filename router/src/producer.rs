@@ -106,7 +106,7 @@ impl Producer {
         let layers = parameters.encodings.len();
         let format = Format {
             layers: layers as u8,
-            temporal_layers: parameters.temporal_layers.max(1),
+            temporal_layers: temporal_layers(&parameters),
             clock_rate: parameters.clock_rate.max(1),
             key_frames: parameters.kind() == MediaKind::Video,
             counts_pictures: parameters.codec == MediaCodec::Video(Codec::Vp8),
@@ -235,7 +235,7 @@ impl Producer {
         }
         if self.state.paused || !self.wanted.contains(layer) {
             // It was on its way when the last one left. What comes next is not what follows it.
-            encoding.pass_over(&burst);
+            encoding.pass_over(&burst, broken);
             return;
         }
         let continuity = encoding.place(&burst, broken, !self.format.local);
@@ -383,6 +383,15 @@ impl Producer {
             // Its sender sends what it likes.
             Origin::Rtp { .. } => {}
         }
+    }
+}
+
+/// How many temporal layers there can be. A publisher seldom says: what it can send, it may.
+fn temporal_layers(parameters: &ProducerParameters) -> u8 {
+    let codec_has_them = matches!(parameters.codec, MediaCodec::Video(Codec::Vp8 | Codec::Vp9));
+    match parameters.temporal_layers {
+        0 | 1 if codec_has_them && !parameters.is_local() => LayerBitrates::MAX_TEMPORAL as u8,
+        said => said.max(1),
     }
 }
 
