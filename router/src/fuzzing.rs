@@ -98,7 +98,7 @@ pub fn receiver(data: &[u8]) {
             }
         }
         let mut compound = Compound::new();
-        for _ in 0..100 {
+        for _ in 0..16 {
             receiver.handle_timeout(now);
             receiver.write_feedback(now, &mut compound);
             feedback.write_due(now, &mut compound);

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use lenscast_media::{Burst, LayerSet};
 
-use crate::{OpenMirrorError, ProducerKey, ProducerParameters, StreamState, Upstream};
+use crate::{OpenMirrorError, OutletId, ProducerKey, ProducerParameters, StreamState, Upstream};
 
 /// What a worker's ordered channel carries: what local sources send to the home of their producer, and what homes send
 /// to the mirrors of theirs.
@@ -17,6 +17,8 @@ pub enum Inbound {
     State {
         /// The mirror.
         key: ProducerKey,
+        /// That of [`Open::outlet`].
+        outlet: Option<OutletId>,
         /// All of its state.
         state: StreamState,
     },
@@ -31,6 +33,8 @@ pub enum Inbound {
     Burst {
         /// Whose.
         key: ProducerKey,
+        /// To a mirror, that of [`Open::outlet`]; otherwise none.
+        outlet: Option<OutletId>,
         /// Of which spatial layer.
         layer: u8,
         /// True if bursts of this layer were lost between the sender and here: nothing fits to what went before.
@@ -45,6 +49,9 @@ pub enum Inbound {
 pub struct Open {
     /// The mirror's name: its own router, the producer's identifier.
     pub key: ProducerKey,
+    /// Who feeds it, so that it hears nobody else: messages of an older mirror of the same name, or for one that could not
+    /// be made because of this one, may still be on their way.
+    pub outlet: Option<OutletId>,
     /// Those of the producer.
     pub parameters: ProducerParameters,
     /// The producer's state when the mirror was attached. Every later change follows.

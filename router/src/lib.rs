@@ -4,12 +4,14 @@
 //! what goes out to an [`Egress`] that its driver provides. It takes no lock, reads no clock and knows no socket.
 //!
 //! **Invariants.**
-//! - Per consumer the RTP sequence is monotone without a gap, and a consumer that starts, starts with a key frame.
+//! - Per consumer the RTP sequence is monotone, without a gap but for what was lost on the way here, and a consumer that
+//!   starts or changes its spatial layer does so with a key frame.
 //! - A consumer's packets are copies of its producer's: nothing is encoded or packetized twice.
-//! - Retransmissions of all consumers come from one buffer, the producer's.
+//! - Retransmissions of all consumers come from one buffer for each of the producer's layers.
+//! - Only a producer's home changes its state; a mirror begins with a snapshot of it and applies newer versions only.
 //! - What a viewer sends can cost a bounded amount of work and memory only.
 //!
-//! What it does not do: encrypt, choose paths, or decide how much a viewer can take.
+//! What it does not do: encrypt, choose paths, or estimate how much a viewer can take.
 
 #![forbid(unsafe_code)]
 #![warn(clippy::print_stdout, clippy::print_stderr)]
@@ -65,7 +67,7 @@ pub use layers::{Layers, Priority};
 pub use outlet::OutletStats;
 pub use outlet_link::OutletLink;
 pub use producer_parameters::{EncodingParameters, MediaKind, ProducerParameters, ReceivedExtensions};
-pub use rtp::{ExtensionId, HeaderExtensions, Mid, PacketLayout, PayloadType, Rid, RtpPackets};
+pub use rtp::{ExtensionId, HeaderExtensions, MAX_HEADER, Mid, PacketLayout, PayloadType, Rid, RtpPackets};
 pub use stats::{ConsumerStats, ProducerLayerStats, ProducerStats};
 pub use stream_state::StreamState;
 pub use trace::Trace;

@@ -66,7 +66,7 @@ impl Outlet {
     /// Tries again. True if nothing is left to be sent.
     pub(crate) fn flush(&mut self, egress: &mut impl Egress) -> bool {
         let Some(state) = self.unsent else { return true };
-        if !egress.send_inbound(self.id, Inbound::State { key: self.key, state }) {
+        if !egress.send_inbound(self.id, Inbound::State { key: self.key, outlet: Some(self.id), state }) {
             self.stats.states_refused += 1;
             return false;
         }
@@ -83,8 +83,13 @@ impl Outlet {
         if !self.link.wanted().contains(layer) {
             return;
         }
-        let message =
-            Inbound::Burst { key: self.key, layer, broken: self.broken.contains(layer), burst: Arc::clone(burst) };
+        let message = Inbound::Burst {
+            key: self.key,
+            outlet: Some(self.id),
+            layer,
+            broken: self.broken.contains(layer),
+            burst: Arc::clone(burst),
+        };
         if self.flush(egress) && egress.send_inbound(self.id, message) {
             self.broken = self.broken.without(layer);
             self.stats.bursts += 1;

@@ -12,8 +12,8 @@ use crate::outlet::Outlet;
 use crate::receive::{ExtensionReader, Receiver};
 use crate::rewrite::FrameIds;
 use crate::{
-    Egress, Event, Layers, MediaKind, ProducerKey, ProducerLayerStats, ProducerParameters, ProducerStats, StreamState,
-    Trace, TransportSlot, Upstream,
+    Egress, Event, Layers, MediaKind, OutletId, ProducerKey, ProducerLayerStats, ProducerParameters, ProducerStats,
+    StreamState, Trace, TransportSlot, Upstream,
 };
 
 /// One stream that enters a router, or the mirror of one, with all consumers it has there.
@@ -40,7 +40,7 @@ pub(crate) enum Origin {
     /// A source in this process, over a direct transport.
     Local { transport: TransportSlot, upstream: Arc<dyn Upstream> },
     /// Another worker, or another machine: this is a mirror, and its state is another's to change.
-    Mirror { upstream: Arc<dyn Upstream> },
+    Mirror { upstream: Arc<dyn Upstream>, outlet: Option<OutletId> },
     /// The peer of a transport.
     Rtp { transport: TransportSlot, reception: Box<Reception> },
 }
@@ -68,6 +68,14 @@ impl Origin {
         match self {
             Self::Local { transport, .. } | Self::Rtp { transport, .. } => Some(*transport),
             Self::Mirror { .. } => None,
+        }
+    }
+
+    /// Who alone may feed a mirror.
+    pub(crate) const fn outlet(&self) -> Option<OutletId> {
+        match self {
+            Self::Mirror { outlet, .. } => *outlet,
+            Self::Local { .. } | Self::Rtp { .. } => None,
         }
     }
 
@@ -155,6 +163,11 @@ impl Producer {
             }
         }
         bitrates
+    }
+
+    /// Counts what is not for it.
+    pub(crate) fn refuse(&mut self, burst: &Burst) {
+        self.stats.packets_refused += burst.len() as u64;
     }
 
     /// Forwards a burst to everybody who can use it.
@@ -248,7 +261,7 @@ impl Producer {
             trace(events, Trace::KeyFrameRequested { producer: self.key, layer });
         }
         match &mut self.origin {
-            Origin::Local { upstream, .. } | Origin::Mirror { upstream } => upstream.request_key_frame(layer),
+            Origin::Local { upstream, .. } | Origin::Mirror { upstream, .. } => upstream.request_key_frame(layer),
             Origin::Rtp { reception, .. } => reception.receiver.request_key_frame(now, layer),
         }
     }
@@ -337,7 +350,7 @@ impl Producer {
         }
         self.wanted = wanted;
         match &self.origin {
-            Origin::Local { upstream, .. } | Origin::Mirror { upstream } => upstream.set_wanted(wanted),
+            Origin::Local { upstream, .. } | Origin::Mirror { upstream, .. } => upstream.set_wanted(wanted),
             // Its sender sends what it likes.
             Origin::Rtp { .. } => {}
         }

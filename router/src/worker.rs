@@ -180,14 +180,18 @@ impl Worker {
     /// dropped.
     pub fn handle_inbound(&mut self, now: Instant, message: Inbound, egress: &mut impl Egress) {
         match message {
-            Inbound::Burst { key, layer, broken, burst } => {
+            Inbound::Burst { key, outlet, layer, broken, burst } => {
                 let Some(index) = self.producers.index(key) else { return };
+                if self.producers.at(index).origin.outlet() != outlet {
+                    self.producers.at_mut(index).refuse(&burst);
+                    return;
+                }
                 let (producer, mut with) = self.forwarding(now, index, egress);
                 producer.forward(layer, broken, burst, &mut with);
                 self.watch(now, index);
             }
             Inbound::Open(open) => self.open_mirror(*open),
-            Inbound::State { key, state } => self.apply_state(now, key, state, egress),
+            Inbound::State { key, outlet, state } => self.apply_state(now, key, outlet, state, egress),
             Inbound::Sending { key, sending } => self.set_sending(now, key, sending, egress),
         }
     }

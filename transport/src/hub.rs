@@ -24,18 +24,30 @@ use crate::directory::{Claim, Directory};
 use crate::flood_guard::FloodGuard;
 use crate::ice::{BindingRequest, StunError};
 use crate::nudges::Pending;
-use crate::object::{DirectPackets, DirectSink, Life, LifeOf, Lives};
+use crate::object::{DirectPackets, DirectSink, Life, LifeOf, Lives, Pipe};
+use crate::outbox::{Message, Outbox};
 use crate::pipe::{PipeOrigin, WritePacket};
 use crate::port::Incoming;
 use crate::purpose::{Purpose, Role, published};
 use crate::session::{CloseCause, Session, SessionEvent, SessionSetup};
 use crate::stats::{DropStats, SessionConsumer, SessionStats};
-use crate::{Certificate, IceCredentials, OpenSrtpError, Path, PreferredLayers, PublishedProducer};
+use crate::{Certificate, ForwardingCost, IceCredentials, OpenSrtpError, Path, PreferredLayers, PublishedProducer};
 
 /// Where datagrams go out.
 pub(crate) trait Wire {
     fn send(&mut self, path: Path, datagram: &[u8]);
     fn send_packets(&mut self, path: Path, buffer: &[u8], ends: &[usize]);
+
+    /// Sends many viewers' packets, in order. All stand one behind the other in `buffer`, packet *i* ending at `ends[i]`.
+    fn send_batch(&mut self, buffer: &[u8], ends: &[usize], messages: &[Message]) {
+        let mut own = Vec::new();
+        for Message { path, packets } in messages {
+            let start = if packets.start == 0 { 0 } else { ends[packets.start - 1] };
+            own.clear();
+            own.extend(ends[packets.clone()].iter().map(|end| end - start));
+            self.send_packets(*path, &buffer[start..], &own);
+        }
+    }
 }
 
 /// What the worker's surroundings have to be told or asked.
@@ -59,8 +71,10 @@ pub(crate) struct Hub {
     lives: Lives,
     /// Where the times of a producer's frames are written down.
     stages: HashMap<ProducerKey, Arc<StageHistograms>>,
-    /// The home worker of each mirror.
-    mirrors: BTreeMap<ProducerKey, usize>,
+    /// The home worker of each mirror, and the outlet that feeds it.
+    mirrors: BTreeMap<ProducerKey, (usize, Option<OutletId>)>,
+    /// The pipes of publishers' producers to all other workers: they last as long as the producer.
+    pipes: HashMap<ProducerKey, Vec<Pipe>>,
     by_address: HashMap<SocketAddr, TransportId>,
     by_ufrag: HashMap<String, TransportId>,
     /// Addresses whose checks came here but name another worker's session: their other packets go there too, where they
@@ -76,10 +90,12 @@ pub(crate) struct Hub {
     events: Vec<HubEvent>,
 }
 
-/// The sessions, and the buffers to write their packets in.
+/// The sessions, and what the router sends to them.
 #[derive(Default)]
 struct Legs {
     sessions: BTreeMap<TransportId, Leg>,
+    /// Knows where a session's media goes, and how it is protected, as of the session's last [`Hub::settle`].
+    outbox: Outbox,
     by_slot: Vec<Option<TransportId>>,
     direct: HashMap<TransportSlot, DirectSink>,
     direct_slots: HashMap<TransportId, TransportSlot>,
@@ -90,6 +106,7 @@ struct Legs {
     telling: Vec<TransportId>,
     /// Which worker this is.
     index: usize,
+    /// To write other packets in.
     buffer: Vec<u8>,
     ends: Vec<usize>,
 }
@@ -165,6 +182,7 @@ impl Hub {
             lives: Lives::default(),
             stages: HashMap::new(),
             mirrors: BTreeMap::new(),
+            pipes: HashMap::new(),
             by_address: HashMap::new(),
             by_ufrag: HashMap::new(),
             elsewhere: HashMap::new(),
@@ -190,6 +208,10 @@ impl Hub {
 
     pub(crate) const fn dropped(&self) -> DropStats {
         self.dropped
+    }
+
+    pub(crate) const fn forwarding_cost(&self) -> ForwardingCost {
+        self.legs.outbox.cost()
     }
 
     pub(crate) fn producer_stats(&self) -> Vec<(ProducerId, lenscast_router::ProducerStats)> {
@@ -240,7 +262,7 @@ impl Hub {
         let opened = match (&message, life) {
             (Inbound::Open(open), Some(life)) if self.router.producer_stats(open.key).is_none() => {
                 self.lives.follow(LifeOf::Producer(open.key), life);
-                self.mirrors.insert(open.key, from);
+                self.mirrors.insert(open.key, (from, open.outlet));
                 Some(open.key)
             }
             _ => None,
@@ -271,10 +293,10 @@ impl Hub {
 
     /// Another worker's thread has ended: what it was the home of ends here, and what leads there.
     pub(crate) fn handle_worker_died(&mut self, now: Instant, worker: usize, wire: &mut impl Wire) {
-        let orphans = self.mirrors.iter().filter(|(_, home)| **home == worker).map(|(key, _)| *key);
-        for key in orphans.collect::<Vec<_>>() {
+        let orphans = self.mirrors.iter().filter(|(_, (home, _))| *home == worker);
+        for (key, outlet) in orphans.map(|(key, (_, outlet))| (*key, *outlet)).collect::<Vec<_>>() {
             let state = StreamState { version: u64::MAX, paused: false, closed: true, sending: LayerSet::EMPTY };
-            self.router.handle_inbound(now, Inbound::State { key, state }, &mut self.legs.on(wire));
+            self.router.handle_inbound(now, Inbound::State { key, outlet, state }, &mut self.legs.on(wire));
         }
         let dead = self.legs.outlets.iter().filter(|(_, way)| way.worker == worker).map(|(outlet, _)| *outlet);
         for outlet in dead.collect::<Vec<_>>() {
@@ -445,6 +467,13 @@ impl Hub {
         }
     }
 
+    /// Keeps pipes of a producer of this worker for as long as there is one.
+    pub(crate) fn keep_pipes(&mut self, key: ProducerKey, pipes: Vec<Pipe>) {
+        if self.router.producer_stats(key).is_some() {
+            self.pipes.insert(key, pipes);
+        }
+    }
+
     /// Leads an outlet to a worker and attaches it.
     pub(crate) fn attach(
         &mut self,
@@ -479,6 +508,7 @@ impl Hub {
             }
         }
         self.legs.by_slot[leg.slot.index()] = None;
+        self.legs.outbox.direct(leg.slot, None);
         leg.session.close(now);
         flush(&mut leg.session, wire);
         self.deadlines.remove(&(leg.deadline, id));
@@ -800,6 +830,7 @@ impl Hub {
     /// Sends what a session has to say, and notes when it wants to be called again.
     fn settle(&mut self, id: TransportId, wire: &mut impl Wire) {
         let Some(leg) = self.legs.sessions.get_mut(&id) else { return };
+        self.legs.outbox.direct(leg.slot, leg.session.path().zip(leg.session.rtp_sealer()));
         flush(&mut leg.session, wire);
         let deadline = leg.poll_timeout();
         self.deadlines.remove(&(leg.deadline, id));
@@ -815,6 +846,7 @@ impl Hub {
                 Event::ProducerClosed(key, _) => {
                     self.stages.remove(&key);
                     self.mirrors.remove(&key);
+                    self.pipes.remove(&key);
                 }
                 Event::OutletClosed(outlet, _) => {
                     self.legs.outlets.remove(&outlet);
@@ -854,12 +886,13 @@ impl Leg {
 
 impl Legs {
     fn on<'a, W: Wire>(&'a mut self, wire: &'a mut W) -> LegsOnWire<'a, W> {
+        self.outbox.begin();
         LegsOnWire { legs: self, wire }
     }
 }
 
-/// The way from the router to the network.
-pub(crate) struct LegsOnWire<'a, W> {
+/// The way from the router to the network. What it was given has left once it is dropped.
+pub(crate) struct LegsOnWire<'a, W: Wire> {
     legs: &'a mut Legs,
     wire: &'a mut W,
 }
@@ -888,26 +921,13 @@ impl<W: Wire> LegsOnWire<'_, W> {
 
 impl<W: Wire> Egress for LegsOnWire<'_, W> {
     fn send_rtp(&mut self, slot: TransportSlot, packets: &RtpPackets<'_>) {
-        let Some(transport) = self.legs.by_slot.get(slot.index()).copied().flatten() else {
+        if self.legs.by_slot.get(slot.index()).copied().flatten().is_none() {
             if let Some(sink) = self.legs.direct.get(&slot) {
                 sink.send(DirectPackets::Rtp((0..packets.len()).map(|position| written(packets, position)).collect()));
             }
             return;
-        };
-        let Legs { sessions, buffer, ends, .. } = &mut *self.legs;
-        let Some(session) = sessions.get(&transport).map(|leg| &leg.session) else { return };
-        let Some(path) = session.path() else { return };
-        buffer.clear();
-        ends.clear();
-        for position in 0..packets.len() {
-            let start = buffer.len();
-            let layout = packets.write(position, buffer);
-            if !session.seal_rtp(buffer, start, &layout) {
-                return;
-            }
-            ends.push(buffer.len());
         }
-        self.wire.send_packets(path, buffer, ends);
+        self.legs.outbox.push(slot, packets, self.wire);
     }
 
     fn send_rtcp(&mut self, slot: TransportSlot, compound: &[u8]) {
@@ -917,9 +937,11 @@ impl<W: Wire> Egress for LegsOnWire<'_, W> {
             }
             return;
         };
-        let Legs { sessions, buffer, .. } = &mut *self.legs;
+        let Legs { sessions, outbox, buffer, .. } = &mut *self.legs;
         let Some(session) = sessions.get_mut(&transport).map(|leg| &mut leg.session) else { return };
         let Some(path) = session.path() else { return };
+        // A report counts the packets before it, and a goodbye follows them.
+        outbox.flush(self.wire);
         buffer.clear();
         buffer.extend_from_slice(compound);
         if session.seal_rtcp(buffer) {
@@ -970,6 +992,12 @@ impl Egress for NoEgress {
     }
 }
 
+impl<W: Wire> Drop for LegsOnWire<'_, W> {
+    fn drop(&mut self) {
+        self.legs.outbox.flush(self.wire);
+    }
+}
+
 fn flush(session: &mut Session, wire: &mut impl Wire) {
     while let Some((path, datagram)) = session.poll_transmit() {
         wire.send(path, &datagram);
@@ -986,5 +1014,7 @@ fn protocol_of(datagram: &[u8]) -> Protocol {
     }
 }
 
+#[cfg(test)]
+mod publishing_tests;
 #[cfg(test)]
 mod tests;

@@ -25,6 +25,7 @@ mod dtls;
 mod dtls_record;
 mod fingerprint;
 mod flood_guard;
+mod forwarding_cost;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod hub;
@@ -32,6 +33,7 @@ mod ice;
 mod nudges;
 pub mod object;
 mod offer;
+mod outbox;
 mod pipe;
 mod plain_transport;
 mod play_request;
@@ -40,6 +42,7 @@ mod port;
 mod publish_request;
 mod publishing;
 mod purpose;
+mod send_batch;
 mod server;
 mod session;
 mod socket;
@@ -52,6 +55,7 @@ mod worker;
 pub use candidate::Candidate;
 pub use dtls::{Certificate, DtlsError, MAX_HANDSHAKE_BYTES, MakeCertificateError};
 pub use fingerprint::{Fingerprint, ParseFingerprintError};
+pub use forwarding_cost::ForwardingCost;
 pub use ice::{IceCredentials, Path};
 pub use lenscast_router::Upstream;
 pub use offer::{MAX_OFFER_BYTES, OfferError, PublisherOffer, ViewerOffer};
@@ -69,7 +73,7 @@ pub use server::{
 pub use session::{CloseCause, Timeouts};
 pub use source::BurstSender;
 pub use srtp::{
-    OpenSrtcpError, OpenSrtpError, ProtectionProfile, SrtpKeyError, SrtpReceiver, SrtpSender, client_keys, master_keys,
-    server_keys,
+    OpenSrtcpError, OpenSrtpError, ProtectionProfile, RtpSealer, SrtpKeyError, SrtpReceiver, SrtpSender, client_keys,
+    master_keys, server_keys,
 };
 pub use stats::{DropStats, SessionConsumer, SessionStats, SocketStats, TransportStats, WorkerStats};

@@ -63,6 +63,9 @@ pub enum CreatePlainTransportError {
     /// The server is stopping.
     #[error("the server is stopping")]
     Stopping,
+    /// Nothing of it but its options is there yet.
+    #[error("plain RTP is not there yet")]
+    NotYet,
 }
 
 impl std::fmt::Debug for SrtpParameters {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use lenscast_router::Inbound;
+use lenscast_router::{Inbound, RouterId};
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -42,7 +42,43 @@ pub(crate) struct WorkerPort {
     pub(crate) nudges: Arc<Nudges>,
 }
 
+/// The ways into a worker's thread, for those who are not to keep it from stopping.
+#[derive(Clone)]
+pub(crate) struct PeerPort {
+    pub(crate) index: usize,
+    /// Its default router.
+    pub(crate) home: RouterId,
+    pub(crate) commands: mpsc::WeakSender<Command>,
+    pub(crate) releases: mpsc::UnboundedSender<Task>,
+    pub(crate) inbound: mpsc::Sender<Incoming>,
+    pub(crate) nudges: Arc<Nudges>,
+}
+
+impl PeerPort {
+    /// `None` once nobody else can tell the worker anything.
+    pub(crate) fn upgrade(&self) -> Option<WorkerPort> {
+        Some(WorkerPort {
+            index: self.index,
+            commands: self.commands.upgrade()?,
+            releases: self.releases.clone(),
+            inbound: self.inbound.clone(),
+            nudges: Arc::clone(&self.nudges),
+        })
+    }
+}
+
 impl WorkerPort {
+    pub(crate) fn downgrade(&self, home: RouterId) -> PeerPort {
+        PeerPort {
+            index: self.index,
+            home,
+            commands: self.commands.downgrade(),
+            releases: self.releases.clone(),
+            inbound: self.inbound.clone(),
+            nudges: Arc::clone(&self.nudges),
+        }
+    }
+
     /// Does something on the worker's thread and returns what came of it. Dropped meanwhile, it is done all the same, and
     /// what came of it is dropped.
     pub(crate) async fn call<T: Send + 'static>(

@@ -6,7 +6,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
-use std::time::Instant;
 
 use lenscast_media::sync::Mutex;
 use lenscast_media::{StageHistograms, WallClock};
@@ -23,9 +22,7 @@ use crate::catalog::Catalog;
 use crate::directory::{Directory, Restart};
 use crate::hub::Hub;
 use crate::nudges::Nudges;
-use crate::object::{
-    CreateProducerError, Life, Living, Names, Origin, Pipe, Pipes, Producer, WorkerHandle, pipe_to_router,
-};
+use crate::object::{CreateProducerError, Life, Living, Names, Pipe, Pipes, Producer, WorkerHandle, pipe_everywhere};
 use crate::pipe::Edges;
 use crate::port::{Incoming, Task, WorkerPort};
 use crate::publishing::Publishers;
@@ -210,7 +207,9 @@ impl TransportServer {
                 commands,
                 releases,
                 nudges: Arc::clone(&port.nudges),
-                peers: ports.iter().map(|peer| peer.commands.downgrade()).collect(),
+                peers: ports.iter().map(|peer| peer.downgrade(Hub::default_router(peer.index))).collect(),
+                pipes: pipes.clone(),
+                names: names.clone(),
                 events: events.clone(),
             };
             let (told, life) = Living::new();
@@ -307,30 +306,27 @@ impl TransportServer {
         let key = made.key();
         let recorded = Arc::clone(&stages);
         home.port.call(move |hub, _, _| hub.record_stages(key, recorded)).await?;
-        let pipes = self.pipe_everywhere(&made.origin(), &stages).await;
+        let pipes = self.pipe_to_others(home, key, &stages).await;
         let sender = made.burst_sender();
         self.catalog.add(producer, catalogued, None);
         self.producers.lock().insert(producer, Everywhere { producer: made, pipes });
         Ok(sender)
     }
 
-    /// Makes a producer known in the default routers of all workers but its own. A worker that has ended gets none.
-    pub(crate) async fn pipe_everywhere(&self, origin: &Origin, stages: &Arc<StageHistograms>) -> Vec<Pipe> {
-        let mut pipes = Vec::new();
-        for worker in self.workers.iter().filter(|worker| worker.index() != origin.home.index) {
-            let pipe = pipe_to_router(&worker.pipes, origin.clone(), &worker.port, worker.home, &self.names).await;
-            match pipe {
-                Ok(pipe) => {
-                    let key = ProducerKey { router: worker.home, producer: origin.key.producer };
-                    let stages = Arc::clone(stages);
-                    // A worker that is gone has nothing to record.
-                    let _ = worker.port.call(move |hub, _, _| hub.record_stages(key, stages)).await;
-                    pipes.push(pipe);
-                }
-                Err(error) => {
-                    tracing::warn!(producer = %origin.key, worker = worker.index(), %error, "cannot pipe");
-                }
-            }
+    /// Makes a producer of `home` known on all other workers, and where the times of its frames go.
+    pub(crate) async fn pipe_to_others(
+        &self,
+        home: &WorkerHandle,
+        key: ProducerKey,
+        stages: &Arc<StageHistograms>,
+    ) -> Vec<Pipe> {
+        let peers: Vec<_> = self.workers.iter().map(|worker| worker.port.downgrade(worker.home)).collect();
+        let pipes = pipe_everywhere(&home.pipes, &self.names, &peers, key, home.index()).await;
+        for worker in self.workers.iter().filter(|worker| worker.index() != home.index()) {
+            let mirror = ProducerKey { router: worker.home, producer: key.producer };
+            let stages = Arc::clone(stages);
+            // A worker that is gone has nothing to record.
+            let _ = worker.port.call(move |hub, _, _| hub.record_stages(mirror, stages)).await;
         }
         pipes
     }
@@ -395,7 +391,7 @@ impl TransportServer {
         &self,
         _options: PlainTransportOptions,
     ) -> Result<CreatedPlainTransport, CreatePlainTransportError> {
-        unimplemented!()
+        Err(CreatePlainTransportError::NotYet)
     }
 
     /// Offers a session new ICE credentials; the old ones work until its viewer uses the new. `None` if the session has
@@ -588,7 +584,7 @@ async fn ask<T>(worker: &mpsc::Sender<Command>, question: impl FnOnce(oneshot::S
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     use rand::SeedableRng;
 

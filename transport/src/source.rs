@@ -36,7 +36,7 @@ impl BurstSender {
     pub fn send(&self, layer: u8, burst: &Arc<Burst>) -> bool {
         let bit = LayerSet::only(layer).bits();
         let broken = self.broken.fetch_and(!bit, Ordering::AcqRel) & bit != 0;
-        let message = Inbound::Burst { key: self.key, layer, broken, burst: Arc::clone(burst) };
+        let message = Inbound::Burst { key: self.key, outlet: None, layer, broken, burst: Arc::clone(burst) };
         let accepted = self.inbound.try_send(Incoming { from: self.home.index, message, life: None }).is_ok();
         if !accepted {
             self.broken.fetch_or(bit, Ordering::AcqRel);

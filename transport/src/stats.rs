@@ -3,7 +3,7 @@ use std::time::Instant;
 
 use lenscast_router::{ConsumerId, ConsumerStats, ProducerId, ProducerStats, TransportId};
 
-use crate::ProtectionProfile;
+use crate::{ForwardingCost, ProtectionProfile};
 
 /// A reading of everything that the workers count.
 #[derive(Debug, Clone, Default)]
@@ -23,6 +23,8 @@ pub struct WorkerStats {
     pub sockets: SocketStats,
     /// What it dropped of what came in.
     pub dropped: DropStats,
+    /// What the parts of forwarding cost.
+    pub forwarding: ForwardingCost,
     /// Its producers.
     pub producers: Vec<(ProducerId, ProducerStats)>,
 }

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lenscast_router::TransportId;
+use lenscast_router::{ProducerId, ProducerKey, TransportId};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::hub::{Hub, HubEvent, Wire};
 use crate::nudges::Nudges;
-use crate::port::{Incoming, Task};
+use crate::object::{Names, Pipes, pipe_everywhere};
+use crate::outbox::Message;
+use crate::port::{Incoming, PeerPort, Task};
 use crate::session::CloseCause;
 use crate::socket::{ReceiveBuffers, Sockets};
 use crate::stats::{SessionStats, WorkerStats};
@@ -33,8 +35,10 @@ pub(crate) struct WorkerLinks {
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) releases: mpsc::UnboundedReceiver<Task>,
     pub(crate) nudges: Arc<Nudges>,
-    /// All workers' commands, by index. Weak, its own among them: a worker stops when nobody else can tell it anything.
-    pub(crate) peers: Vec<mpsc::WeakSender<Command>>,
+    /// All workers, by index. Weak, itself among them: a worker stops when nobody else can tell it anything.
+    pub(crate) peers: Vec<PeerPort>,
+    pub(crate) pipes: Pipes,
+    pub(crate) names: Names,
     pub(crate) events: mpsc::UnboundedSender<SessionEvent>,
 }
 
@@ -154,8 +158,12 @@ impl Worker {
             Command::Stats(reply) => {
                 let mut dropped = self.hub.dropped();
                 dropped.worker_hand_over += self.lost_hand_overs;
-                let worker =
-                    WorkerStats { sockets: self.sockets.stats(), dropped, producers: self.hub.producer_stats() };
+                let worker = WorkerStats {
+                    sockets: self.sockets.stats(),
+                    dropped,
+                    forwarding: self.hub.forwarding_cost(),
+                    producers: self.hub.producer_stats(),
+                };
                 let _ = reply.send((worker, self.hub.all_session_stats(now)));
             }
             Command::SessionStats(id, reply) => {
@@ -165,10 +173,25 @@ impl Worker {
         }
     }
 
+    /// Makes a producer of this worker known in the default routers of all others, without waiting for it.
+    fn pipe_everywhere(&self, producer: ProducerId) {
+        let home = self.index;
+        let own = &self.links.peers[home];
+        let (key, peers) = (ProducerKey { router: own.home, producer }, self.links.peers.clone());
+        let (releases, pipes, names) = (own.releases.clone(), self.links.pipes.clone(), self.links.names.clone());
+        tokio::spawn(async move {
+            // Kept by the worker itself: a pipe's handle does not keep a worker from stopping.
+            let made = pipe_everywhere(&pipes, &names, &peers, key, home).await;
+            let _ = releases.send(Box::new(move |hub, _, _| hub.keep_pipes(key, made)));
+        });
+    }
+
     fn pass_on_events(&mut self) {
+        let mut published = Vec::new();
         for event in self.hub.poll_events() {
             match event {
                 HubEvent::Published(id, producers) => {
+                    published.extend(producers.iter().map(|producer| producer.id));
                     let _ = self.links.events.send(SessionEvent { id, state: SessionState::Published(producers) });
                 }
                 HubEvent::Connected(id) => {
@@ -179,12 +202,15 @@ impl Worker {
                 }
                 HubEvent::HandOver(worker, path, datagram) => {
                     // A worker that is that far behind loses a datagram, as a full socket buffer would.
-                    let peer = self.links.peers[worker].upgrade();
+                    let peer = self.links.peers[worker].commands.upgrade();
                     if peer.is_none_or(|peer| peer.try_send(Command::HandOver(path, datagram)).is_err()) {
                         self.lost_hand_overs += 1;
                     }
                 }
             }
+        }
+        for producer in published {
+            self.pipe_everywhere(producer);
         }
     }
 }
@@ -196,5 +222,9 @@ impl Wire for Sockets {
 
     fn send_packets(&mut self, path: Path, buffer: &[u8], ends: &[usize]) {
         Self::send_packets(self, path, buffer, ends);
+    }
+
+    fn send_batch(&mut self, buffer: &[u8], ends: &[usize], messages: &[Message]) {
+        Self::send_batch(self, buffer, ends, messages);
     }
 }

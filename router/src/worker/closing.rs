@@ -165,7 +165,7 @@ impl Worker {
             self.keep_until_sent(now, outlet);
         }
         match origin {
-            Origin::Local { upstream, .. } | Origin::Mirror { upstream } => upstream.close(),
+            Origin::Local { upstream, .. } | Origin::Mirror { upstream, .. } => upstream.close(),
             Origin::Rtp { transport, .. } => {
                 if let Some(transport) = self.transports.get_mut(transport) {
                     transport.publisher.producers.retain(|produced| *produced != index);

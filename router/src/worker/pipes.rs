@@ -54,8 +54,16 @@ impl Worker {
             return Err(AttachError::AlreadyThere { producer: key, destination });
         }
         let outlet = Outlet::new(destination, key.producer, Arc::clone(&link));
+        // The mirror that was there before hears of its end first.
+        let mut before = self.closing_outlets.iter_mut().filter(|before| before.mirror() == outlet.mirror());
+        if !before.all(|before| before.flush(egress)) {
+            return Err(AttachError::NoRoom(destination));
+        }
+        self.closing_outlets.retain(Outlet::is_behind);
+        let producer = self.producers.at_mut(index);
         let open = Open {
             key: outlet.mirror(),
+            outlet: Some(id),
             parameters: producer.parameters.clone(),
             snapshot: producer.state,
             upstream: link,
@@ -140,7 +148,7 @@ impl Worker {
 
     /// The other side of [`Worker::attach`].
     pub(super) fn open_mirror(&mut self, open: Open) {
-        let Open { key, parameters, snapshot, upstream, created } = open;
+        let Open { key, outlet, parameters, snapshot, upstream, created } = open;
         let refusal = if !self.routers.contains(&key.router) {
             Some(OpenMirrorError::UnknownRouter(key.router))
         } else if self.producers.index(key).is_some() {
@@ -156,14 +164,21 @@ impl Worker {
             created.tell(Err(error));
             return;
         }
-        self.producers.insert(Producer::new(key, parameters, Origin::Mirror { upstream }, snapshot));
+        self.producers.insert(Producer::new(key, parameters, Origin::Mirror { upstream, outlet }, snapshot));
         created.tell(Ok(()));
     }
 
-    pub(super) fn apply_state(&mut self, now: Instant, key: ProducerKey, state: StreamState, egress: &mut impl Egress) {
+    pub(super) fn apply_state(
+        &mut self,
+        now: Instant,
+        key: ProducerKey,
+        outlet: Option<OutletId>,
+        state: StreamState,
+        egress: &mut impl Egress,
+    ) {
         let Some(index) = self.producers.index(key) else { return };
         let producer = self.producers.at_mut(index);
-        if !producer.origin.is_mirror() {
+        if !producer.origin.is_mirror() || producer.origin.outlet() != outlet {
             return;
         }
         let paused = producer.state.paused;

@@ -19,10 +19,13 @@ pub use direct::{DirectPackets, DirectReceiver};
 pub use life::Life;
 pub(crate) use life::{LifeOf, Lives, Living};
 pub use pipe::{Pipe, PipeToRouterError};
-pub(crate) use pipe::{Pipes, pipe_to_router};
+pub(crate) use pipe::{Pipes, pipe_everywhere, pipe_to_router};
 pub use producer::{CreateProducerError, PauseProducerError, Producer};
-pub(crate) use producer::{Origin, pause_producer, resume_producer};
+pub(crate) use producer::{pause_producer, resume_producer};
 pub use router::{CreateRouterError, Router};
 pub use transport::{CreateTransportError, Transport};
 pub(crate) use worker::Names;
 pub use worker::WorkerHandle;
+
+#[cfg(test)]
+mod tests;

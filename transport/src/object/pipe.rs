@@ -1,19 +1,21 @@
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use lenscast_router::pipe::registry::{ObtainError, Shared};
 use lenscast_router::pipe::{PipeKey, PipeRegistry};
 use lenscast_router::{
-    AttachError, AttachParameters, Confirm, EndCause, OpenMirrorError, OutletId, OutletLink, ProducerId, RouterId,
+    AttachError, AttachParameters, Confirm, EndCause, OpenMirrorError, OutletId, OutletLink, ProducerId, ProducerKey,
+    RouterId,
 };
 use thiserror::Error;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use super::producer::Origin;
 use super::worker::Names;
 use super::{LifeOf, Living};
 use crate::hub::Opening;
-use crate::port::{WorkerGone, WorkerPort};
+use crate::port::{PeerPort, Task, WorkerGone, WorkerPort};
 
 /// Why a producer could not be piped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -46,7 +48,8 @@ pub(crate) type Pipes = PipeRegistry<PipeEnds, PipeToRouterError>;
 /// Both ends of a pipe, or the first of them as long as there is no other. Dropped, it detaches.
 pub(crate) struct PipeEnds {
     outlet: OutletId,
-    home: WorkerPort,
+    /// To the producer's worker, which a pipe does not keep from stopping.
+    home: mpsc::UnboundedSender<Task>,
     /// Of the producer's end, and of the mirror.
     outlet_life: Living,
     mirror_life: Living,
@@ -94,9 +97,10 @@ impl Drop for PipeEnds {
     fn drop(&mut self) {
         if self.made {
             let outlet = self.outlet;
-            self.home.release(move |hub, sockets, now| {
+            let detach: Task = Box::new(move |hub, sockets, now| {
                 hub.with_router(now, sockets, |router, egress| router.detach(now, outlet, egress));
             });
+            let _ = self.home.send(detach);
         }
     }
 }
@@ -107,6 +111,10 @@ impl fmt::Debug for Pipe {
     }
 }
 
+/// How long until a destination without room is tried again, and how often: a second.
+const RETRY: Duration = Duration::from_millis(20);
+const MAX_TRIES: u32 = 50;
+
 /// Shares the pipe that there is, or makes one.
 pub(crate) async fn pipe_to_router(
     pipes: &Pipes,
@@ -116,10 +124,17 @@ pub(crate) async fn pipe_to_router(
     names: &Names,
 ) -> Result<Pipe, PipeToRouterError> {
     let key = PipeKey { producer: origin.key.producer, destination: router };
+    let mut tries = 0;
     loop {
         let create = |_| create(origin.clone(), destination.clone(), router, OutletId(names.next()));
         let ends = match pipes.obtain(key, create).await {
             Ok(ends) => ends,
+            // Of a pipe that was there before, the end is still on its way: that goes first.
+            Err(ObtainError::Failed(PipeToRouterError::Attach(AttachError::NoRoom(_)))) if tries < MAX_TRIES => {
+                tries += 1;
+                tokio::time::sleep(RETRY).await;
+                continue;
+            }
             Err(ObtainError::Failed(error)) => return Err(error),
             Err(ObtainError::Ended) => return Err(PipeToRouterError::Ended),
         };
@@ -154,7 +169,7 @@ async fn create(
         }),
     };
     let opening = Opening { permit, mirror: mirror_told };
-    let mut ends = PipeEnds { outlet, home: home.clone(), outlet_life, mirror_life, made: false };
+    let mut ends = PipeEnds { outlet, home: home.releases.clone(), outlet_life, mirror_life, made: false };
     let destination_index = destination.index;
     // It travels with the command: if nobody waits for it any more, it is dropped there, and detached.
     let attached = home.call(move |hub, sockets, now| {
@@ -166,4 +181,23 @@ async fn create(
     let ends = attached.await??;
     opened.await.map_err(|_| WorkerGone)??;
     Ok(ends)
+}
+
+/// Makes a producer of worker `home` known in the default routers of all others. A worker that has ended gets none.
+pub(crate) async fn pipe_everywhere(
+    pipes: &Pipes,
+    names: &Names,
+    workers: &[PeerPort],
+    key: ProducerKey,
+    home: usize,
+) -> Vec<Pipe> {
+    let mut made = Vec::new();
+    for worker in workers.iter().filter(|worker| worker.index != home) {
+        let (Some(destination), Some(home)) = (worker.upgrade(), workers[home].upgrade()) else { continue };
+        match pipe_to_router(pipes, Origin { key, home }, &destination, worker.home, names).await {
+            Ok(pipe) => made.push(pipe),
+            Err(error) => tracing::warn!(producer = %key, worker = worker.index, %error, "cannot pipe"),
+        }
+    }
+    made
 }

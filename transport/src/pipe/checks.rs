@@ -84,7 +84,7 @@ impl Checks {
                 let to = *self.candidates.get(self.turn % self.candidates.len().max(1))?;
                 self.turn += 1;
                 self.due = Some(now + self.interval);
-                if self.turn % self.candidates.len() == 0 {
+                if self.turn.is_multiple_of(self.candidates.len()) {
                     self.interval = (self.interval * 2).min(MAX_INTERVAL);
                 }
                 to
@@ -98,7 +98,8 @@ impl Checks {
         user.add_to(&mut message).ok()?;
         // Of a peer-reflexive candidate (RFC 8445 §5.1.2): what we are known by is learned from the check.
         message.add(ATTR_PRIORITY, &(110_u32 << 24 | 0xFFFF << 8 | 255).to_be_bytes());
-        message.add(ATTR_ICE_CONTROLLING, &message.transaction_id.0[..8].to_owned());
+        let id = message.transaction_id;
+        message.add(ATTR_ICE_CONTROLLING, &id.0[..8]);
         message.add(ATTR_USE_CANDIDATE, &[]);
         self.integrity().add_to(&mut message).ok()?;
         FINGERPRINT.add_to(&mut message).ok()?;

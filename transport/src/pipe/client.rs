@@ -216,7 +216,7 @@ impl Feed {
             return;
         }
         let broken = broken || self.broken.contains(layer);
-        let sent = self.send(Inbound::Burst { key: self.key, layer, broken, burst });
+        let sent = self.send(Inbound::Burst { key: self.key, outlet: None, layer, broken, burst });
         self.broken = if sent { self.broken.without(layer) } else { self.broken.with(layer) };
     }
 
@@ -232,7 +232,7 @@ impl Feed {
 
     fn send_state(&mut self) {
         if self.unsent {
-            self.unsent = !self.send(Inbound::State { key: self.key, state: self.state });
+            self.unsent = !self.send(Inbound::State { key: self.key, outlet: None, state: self.state });
         }
     }
 
@@ -244,7 +244,7 @@ impl Feed {
     fn release(&self) {
         let (key, state) = (self.key, self.state);
         self.home.release(move |hub, sockets, now| {
-            let message = Inbound::State { key, state };
+            let message = Inbound::State { key, outlet: None, state };
             hub.with_router(now, sockets, |router, egress| router.handle_inbound(now, message, egress));
         });
     }

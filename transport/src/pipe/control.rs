@@ -116,7 +116,7 @@ impl Control {
                 for (producer, state) in &states.producers {
                     data.extend_from_slice(&producer.0.to_be_bytes());
                     data.extend_from_slice(&state.version.to_be_bytes());
-                    data.push(u8::from(state.paused) * PAUSED | u8::from(state.closed) * CLOSED);
+                    data.push((u8::from(state.paused) * PAUSED) | (u8::from(state.closed) * CLOSED));
                     data.push(state.sending.bits());
                 }
                 STATES

@@ -40,3 +40,31 @@ const fn extension(id: u8) -> ExtensionId {
 fn layer_rid(layer: u8) -> Rid {
     Rid::new(&layer.to_string()).expect("digits make a name")
 }
+
+/// For fuzzing: true if `data` is taken for the answer to a check.
+#[cfg(fuzzing)]
+pub(crate) fn is_answered(
+    credentials: crate::IceCredentials,
+    from: std::net::SocketAddr,
+    data: &[u8],
+    crypto: std::sync::Arc<dyn rtc_crypto::RTCCryptoProvider>,
+) -> bool {
+    let now = std::time::Instant::now();
+    let mut checks = checks::Checks::new(credentials, "edge".to_owned(), vec![from], crypto, now);
+    checks.poll(now).expect("the first is due at once");
+    checks.handle_response(now, from, data).is_some()
+}
+
+/// For fuzzing: reads a message and writes it again.
+#[cfg(fuzzing)]
+pub(crate) fn read_control(data: &[u8]) {
+    use lenscast_router::rtcp::{self, Compound, Packet};
+    for packet in rtcp::read(data).map_while(Result::ok) {
+        let Packet::Application(application) = packet else { continue };
+        let Some(control) = control::Control::read(&application) else { continue };
+        let mut compound = Compound::new();
+        control.write(lenscast_media::Ssrc(1), &mut compound);
+        let Some(Ok(Packet::Application(written))) = rtcp::read(compound.as_bytes()).next() else { panic!() };
+        assert_eq!(control::Control::read(&written), Some(control));
+    }
+}

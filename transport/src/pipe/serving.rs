@@ -20,7 +20,7 @@ use super::{
     ConnectPipeError, ConnectedPipe, CreatePipeError, MAX_PIPED_PRODUCERS, PipeKeys, PipeOffer, PipeProducer,
     PipeSetup, PipedEncoding, PipedProducer, extension,
 };
-use crate::object::{Living, Origin, Pipe};
+use crate::object::{Living, Pipe};
 use crate::port::Incoming;
 use crate::purpose::Purpose;
 use crate::session::{CloseCause, Security, SessionSetup};
@@ -190,6 +190,8 @@ impl TransportServer {
         let (tell, opened) = oneshot::channel();
         let open = Open {
             key,
+            // Its name is its own: nobody else feeds a mirror of it.
+            outlet: None,
             parameters: parameters.clone(),
             snapshot,
             upstream: Arc::<Wishes>::clone(&wishes),
@@ -207,7 +209,7 @@ impl TransportServer {
         let recorded = Arc::clone(&stages);
         let recording = home.port.call(move |hub, _, _| hub.record_stages(key, recorded)).await;
         recording.map_err(|_| ConnectPipeError::Stopping)?;
-        let pipes = self.pipe_everywhere(&Origin { key, home: home.port.clone() }, &stages).await;
+        let pipes = self.pipe_to_others(home, key, &stages).await;
         self.catalog.add(key.producer, parameters, None);
         Ok((Feed::new(key, home.port.clone(), wishes, layers, snapshot), pipes))
     }

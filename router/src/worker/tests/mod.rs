@@ -124,7 +124,7 @@ impl Scene {
 
     fn burst(&mut self, first_packet: u64, len: usize, key_frame: bool) {
         let burst = burst(first_packet, len, key_frame, self.now);
-        let message = Inbound::Burst { key: CAMERA, layer: 0, broken: false, burst };
+        let message = Inbound::Burst { key: CAMERA, outlet: None, layer: 0, broken: false, burst };
         self.worker.handle_inbound(self.now, message, &mut self.out);
     }
 

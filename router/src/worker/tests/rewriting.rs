@@ -173,6 +173,7 @@ impl Bench {
         };
         let open = Open {
             key: MIRROR,
+            outlet: None,
             parameters,
             snapshot: StreamState { version: 0, paused: false, closed: false, sending: LayerSet::all(LAYERS) },
             upstream: Arc::clone(&scene.camera) as Arc<dyn Upstream>,
@@ -204,7 +205,7 @@ impl Bench {
         self.version += 1;
         self.producer_paused = paused;
         let state = StreamState { version: self.version, paused, closed: false, sending: LayerSet::all(LAYERS) };
-        let message = Inbound::State { key: MIRROR, state };
+        let message = Inbound::State { key: MIRROR, outlet: None, state };
         self.scene.worker.handle_inbound(self.scene.now, message, &mut self.scene.out);
     }
 
@@ -237,7 +238,7 @@ impl Bench {
 
     fn deliver(&mut self, layer: u8, burst: Arc<Burst>) {
         let sent = self.scene.out.rtp.len();
-        let message = Inbound::Burst { key: MIRROR, layer, broken: false, burst };
+        let message = Inbound::Burst { key: MIRROR, outlet: None, layer, broken: false, burst };
         self.scene.worker.handle_inbound(self.scene.now, message, &mut self.scene.out);
         assert!(self.scene.out.rtp.len() == sent || !self.producer_paused, "I5: it is paused");
     }
@@ -318,7 +319,7 @@ fn sequences_wrap_and_late_packets_find_their_places_across_the_wrap() {
     for _ in 0..10_000 {
         bench.run(Step::Frames { packets: 4, key_frames: 0, fates: vec![Fate::Delivered; 12] });
         if bench.scene.out.rtp.len() % 2_000 < 4 {
-            let fates = vec![Fate::Delivered, Fate::Late(1), Fate::Delivered, Fate::Delivered];
+            let fates = [Fate::Delivered, Fate::Late(1), Fate::Delivered, Fate::Delivered];
             bench.run(Step::Frames { packets: 4, key_frames: 0, fates: fates.repeat(3) });
         }
     }
