@@ -234,7 +234,7 @@ impl Receiver {
         self.update_sending(now);
     }
 
-    /// Somebody needs a key frame of `layer`. Many wishes become one request a second.
+    /// Somebody needs a key frame of `layer`. Many wishes become one request at a time.
     pub fn request_key_frame(&mut self, now: Instant, layer: u8) {
         if self.kind == MediaKind::Video
             && let Some(encoding) = self.encodings.get_mut(usize::from(layer))
