@@ -74,6 +74,10 @@ pub enum ReloadError {
 /// How often streams are looked at: a quarter of the time after which one counts as silent.
 const STREAM_PERIOD: Duration = Duration::from_millis(500);
 
+/// How often it is looked which layers are withheld. Two looks tell, so that viewers of one that loses its bits go over to a
+/// smaller one within half a second and the time to its next key frame.
+const LAYER_PERIOD: Duration = Duration::from_millis(200);
+
 impl Agent {
     /// Starts the transport and every camera of `config`. Returns what happens to viewers' sessions.
     ///
@@ -312,15 +316,24 @@ impl Agent {
         }
     }
 
-    /// Looks again and again whether packets come, and which layers cannot be had, for as long as the process runs.
-    pub async fn watch_streams(self: Arc<Self>) {
-        let mut interval = tokio::time::interval(STREAM_PERIOD);
+    /// Looks again and again which layers of cameras cannot be had, for as long as the process runs.
+    pub async fn watch_layers(self: Arc<Self>) {
+        let mut interval = tokio::time::interval(LAYER_PERIOD);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             interval.tick().await;
             for camera in self.cameras().iter().filter(|camera| camera.config().settings.layers > 1) {
                 camera.tell_sending();
             }
+        }
+    }
+
+    /// Looks again and again whether packets of streams come, for as long as the process runs.
+    pub async fn watch_streams(self: Arc<Self>) {
+        let mut interval = tokio::time::interval(STREAM_PERIOD);
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            interval.tick().await;
             let streams = self.streams();
             if streams.iter().all(|stream| stream.session().is_none()) {
                 continue;

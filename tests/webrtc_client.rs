@@ -494,6 +494,42 @@ fn each_spatial_layer_is_played_in_its_own_size_and_the_largest_if_none_is_asked
     }
 }
 
+/// A viewer is shown another layer within this time of the change that takes or gives it.
+const FALL_BACK: Duration = Duration::from_secs(1);
+/// The same on a machine that has other things to do.
+const FALL_BACK_AT_ALL: Duration = Duration::from_secs(10);
+
+#[test]
+fn a_viewer_goes_over_to_a_smaller_layer_when_its_own_is_given_no_bits_and_comes_back() {
+    let camera = CAMERA.replace("width = 320\nheight = 240", "width = 640\nheight = 480");
+    let server = Server::ready(&format!("{camera}layers = 2\n"));
+    // Were the large layer the only one that is wanted, it would get what there is.
+    let _other = Client::play(&server.http, "/whep/front?layer=0", Codec::Vp8);
+    let mut client = Client::play(&server.http, "/whep/front", Codec::Vp8);
+    let mut decoder = Decoder::new(Codec::Vp8);
+    let mut time_until = |width: u32| {
+        let begun = Instant::now();
+        while decoder.decode(&client.frame().data).resolution().width() != width {
+            assert!(begun.elapsed() < FALL_BACK_AT_ALL, "not {width} wide after {:?}", begun.elapsed());
+        }
+        begun.elapsed()
+    };
+    time_until(640);
+    let mut times = Vec::new();
+    for _ in 0..3 {
+        for (total, width) in [("100", 320), ("null", 640)] {
+            let body = format!("{{\"totalKbps\": {total}}}");
+            let reply = server.http.call("PUT", "/api/v1/allocation", &[("Content-Type", "application/json")], &body);
+            assert_eq!(reply.status, 200, "{reply:?}");
+            times.push((width, time_until(width)));
+        }
+    }
+    println!("{times:?}");
+    // Half of them may meet a machine that is busy with something else.
+    times.sort_by_key(|(_, took)| *took);
+    assert!(times[times.len() / 2].1 < FALL_BACK, "{times:?}");
+}
+
 #[test]
 fn a_layer_that_nobody_watches_is_not_encoded() {
     let server = Server::ready(&format!("{CAMERA}layers = 2\n"));
