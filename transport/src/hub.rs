@@ -32,7 +32,7 @@ use crate::plain::PlainLeg;
 use crate::port::Incoming;
 use crate::purpose::{Purpose, Role, published};
 use crate::session::{CloseCause, Session, SessionEvent, SessionSetup};
-use crate::stats::{DropStats, SessionConsumer, SessionStats, SocketStats};
+use crate::stats::{DropStats, ObjectCounts, SessionConsumer, SessionStats, SocketStats};
 use crate::{Certificate, ForwardingCost, IceCredentials, OpenSrtpError, Path, PreferredLayers, PublishedProducer};
 
 /// Where datagrams go out.
@@ -226,6 +226,19 @@ impl Hub {
             here.into_iter().filter_map(|key| Some((key.producer, self.router.producer_stats(key)?))).collect();
         stats.sort_by_key(|(producer, _)| *producer);
         stats
+    }
+
+    pub(crate) fn object_counts(&self) -> ObjectCounts {
+        let sessions = &self.legs.sessions;
+        ObjectCounts {
+            sessions: sessions.len(),
+            consumers: sessions.keys().map(|id| self.router.consumer_stats(*id).count()).sum(),
+            producers: self.router.producers_of(self.home).len().saturating_sub(self.mirrors.len()),
+            mirrors: self.mirrors.len(),
+            outlets: self.legs.outlets.len() + self.legs.pipes.len(),
+            addresses: self.by_address.len(),
+            followed: self.lives.len(),
+        }
     }
 
     pub(crate) fn all_session_stats(&self, now: Instant) -> Vec<SessionStats> {

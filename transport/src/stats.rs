@@ -27,6 +27,43 @@ pub struct WorkerStats {
     pub forwarding: ForwardingCost,
     /// Its producers.
     pub producers: Vec<(ProducerId, ProducerStats)>,
+    /// How much it has of everything.
+    pub objects: ObjectCounts,
+}
+
+/// How much a worker has of everything that comes and goes: what stays when nobody is there any more has leaked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ObjectCounts {
+    /// Viewers, publishers and pipes to other machines.
+    pub sessions: usize,
+    /// Streams that its sessions are sent.
+    pub consumers: usize,
+    /// Sources that it is the home of.
+    pub producers: usize,
+    /// Sources of other workers and machines, as it has them.
+    pub mirrors: usize,
+    /// Ways from its sources to mirrors of them.
+    pub outlets: usize,
+    /// Addresses that lead to its sessions.
+    pub addresses: usize,
+    /// What somebody else in the process waits for the end of.
+    pub followed: usize,
+}
+
+impl ObjectCounts {
+    /// The counts with their names.
+    #[must_use]
+    pub const fn named(&self) -> [(&'static str, usize); 7] {
+        [
+            ("session", self.sessions),
+            ("consumer", self.consumers),
+            ("producer", self.producers),
+            ("mirror", self.mirrors),
+            ("outlet", self.outlets),
+            ("address", self.addresses),
+            ("followed", self.followed),
+        ]
+    }
 }
 
 /// System calls and what went wrong with them, plain RTP transports' included.

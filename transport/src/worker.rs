@@ -173,6 +173,7 @@ impl Worker {
                     dropped,
                     forwarding: self.hub.forwarding_cost(),
                     producers: self.hub.producer_stats(),
+                    objects: self.hub.object_counts(),
                 };
                 let _ = reply.send((worker, self.hub.all_session_stats(now)));
             }
