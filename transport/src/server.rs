@@ -1,10 +1,12 @@
 //! The transport as the rest of lenscast sees it: workers to give producers to, and sessions to make of offers.
 
 use std::collections::BTreeMap;
+use std::future::Future as _;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
 use std::thread::JoinHandle;
 
 use lenscast_media::sync::Mutex;
@@ -24,7 +26,7 @@ use crate::hub::Hub;
 use crate::nudges::Nudges;
 use crate::object::{CreateProducerError, Life, Living, Names, Pipe, Pipes, Producer, WorkerHandle, pipe_everywhere};
 use crate::pipe::Edges;
-use crate::port::{Incoming, Task, WorkerPort};
+use crate::port::{Incoming, Task, WorkerPort, answered};
 use crate::publishing::Publishers;
 use crate::session::{CloseCause, Timeouts};
 use crate::socket::Sockets;
@@ -159,8 +161,8 @@ pub struct TransportServer {
 }
 
 impl TransportServer {
-    /// Binds the sockets and starts the workers. What happens to sessions is told through the receiver: at most two
-    /// events for each, so it need not be bounded.
+    /// Binds the sockets and starts the workers. What happens to sessions is told through the receiver, which is not
+    /// bounded: few events for each session, but an edge's pipe has two for each time that its connection is lost.
     ///
     /// # Errors
     ///
@@ -284,6 +286,17 @@ impl TransportServer {
     #[must_use]
     pub fn workers(&self) -> &[WorkerHandle] {
         &self.workers
+    }
+
+    /// Waits until a worker's thread has ended by itself, and says which. What it was the home of has ended with it and
+    /// comes back with another server only.
+    pub async fn worker_died(&self) -> usize {
+        let mut deaths: Vec<_> = self.workers.iter().map(|worker| Box::pin(worker.dies_by_itself())).collect();
+        std::future::poll_fn(|context| {
+            let dead = deaths.iter_mut().position(|death| death.as_mut().poll(context).is_ready());
+            dead.map_or(Poll::Pending, Poll::Ready)
+        })
+        .await
     }
 
     /// Makes a local source's stream known on all workers; each in turn is the home of one. What it sends goes through the
@@ -579,7 +592,7 @@ impl Drop for Obituary {
 async fn ask<T>(worker: &mpsc::Sender<Command>, question: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
     let (reply, answer) = oneshot::channel();
     worker.send(question(reply)).await.ok()?;
-    answer.await.ok()
+    answered(answer, worker).await
 }
 
 #[cfg(test)]

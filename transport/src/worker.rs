@@ -46,7 +46,7 @@ pub(crate) struct WorkerLinks {
 const MAX_INBOUND_AT_ONCE: usize = 64;
 const MAX_BATCHES_AT_ONCE: usize = 8;
 
-/// How often the first worker looks for viewers that never came.
+/// How often each worker looks for viewers that never came: all of them, so that none is needed for it.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// With nothing to wait for, wait this long.
@@ -94,7 +94,7 @@ impl Worker {
                     Some(command) => self.handle_command(command),
                     None => return,
                 },
-                _ = expiry.tick(), if self.index == 0 => expire_pending(Instant::now()),
+                _ = expiry.tick() => expire_pending(Instant::now()),
             }
             self.pass_on_events();
         }
@@ -140,6 +140,8 @@ impl Worker {
             Command::Task(task) => task(&mut self.hub, &mut self.sockets, now),
             Command::CloseSession(id, done) => {
                 self.hub.close_session(now, id, CloseCause::Requested, &mut self.sockets);
+                // Whoever asked is to find it gone.
+                self.pass_on_events();
                 let _ = done.send(());
             }
             Command::RestartIce(id, credentials, done) => {

@@ -15,7 +15,7 @@ use super::producer::Origin;
 use super::worker::Names;
 use super::{LifeOf, Living};
 use crate::hub::Opening;
-use crate::port::{PeerPort, Task, WorkerGone, WorkerPort};
+use crate::port::{PeerPort, Task, WorkerGone, WorkerPort, answered};
 
 /// Why a producer could not be piped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -179,7 +179,7 @@ async fn create(
         Ok::<_, AttachError>(ends)
     });
     let ends = attached.await??;
-    opened.await.map_err(|_| WorkerGone)??;
+    answered(opened, &destination.inbound).await.ok_or(WorkerGone)??;
     Ok(ends)
 }
 
