@@ -53,7 +53,9 @@ pub(crate) trait Wire {
 
 /// What the worker's surroundings have to be told or asked.
 pub(crate) enum HubEvent {
-    /// A publisher has been heard of: from now on its producers exist.
+    /// A publisher has been heard of: from now on its producers exist here.
+    Produced(TransportId, Vec<PublishedProducer>),
+    /// They exist on all workers.
     Published(TransportId, Vec<PublishedProducer>),
     Connected(TransportId),
     Closed(TransportId, CloseCause),
@@ -483,6 +485,13 @@ impl Hub {
         }
     }
 
+    /// A publisher's producers have mirrors everywhere. One that has ended meanwhile is not told of: nothing follows an end.
+    pub(crate) fn announce_published(&mut self, id: TransportId, producers: Vec<PublishedProducer>) {
+        if self.legs.sessions.contains_key(&id) {
+            self.events.push(HubEvent::Published(id, producers));
+        }
+    }
+
     /// Leads an outlet to a worker and attaches it.
     pub(crate) fn attach(
         &mut self,
@@ -836,7 +845,7 @@ impl Hub {
                 for (producer, parameters) in producers {
                     self.router.produce(now, id, producer, parameters, Source::Rtp).ok()?;
                 }
-                self.events.push(HubEvent::Published(id, published));
+                self.events.push(HubEvent::Produced(id, published));
                 Some(Role::Publisher)
             }
             // Attached once there is a session for what that sends.

@@ -1,7 +1,6 @@
 //! The transport as the rest of lenscast sees it: workers to give producers to, and sessions to make of offers.
 
 use std::collections::BTreeMap;
-use std::future::Future as _;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -117,7 +116,8 @@ pub struct SessionEvent {
 /// The stations of a session after its creation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SessionState {
-    /// Its publisher has been heard of: from now on these exist, and can be played once connected.
+    /// Its publisher has been heard of: from now on these exist on all workers, and can be played once connected. May come
+    /// after [`SessionState::Connected`].
     Published(Vec<PublishedProducer>),
     /// Its peer is connected.
     Connected,
@@ -419,10 +419,14 @@ impl TransportServer {
         match self.directory.restart(id, &credentials) {
             Restart::Pending => {}
             Restart::Worker(worker) => {
-                let fresh = credentials.clone();
-                if ask(&self.workers[worker].port.commands, |done| Command::RestartIce(id, fresh, done)).await
-                    != Some(true)
-                {
+                let commands = &self.workers[worker].port.commands;
+                let mut offered =
+                    Offered { directory: &self.directory, id, ufrag: &credentials.ufrag, is_known: false };
+                let Ok(permit) = commands.reserve().await else { return Ok(None) };
+                let (done, answer) = oneshot::channel();
+                permit.send(Command::RestartIce(id, credentials.clone(), done));
+                offered.is_known = true;
+                if answered(answer, commands).await != Some(true) {
                     return Ok(None);
                 }
             }
@@ -501,6 +505,23 @@ impl TransportServer {
 
     fn announce_closed(&self, id: TransportId, cause: CloseCause) {
         let _ = self.events.send(SessionEvent { id, state: SessionState::Closed(cause) });
+    }
+}
+
+/// A user fragment that the directory has, and its session's worker is to hear of. Dropped before that, it is forgotten:
+/// nobody else would.
+struct Offered<'a> {
+    directory: &'a Directory,
+    id: TransportId,
+    ufrag: &'a str,
+    is_known: bool,
+}
+
+impl Drop for Offered<'_> {
+    fn drop(&mut self) {
+        if !self.is_known {
+            self.directory.forget_ufrag(self.id, self.ufrag);
+        }
     }
 }
 

@@ -183,7 +183,7 @@ fn a_publishers_producers_are_announced_and_end_with_it_and_so_do_their_viewers(
     let mut scene = Scene::new().with_publisher_and_viewer();
     let published = PublishedProducer { id: TRACK, codec: MediaCodec::Video(Codec::Vp8), layers: 1 };
     let told: Vec<_> = scene.hub.poll_events().collect();
-    assert!(matches!(&told[0], HubEvent::Published(TransportId(PUBLISHER), tracks) if *tracks == [published]));
+    assert!(matches!(&told[0], HubEvent::Produced(TransportId(PUBLISHER), tracks) if *tracks == [published]));
     assert!(matches!(told[1], HubEvent::Connected(TransportId(PUBLISHER))));
     scene.hub.close_session(scene.now, TransportId(PUBLISHER), CloseCause::Requested, &mut scene.wire);
     let ended = scene.hub.poll_events().filter_map(|event| match event {
