@@ -51,6 +51,9 @@ pub enum ServiceError {
     /// Signals cannot be received.
     #[error("cannot receive signals: {0}")]
     Signals(std::io::Error),
+    /// A thread that forwards has ended by itself: its cameras, streams and viewers are gone until the next start.
+    #[error("router thread {0} has ended by itself")]
+    WorkerDied(usize),
 }
 
 impl ServiceError {
@@ -68,7 +71,8 @@ impl ServiceError {
 ///
 /// # Errors
 ///
-/// If the configuration is wrong or a port is taken.
+/// If the configuration is wrong or a port is taken, or if a thread that forwards has died: the rest is stopped in order
+/// then, and whoever supervises the process starts it anew.
 pub async fn run(args: &ConfigArgs) -> Result<(), ServiceError> {
     let source = ConfigSource { path: args.config.clone(), overrides: args.overrides() };
     let config = source.load()?;
@@ -100,7 +104,13 @@ pub async fn run(args: &ConfigArgs) -> Result<(), ServiceError> {
     let layers = tokio::spawn(Arc::clone(&agent).watch_layers());
 
     let running = config;
-    until_stopped(&mut signals, &source, &agent, running).await;
+    let outcome = tokio::select! {
+        () = until_stopped(&mut signals, &source, &agent, running) => Ok(()),
+        worker = agent.transport().worker_died() => {
+            tracing::error!(worker, "a router thread has ended by itself");
+            Err(ServiceError::WorkerDied(worker))
+        }
+    };
 
     // First of all: whoever is told that it stops must find it so.
     agent.begin_shutdown();
@@ -121,7 +131,7 @@ pub async fn run(args: &ConfigArgs) -> Result<(), ServiceError> {
     streams.abort();
     layers.abort();
     following.abort();
-    Ok(())
+    outcome
 }
 
 /// How many HTTP connections there may be: two for each viewer, for its page and its events, and some for whoever else

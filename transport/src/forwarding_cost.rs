@@ -1,6 +1,8 @@
 use std::time::Duration;
 
-/// Where the time of forwarding went, since the worker started.
+/// Where the time of forwarding went, since the worker started. An estimate: of each batch one viewer's protection is
+/// measured, and taken for that of all; what pipes to other machines are sent is in [`ForwardingCost::rewrite`] and not
+/// among the packets.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ForwardingCost {
     /// Packets of RTP handed to the system, or refused by it.

@@ -5,23 +5,24 @@
 //! at most it is carried to the worker of the session that a check from there named, which drops it.
 //! Every datagram that is dropped is counted by its reason. A session that ends is announced exactly once.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lenscast_media::{LayerSet, StageHistograms, WallClock};
+use lenscast_media::{StageHistograms, WallClock};
 use lenscast_router::rtcp::Compound;
 use lenscast_router::{
     AttachError, AttachParameters, Confirm, ConsumeError, ConsumerParameters, CreateRouterError, CreateTransportError,
-    Egress, Event, HandleRtpError, Inbound, OutletId, ProducerId, ProducerKey, RouterId, RtpPackets, Source,
-    StreamState, Timers, TransportId, TransportKind, TransportSlot, Worker as Router,
+    Egress, EndCause, Event, HandleRtpError, Inbound, OpenMirrorError, OutletId, ProducerId, ProducerKey, RouterId,
+    RtpPackets, Source, Timers, TransportId, TransportKind, TransportSlot, Worker as Router,
 };
 use rtc_crypto::RTCCryptoProvider;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::directory::{Claim, Directory};
+use crate::elsewhere::Elsewhere;
 use crate::flood_guard::FloodGuard;
 use crate::ice::{BindingRequest, StunError};
 use crate::nudges::Pending;
@@ -54,7 +55,9 @@ pub(crate) trait Wire {
 
 /// What the worker's surroundings have to be told or asked.
 pub(crate) enum HubEvent {
-    /// A publisher has been heard of: from now on its producers exist.
+    /// A publisher has been heard of: from now on its producers exist here.
+    Produced(TransportId, Vec<PublishedProducer>),
+    /// They exist on all workers.
     Published(TransportId, Vec<PublishedProducer>),
     Connected(TransportId),
     Closed(TransportId, CloseCause),
@@ -71,6 +74,8 @@ pub(crate) struct Hub {
     /// The channels to all workers, this one's too.
     workers: Vec<mpsc::Sender<Incoming>>,
     lives: Lives,
+    /// Workers whose threads have ended: what they sent before begins nothing any more.
+    dead: BTreeSet<usize>,
     /// Where the times of a producer's frames are written down.
     stages: HashMap<ProducerKey, Arc<StageHistograms>>,
     /// The home worker of each mirror, and the outlet that feeds it.
@@ -81,7 +86,7 @@ pub(crate) struct Hub {
     by_ufrag: HashMap<String, TransportId>,
     /// Addresses whose checks came here but name another worker's session: their other packets go there too, where they
     /// are dropped unless a check from there was authentic.
-    elsewhere: HashMap<SocketAddr, usize>,
+    elsewhere: Elsewhere,
     deadlines: Timers<TransportId>,
     directory: Arc<Directory>,
     certificate: Certificate,
@@ -110,6 +115,8 @@ struct Legs {
     pipes: HashMap<OutletId, TransportId>,
     /// Pipes that have something to tell.
     telling: Vec<TransportId>,
+    /// Outlets to other machines that the router is to look at: in the midst of sending it cannot.
+    nudged: Vec<OutletId>,
     /// Which worker this is.
     index: usize,
     /// To write other packets in.
@@ -124,7 +131,7 @@ struct Leg {
     flood: FloodGuard,
 }
 
-/// Where an outlet leads.
+/// Where an outlet leads, until its mirror has been told the end.
 struct Way {
     worker: usize,
     channel: mpsc::Sender<Incoming>,
@@ -139,10 +146,6 @@ pub(crate) struct Opening {
     /// Where to tell what befalls the mirror.
     pub(crate) mirror: watch::Sender<Life>,
 }
-
-/// Viewers that moved to another worker's socket, at most; beyond that all are forgotten, and their next check finds
-/// them again.
-const MAX_ELSEWHERE: usize = 4_096;
 
 /// How long an address stays with its session after the session's last check from there. Checks come every 6 s at most
 /// (RFC 7675 §5.1: 5 s, randomized by a fifth).
@@ -185,12 +188,13 @@ impl Hub {
             legs: Legs { index, ..Legs::default() },
             workers,
             lives: Lives::default(),
+            dead: BTreeSet::new(),
             stages: HashMap::new(),
             mirrors: BTreeMap::new(),
             pipes: HashMap::new(),
             by_address: HashMap::new(),
             by_ufrag: HashMap::new(),
-            elsewhere: HashMap::new(),
+            elsewhere: Elsewhere::default(),
             deadlines: Timers::default(),
             directory,
             certificate,
@@ -282,6 +286,14 @@ impl Hub {
         clock: impl FnOnce() -> Instant,
     ) {
         let Incoming { from, message, life } = incoming;
+        let message = match message {
+            Inbound::Open(open) if self.dead.contains(&from) => {
+                open.upstream.close();
+                open.created.tell(Err(OpenMirrorError::Closed(open.key.producer)));
+                return;
+            }
+            message => message,
+        };
         let times = match &message {
             Inbound::Burst { key, burst, .. } => Some((*key, burst.meta().times)),
             _ => None,
@@ -320,10 +332,10 @@ impl Hub {
 
     /// Another worker's thread has ended: what it was the home of ends here, and what leads there.
     pub(crate) fn handle_worker_died(&mut self, now: Instant, worker: usize, wire: &mut impl Wire) {
+        self.dead.insert(worker);
         let orphans = self.mirrors.iter().filter(|(_, (home, _))| *home == worker);
         for (key, outlet) in orphans.map(|(key, (_, outlet))| (*key, *outlet)).collect::<Vec<_>>() {
-            let state = StreamState { version: u64::MAX, paused: false, closed: true, sending: LayerSet::EMPTY };
-            self.router.handle_inbound(now, Inbound::State { key, outlet, state }, &mut self.legs.on(wire));
+            self.router.lose_origin(now, key, outlet, &mut self.legs.on(wire));
         }
         let dead = self.legs.outlets.iter().filter(|(_, way)| way.worker == worker).map(|(outlet, _)| *outlet);
         for outlet in dead.collect::<Vec<_>>() {
@@ -344,8 +356,8 @@ impl Hub {
             return;
         }
         let Some(&id) = self.by_address.get(&path.remote) else {
-            match self.elsewhere.get(&path.remote) {
-                Some(&worker) => self.events.push(HubEvent::HandOver(worker, path, datagram.to_vec())),
+            match self.elsewhere.get(path.remote) {
+                Some(worker) => self.events.push(HubEvent::HandOver(worker, path, datagram.to_vec())),
                 None => self.dropped.unknown_address += 1,
             }
             return;
@@ -440,7 +452,6 @@ impl Hub {
 
     /// What is there: for tests, which want to see that nothing is left.
     #[cfg(test)]
-    #[allow(dead_code)]
     pub(crate) fn left(&self) -> (usize, usize, usize) {
         (self.lives.len(), self.mirrors.len(), self.legs.outlets.len())
     }
@@ -503,6 +514,13 @@ impl Hub {
         }
     }
 
+    /// A publisher's producers have mirrors everywhere. One that has ended meanwhile is not told of: nothing follows an end.
+    pub(crate) fn announce_published(&mut self, id: TransportId, producers: Vec<PublishedProducer>) {
+        if self.legs.sessions.contains_key(&id) {
+            self.events.push(HubEvent::Published(id, producers));
+        }
+    }
+
     /// Leads an outlet to a worker and attaches it.
     pub(crate) fn attach(
         &mut self,
@@ -550,7 +568,6 @@ impl Hub {
         for ufrag in leg.session.ufrags() {
             self.by_ufrag.remove(ufrag);
         }
-        self.directory.remove(id);
         self.events.push(HubEvent::Closed(id, cause));
         self.pass_on_router_events(now, wire);
     }
@@ -573,8 +590,15 @@ impl Hub {
         true
     }
 
-    pub(crate) fn poll_events(&mut self) -> std::vec::Drain<'_, HubEvent> {
-        self.events.drain(..)
+    /// What there is to tell. A session is in the directory until its end is taken from here: of those that are in it,
+    /// somebody else tells the end if this thread panics.
+    pub(crate) fn poll_events(&mut self) -> impl Iterator<Item = HubEvent> {
+        let Self { events, directory, .. } = self;
+        events.drain(..).inspect(|event| {
+            if let HubEvent::Closed(id, _) = event {
+                directory.remove(*id);
+            }
+        })
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
@@ -601,9 +625,6 @@ impl Hub {
                     }
                 },
                 Claim::Worker(worker) if worker != self.index => {
-                    if self.elsewhere.len() >= MAX_ELSEWHERE {
-                        self.elsewhere.clear();
-                    }
                     self.elsewhere.insert(path.remote, worker);
                     self.events.push(HubEvent::HandOver(worker, path, datagram.to_vec()));
                     return;
@@ -645,7 +666,7 @@ impl Hub {
             return;
         }
         self.by_address.insert(address, id);
-        self.elsewhere.remove(&address);
+        self.elsewhere.remove(address);
     }
 
     fn disown(&mut self, id: TransportId, address: SocketAddr) {
@@ -695,19 +716,22 @@ impl Hub {
             self.dropped.rtp_unexpected += 1;
         } else if packet.len() > MAX_RTP {
             self.dropped.rtp_too_long += 1;
-        } else if !leg.flood.admits(now) {
+        } else if !leg.flood.admits(now, packet) {
             self.dropped.rtp_flood += 1;
         } else {
             match leg.session.open_rtp(packet) {
                 None => self.dropped.before_handshake += 1,
                 Some(Err(OpenSrtpError::Replay { .. })) => self.dropped.srtp_replayed += 1,
                 Some(Err(_)) => self.dropped.srtp_refused += 1,
-                Some(Ok(packet)) => match self.router.handle_rtp(now, id, packet) {
-                    Ok(()) => self.in_batch = true,
-                    Err(HandleRtpError::UnknownSource(_)) => self.dropped.rtp_unknown_source += 1,
-                    Err(HandleRtpError::Refused) => self.dropped.rtp_refused += 1,
-                    Err(_) => self.dropped.rtp_malformed += 1,
-                },
+                Some(Ok(packet)) => {
+                    leg.flood.confirm(packet);
+                    match self.router.handle_rtp(now, id, packet) {
+                        Ok(()) => self.in_batch = true,
+                        Err(HandleRtpError::UnknownSource(_)) => self.dropped.rtp_unknown_source += 1,
+                        Err(HandleRtpError::Refused) => self.dropped.rtp_refused += 1,
+                        Err(_) => self.dropped.rtp_malformed += 1,
+                    }
+                }
             }
         }
     }
@@ -777,12 +801,15 @@ impl Hub {
         let session = match Session::new(&setup, &self.certificate, Arc::clone(&self.crypto)) {
             Ok(session) => session,
             Err(error) => {
-                self.directory.remove(id);
                 self.events.push(HubEvent::Closed(id, CloseCause::Dtls(error)));
                 return None;
             }
         };
-        let slot = self.router.create_transport(self.home, id, TransportKind::WebRtc).ok()?;
+        let Ok(slot) = self.router.create_transport(self.home, id, TransportKind::WebRtc) else {
+            // Identifiers are given out once: it cannot be there.
+            self.events.push(HubEvent::Closed(id, CloseCause::ProducerClosed));
+            return None;
+        };
         let missing = match setup.purpose {
             // The camera went between answer and first check.
             Purpose::Viewer(_) | Purpose::Pipe(_) => CloseCause::ProducerClosed,
@@ -791,7 +818,6 @@ impl Hub {
         let Some(role) = self.furnish(now, id, setup.purpose) else {
             let _ = self.router.close_transport(now, id, &mut NoEgress);
             self.pass_on_router_events(now, wire);
-            self.directory.remove(id);
             self.events.push(HubEvent::Closed(id, missing));
             return None;
         };
@@ -851,7 +877,7 @@ impl Hub {
                 for (producer, parameters) in producers {
                     self.router.produce(now, id, producer, parameters, Source::Rtp).ok()?;
                 }
-                self.events.push(HubEvent::Published(id, published));
+                self.events.push(HubEvent::Produced(id, published));
                 Some(Role::Publisher)
             }
             // Attached once there is a session for what that sends.
@@ -868,6 +894,9 @@ impl Hub {
     }
 
     fn pass_on_router_events(&mut self, now: Instant, wire: &mut impl Wire) {
+        for outlet in std::mem::take(&mut self.legs.nudged) {
+            self.router.handle_outlet(now, outlet, &mut self.legs.on(wire));
+        }
         let mut orphans = Vec::new();
         while let Some(event) = self.router.poll_event() {
             self.lives.handle_event(&event);
@@ -877,7 +906,8 @@ impl Hub {
                     self.mirrors.remove(&key);
                     self.pipes.remove(&key);
                 }
-                Event::OutletClosed(outlet, _) => {
+                // Otherwise the mirror is told first: the way goes with that, see `send_inbound`.
+                Event::OutletClosed(outlet, EndCause::MirrorClosed) => {
                     self.legs.outlets.remove(&outlet);
                 }
                 Event::TransportClosed(id, _) => {
@@ -988,26 +1018,39 @@ impl<W: Wire> Egress for LegsOnWire<'_, W> {
     }
 
     fn send_inbound(&mut self, outlet: OutletId, message: Inbound) -> bool {
+        // To whom nothing leads any more, an end need not be told, or told again; only a beginning needs somebody there.
+        let nobody = !matches!(message, Inbound::Open(_));
         if let Some(&id) = self.legs.pipes.get(&outlet) {
             let taken = self.with_pipe(id, |pipe, send| {
                 let taken = pipe.handle_inbound(outlet, message, send);
-                (taken, pipe.has_changed())
+                (taken, pipe.has_changed(), pipe.take_nudged())
             });
-            let (taken, changed) = taken.unwrap_or_default();
+            let (taken, changed, nudged) = taken.unwrap_or((nobody, false, Vec::new()));
+            self.legs.nudged.extend(nudged);
             if changed && !self.legs.telling.contains(&id) {
                 self.legs.telling.push(id);
             }
             return taken;
         }
-        let Some(way) = self.legs.outlets.get_mut(&outlet) else { return false };
+        let Some(way) = self.legs.outlets.get_mut(&outlet) else { return nobody };
+        let is_last = matches!(message, Inbound::State { state, .. } if state.closed);
         let incoming = |life| Incoming { from: self.legs.index, message, life };
-        match way.opening.take() {
+        let taken = match way.opening.take() {
             Some(Opening { permit, mirror }) => {
                 permit.send(incoming(Some(mirror)));
                 true
             }
-            None => way.channel.try_send(incoming(None)).is_ok(),
+            None => match way.channel.try_send(incoming(None)) {
+                Ok(()) => true,
+                // The worker has ended, and the mirror with it.
+                Err(mpsc::error::TrySendError::Closed(_)) => nobody,
+                Err(mpsc::error::TrySendError::Full(_)) => false,
+            },
+        };
+        if taken && is_last {
+            self.legs.outlets.remove(&outlet);
         }
+        taken
     }
 }
 

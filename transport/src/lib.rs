@@ -24,6 +24,7 @@ mod catalog;
 mod directory;
 mod dtls;
 mod dtls_record;
+mod elsewhere;
 mod fingerprint;
 mod flood_guard;
 mod forwarding_cost;

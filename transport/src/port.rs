@@ -91,11 +91,45 @@ impl WorkerPort {
             let _ = reply.send(task(hub, sockets, now));
         });
         self.commands.send(Command::Task(task)).await.map_err(|_| WorkerGone)?;
-        answer.await.map_err(|_| WorkerGone)
+        answered(answer, &self.commands).await.ok_or(WorkerGone)
     }
 
     /// Does something on the worker's thread some time, if there is still one.
     pub(crate) fn release(&self, task: impl FnOnce(&mut Hub, &mut Sockets, Instant) + Send + 'static) {
         let _ = self.releases.send(Box::new(task));
+    }
+}
+
+/// Waits for the answer to what was sent over `channel`. `None` if none comes any more: what a channel takes while its
+/// receiver is dropped lies there unseen, and the way to answer with it, for as long as there are senders.
+pub(crate) async fn answered<T, M>(mut answer: oneshot::Receiver<T>, channel: &mpsc::Sender<M>) -> Option<T> {
+    tokio::select! {
+        biased;
+        answer = &mut answer => answer.ok(),
+        () = channel.closed() => answer.try_recv().ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_answer_is_not_waited_for_from_a_worker_that_ended_with_the_question_unseen() {
+        let (questions, receiver) = mpsc::channel(1);
+        let (reply, answer) = oneshot::channel::<()>();
+        let permit = questions.clone().reserve_owned().await.unwrap();
+        drop(receiver);
+        permit.send(reply);
+        assert_eq!(answered(answer, &questions).await, None);
+    }
+
+    #[tokio::test]
+    async fn an_answer_counts_although_the_worker_has_ended_since() {
+        let (questions, receiver) = mpsc::channel::<()>(1);
+        let (reply, answer) = oneshot::channel();
+        reply.send(1).unwrap();
+        drop(receiver);
+        assert_eq!(answered(answer, &questions).await, Some(1));
     }
 }

@@ -5,6 +5,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
 use std::thread::JoinHandle;
 
 use lenscast_media::sync::Mutex;
@@ -24,7 +25,7 @@ use crate::hub::Hub;
 use crate::nudges::Nudges;
 use crate::object::{CreateProducerError, Life, Living, Names, Pipe, Pipes, Producer, WorkerHandle, pipe_everywhere};
 use crate::pipe::Edges;
-use crate::port::{Incoming, Task, WorkerPort};
+use crate::port::{Incoming, Task, WorkerPort, answered};
 use crate::publishing::Publishers;
 use crate::session::{CloseCause, Timeouts};
 use crate::socket::Sockets;
@@ -115,7 +116,8 @@ pub struct SessionEvent {
 /// The stations of a session after its creation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SessionState {
-    /// Its publisher has been heard of: from now on these exist, and can be played once connected.
+    /// Its publisher has been heard of: from now on these exist on all workers, and can be played once connected. May come
+    /// after [`SessionState::Connected`].
     Published(Vec<PublishedProducer>),
     /// Its peer is connected.
     Connected,
@@ -162,8 +164,8 @@ pub struct TransportServer {
 }
 
 impl TransportServer {
-    /// Binds the sockets and starts the workers. What happens to sessions is told through the receiver: at most two
-    /// events for each, so it need not be bounded.
+    /// Binds the sockets and starts the workers. What happens to sessions is told through the receiver, which is not
+    /// bounded: few events for each session, but an edge's pipe has two for each time that its connection is lost.
     ///
     /// # Errors
     ///
@@ -289,6 +291,17 @@ impl TransportServer {
         &self.workers
     }
 
+    /// Waits until a worker's thread has ended by itself, and says which. What it was the home of has ended with it and
+    /// comes back with another server only.
+    pub async fn worker_died(&self) -> usize {
+        let mut deaths: Vec<_> = self.workers.iter().map(|worker| Box::pin(worker.dies_by_itself())).collect();
+        std::future::poll_fn(|context| {
+            let dead = deaths.iter_mut().position(|death| death.as_mut().poll(context).is_ready());
+            dead.map_or(Poll::Pending, Poll::Ready)
+        })
+        .await
+    }
+
     /// Makes a local source's stream known on all workers; each in turn is the home of one. What it sends goes through the
     /// returned sender, and the times of its frames into `stages`.
     ///
@@ -397,10 +410,14 @@ impl TransportServer {
         match self.directory.restart(id, &credentials) {
             Restart::Pending => {}
             Restart::Worker(worker) => {
-                let fresh = credentials.clone();
-                if ask(&self.workers[worker].port.commands, |done| Command::RestartIce(id, fresh, done)).await
-                    != Some(true)
-                {
+                let commands = &self.workers[worker].port.commands;
+                let mut offered =
+                    Offered { directory: &self.directory, id, ufrag: &credentials.ufrag, is_known: false };
+                let Ok(permit) = commands.reserve().await else { return Ok(None) };
+                let (done, answer) = oneshot::channel();
+                permit.send(Command::RestartIce(id, credentials.clone(), done));
+                offered.is_known = true;
+                if answered(answer, commands).await != Some(true) {
                     return Ok(None);
                 }
             }
@@ -479,6 +496,23 @@ impl TransportServer {
 
     fn announce_closed(&self, id: TransportId, cause: CloseCause) {
         let _ = self.events.send(SessionEvent { id, state: SessionState::Closed(cause) });
+    }
+}
+
+/// A user fragment that the directory has, and its session's worker is to hear of. Dropped before that, it is forgotten:
+/// nobody else would.
+struct Offered<'a> {
+    directory: &'a Directory,
+    id: TransportId,
+    ufrag: &'a str,
+    is_known: bool,
+}
+
+impl Drop for Offered<'_> {
+    fn drop(&mut self) {
+        if !self.is_known {
+            self.directory.forget_ufrag(self.id, self.ufrag);
+        }
     }
 }
 
@@ -570,7 +604,7 @@ impl Drop for Obituary {
 async fn ask<T>(worker: &mpsc::Sender<Command>, question: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
     let (reply, answer) = oneshot::channel();
     worker.send(question(reply)).await.ok()?;
-    answer.await.ok()
+    answered(answer, worker).await
 }
 
 #[cfg(test)]

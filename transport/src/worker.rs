@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lenscast_router::{ProducerId, ProducerKey, TransportId};
+use lenscast_router::{ProducerKey, TransportId};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::hub::{Hub, HubEvent, Wire};
@@ -14,7 +14,7 @@ use crate::port::{Incoming, PeerPort, Task};
 use crate::session::CloseCause;
 use crate::socket::{ReceiveBuffers, Sockets};
 use crate::stats::{SessionStats, WorkerStats};
-use crate::{IceCredentials, Path, PreferredLayers, SessionEvent, SessionState};
+use crate::{IceCredentials, Path, PreferredLayers, PublishedProducer, SessionEvent, SessionState};
 
 /// What a worker can be told.
 pub(crate) enum Command {
@@ -46,7 +46,7 @@ pub(crate) struct WorkerLinks {
 const MAX_INBOUND_AT_ONCE: usize = 64;
 const MAX_BATCHES_AT_ONCE: usize = 8;
 
-/// How often the first worker looks for viewers that never came.
+/// How often each worker looks for viewers that never came: all of them, so that none is needed for it.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// With nothing to wait for, wait this long.
@@ -95,7 +95,7 @@ impl Worker {
                     Some(command) => self.handle_command(command).await,
                     None => return,
                 },
-                _ = expiry.tick(), if self.index == 0 => expire_pending(Instant::now()),
+                _ = expiry.tick() => expire_pending(Instant::now()),
             }
             self.end_readers().await;
             self.pass_on_events();
@@ -150,6 +150,8 @@ impl Worker {
             Command::CloseSession(id, done) => {
                 self.hub.close_session(now, id, CloseCause::Requested, &mut self.sockets);
                 self.end_readers().await;
+                // Whoever asked is to find it gone.
+                self.pass_on_events();
                 let _ = done.send(());
             }
             Command::RestartIce(id, credentials, done) => {
@@ -184,25 +186,33 @@ impl Worker {
         }
     }
 
-    /// Makes a producer of this worker known in the default routers of all others, without waiting for it.
-    fn pipe_everywhere(&self, producer: ProducerId) {
+    /// Makes a publisher's producers known in the default routers of all other workers, without waiting for it, and tells
+    /// then that they exist: a viewer comes to whatever worker.
+    fn publish(&self, id: TransportId, producers: Vec<PublishedProducer>) {
         let home = self.index;
         let own = &self.links.peers[home];
-        let (key, peers) = (ProducerKey { router: own.home, producer }, self.links.peers.clone());
+        let (router, peers) = (own.home, self.links.peers.clone());
         let (releases, pipes, names) = (own.releases.clone(), self.links.pipes.clone(), self.links.names.clone());
         tokio::spawn(async move {
+            let mut made = Vec::new();
+            for producer in &producers {
+                let key = ProducerKey { router, producer: producer.id };
+                made.push((key, pipe_everywhere(&pipes, &names, &peers, key, home).await));
+            }
             // Kept by the worker itself: a pipe's handle does not keep a worker from stopping.
-            let made = pipe_everywhere(&pipes, &names, &peers, key, home).await;
-            let _ = releases.send(Box::new(move |hub, _, _| hub.keep_pipes(key, made)));
+            let _ = releases.send(Box::new(move |hub, _, _| {
+                made.into_iter().for_each(|(key, pipes)| hub.keep_pipes(key, pipes));
+                hub.announce_published(id, producers);
+            }));
         });
     }
 
     fn pass_on_events(&mut self) {
-        let mut published = Vec::new();
+        let mut produced = Vec::new();
         for event in self.hub.poll_events() {
             match event {
+                HubEvent::Produced(id, producers) => produced.push((id, producers)),
                 HubEvent::Published(id, producers) => {
-                    published.extend(producers.iter().map(|producer| producer.id));
                     let _ = self.links.events.send(SessionEvent { id, state: SessionState::Published(producers) });
                 }
                 HubEvent::Connected(id) => {
@@ -220,8 +230,8 @@ impl Worker {
                 }
             }
         }
-        for producer in published {
-            self.pipe_everywhere(producer);
+        for (id, producers) in produced {
+            self.publish(id, producers);
         }
     }
 }

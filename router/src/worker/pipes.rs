@@ -82,6 +82,16 @@ impl Worker {
         self.end_outlet(now, outlet, EndCause::Requested, egress)
     }
 
+    /// Ends a mirror whose origin has gone without a word, as if it had said that it ended. `outlet` is that of
+    /// [`Open::outlet`]; a mirror that another one feeds stays.
+    pub fn lose_origin(&mut self, now: Instant, key: ProducerKey, outlet: Option<OutletId>, egress: &mut impl Egress) {
+        let Some(index) = self.producers.index(key) else { return };
+        let origin = &self.producers.at(index).origin;
+        if origin.is_mirror() && origin.outlet() == outlet {
+            self.end_producer(now, index, EndCause::OriginClosed, egress);
+        }
+    }
+
     /// An outlet's link has been nudged: its mirror wants something else, or a key frame, or is gone.
     pub fn handle_outlet(&mut self, now: Instant, id: OutletId, egress: &mut impl Egress) {
         let Some(&index) = self.outlets.get(&id) else { return };

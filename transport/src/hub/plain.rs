@@ -162,7 +162,7 @@ impl Hub {
             self.dropped.rtp_unexpected += 1;
         } else if packet.len() > MAX_RTP {
             self.dropped.rtp_too_long += 1;
-        } else if !leg.flood.admits(now) {
+        } else if !leg.flood.admits(now, packet) {
             self.dropped.rtp_flood += 1;
         } else {
             match leg.open_rtp(packet) {
@@ -170,6 +170,7 @@ impl Hub {
                 Err(_) => self.dropped.srtp_refused += 1,
                 Ok(packet) => match self.router.handle_rtp(now, id, packet) {
                     Ok(()) => {
+                        leg.flood.confirm(packet);
                         let heard = leg.hear_rtp(now, from);
                         self.in_batch = true;
                         self.plain_heard(now, id, &heard, wire);

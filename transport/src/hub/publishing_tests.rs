@@ -184,7 +184,7 @@ fn a_publishers_producers_are_announced_and_end_with_it_and_so_do_their_viewers(
     let mut scene = Scene::new().with_publisher_and_viewer();
     let published = PublishedProducer { id: TRACK, codec: MediaCodec::Video(Codec::Vp8), layers: 1 };
     let told: Vec<_> = scene.hub.poll_events().collect();
-    assert!(matches!(&told[0], HubEvent::Published(TransportId(PUBLISHER), tracks) if *tracks == [published]));
+    assert!(matches!(&told[0], HubEvent::Produced(TransportId(PUBLISHER), tracks) if *tracks == [published]));
     assert!(matches!(told[1], HubEvent::Connected(TransportId(PUBLISHER))));
     scene.hub.close_session(scene.now, TransportId(PUBLISHER), CloseCause::Requested, &mut scene.wire);
     let ended = scene.hub.poll_events().filter_map(|event| match event {
@@ -247,7 +247,7 @@ fn a_flood_is_cut_off_before_it_is_decrypted() {
         scene.receive(PUBLISHER, vec![0x80, 96, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
     }
     let dropped = scene.hub.dropped();
-    assert_eq!((dropped.srtp_refused, dropped.rtp_flood), (12_500, 7_500));
+    assert_eq!((dropped.srtp_refused, dropped.rtp_flood), (1_000, 19_000));
     scene.now += Duration::from_secs(1);
     let packet = scene.packet(10, SOURCE);
     scene.receive(PUBLISHER, packet);

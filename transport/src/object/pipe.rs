@@ -10,12 +10,13 @@ use lenscast_router::{
 };
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
 
 use super::producer::Origin;
 use super::worker::Names;
 use super::{LifeOf, Living};
 use crate::hub::Opening;
-use crate::port::{PeerPort, Task, WorkerGone, WorkerPort};
+use crate::port::{PeerPort, Task, WorkerGone, WorkerPort, answered};
 
 /// Why a producer could not be piped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -111,9 +112,9 @@ impl fmt::Debug for Pipe {
     }
 }
 
-/// How long until a destination without room is tried again, and how often: a second.
+/// How long until a destination without room is tried again. It goes on as long as there are the producer and the
+/// destination.
 const RETRY: Duration = Duration::from_millis(20);
-const MAX_TRIES: u32 = 50;
 
 /// Shares the pipe that there is, or makes one.
 pub(crate) async fn pipe_to_router(
@@ -124,14 +125,12 @@ pub(crate) async fn pipe_to_router(
     names: &Names,
 ) -> Result<Pipe, PipeToRouterError> {
     let key = PipeKey { producer: origin.key.producer, destination: router };
-    let mut tries = 0;
     loop {
         let create = |_| create(origin.clone(), destination.clone(), router, OutletId(names.next()));
         let ends = match pipes.obtain(key, create).await {
             Ok(ends) => ends,
             // Of a pipe that was there before, the end is still on its way: that goes first.
-            Err(ObtainError::Failed(PipeToRouterError::Attach(AttachError::NoRoom(_)))) if tries < MAX_TRIES => {
-                tries += 1;
+            Err(ObtainError::Failed(PipeToRouterError::Attach(AttachError::NoRoom(_)))) => {
                 tokio::time::sleep(RETRY).await;
                 continue;
             }
@@ -179,7 +178,7 @@ async fn create(
         Ok::<_, AttachError>(ends)
     });
     let ends = attached.await??;
-    opened.await.map_err(|_| WorkerGone)??;
+    answered(opened, &destination.inbound).await.ok_or(WorkerGone)??;
     Ok(ends)
 }
 
@@ -191,13 +190,21 @@ pub(crate) async fn pipe_everywhere(
     key: ProducerKey,
     home: usize,
 ) -> Vec<Pipe> {
-    let mut made = Vec::new();
+    // All at once: one that is slow holds up none of the others.
+    let mut making = JoinSet::new();
     for worker in workers.iter().filter(|worker| worker.index != home) {
         let (Some(destination), Some(home)) = (worker.upgrade(), workers[home].upgrade()) else { continue };
-        match pipe_to_router(pipes, Origin { key, home }, &destination, worker.home, names).await {
-            Ok(pipe) => made.push(pipe),
-            Err(error) => tracing::warn!(producer = %key, worker = worker.index, %error, "cannot pipe"),
-        }
+        let (pipes, names, router) = (pipes.clone(), names.clone(), worker.home);
+        making.spawn(async move {
+            let piped = pipe_to_router(&pipes, Origin { key, home }, &destination, router, &names).await;
+            piped.inspect_err(|error| {
+                tracing::warn!(producer = %key, worker = destination.index, %error, "cannot pipe");
+            })
+        });
+    }
+    let mut made = Vec::new();
+    while let Some(piped) = making.join_next().await {
+        made.extend(piped.into_iter().flatten());
     }
     made
 }

@@ -66,6 +66,15 @@ impl WorkerHandle {
     }
 }
 
+impl WorkerHandle {
+    /// Never returns if it is told to end.
+    pub(crate) async fn dies_by_itself(&self) {
+        if self.died().await == EndCause::Requested {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
 impl fmt::Debug for WorkerHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WorkerHandle").field("index", &self.port.index).finish_non_exhaustive()

@@ -1,20 +1,22 @@
 //! The driver of an edge's end of a pipe: its socket, and the mirrors that it feeds.
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use lenscast_media::LayerSet;
 use lenscast_media::sync::Mutex;
 use lenscast_router::receive::ReceivedBurst;
 use lenscast_router::{Inbound, ProducerKey, StreamState, TransportId, Upstream};
+use socket2::{Domain, Socket, Type};
 use tokio::net::UdpSocket;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::edge::{EdgeEvent, PipeEdge};
 use super::{ConnectPipeError, PipeOffer, PipeState};
+use crate::catalog::Catalog;
 use crate::port::{Incoming, WorkerPort};
 use crate::session::CloseCause;
 use crate::{SessionEvent, SessionState};
@@ -38,7 +40,7 @@ pub(crate) struct PipeClient {
     pub(crate) state: Arc<Mutex<PipeState>>,
 }
 
-/// A mirror of an origin's producer in this process, and the channel to the worker that it is on.
+/// A mirror of an origin's producer in this process, and the channel to the worker that it is on. Dropped, the mirror ends.
 pub(crate) struct Feed {
     pub(crate) key: ProducerKey,
     pub(crate) home: WorkerPort,
@@ -50,6 +52,8 @@ pub(crate) struct Feed {
     unsent: bool,
     /// Layers of which a burst was refused, or that have begun anew.
     broken: LayerSet,
+    /// Knows the mirror as long as this is there.
+    catalog: Arc<Catalog>,
 }
 
 /// What a mirror wants: written on its worker's thread, read by the driver.
@@ -63,6 +67,8 @@ pub(crate) struct Wishes {
 const MAX_RECEIVED_AT_ONCE: usize = 64;
 /// A datagram of a pipe fits an Ethernet frame; one that does not is cut, and not authentic then.
 const MAX_DATAGRAM: usize = 2_048;
+/// How soon it is noticed that a mirror's worker has died.
+const HOMES_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Wishes {
     pub(crate) fn new(nudge: Arc<Notify>) -> Self {
@@ -82,21 +88,41 @@ impl Upstream for Wishes {
     }
 }
 
-/// A socket that origins at these addresses can be reached from.
-pub(crate) fn bind(candidates: &[SocketAddr]) -> io::Result<std::net::UdpSocket> {
-    let any: SocketAddr = match candidates.first() {
-        Some(first) if first.is_ipv6() => (Ipv6Addr::UNSPECIFIED, 0).into(),
-        _ => (Ipv4Addr::UNSPECIFIED, 0).into(),
+/// A socket that origins can be reached from, whatever their addresses' family, wherever this machine has both.
+pub(crate) fn bind() -> io::Result<std::net::UdpSocket> {
+    let both = || {
+        let socket = Socket::new(Domain::IPV6, Type::DGRAM, None)?;
+        socket.set_only_v6(false)?;
+        socket.bind(&SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)).into())?;
+        Ok::<std::net::UdpSocket, io::Error>(socket.into())
     };
-    let socket = std::net::UdpSocket::bind(any)?;
+    let socket = both().or_else(|_| std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)))?;
     socket.set_nonblocking(true)?;
     Ok(socket)
+}
+
+/// How a socket of this family names an address.
+fn named(to: SocketAddr, is_ipv6: bool) -> SocketAddr {
+    match to {
+        SocketAddr::V4(to) if is_ipv6 => (to.ip().to_ipv6_mapped(), to.port()).into(),
+        _ => to,
+    }
+}
+
+/// The address of an IPv4 peer as everybody else names it.
+fn canonical(from: SocketAddr) -> SocketAddr {
+    match from.ip().to_canonical() {
+        IpAddr::V4(ip) => (ip, from.port()).into(),
+        IpAddr::V6(_) => from,
+    }
 }
 
 impl PipeClient {
     /// Runs until it is told to stop, all it receives has ended, or its server is dropped.
     pub(crate) async fn run(mut self) {
         let mut buffer = vec![0; MAX_DATAGRAM];
+        let mut homes = tokio::time::interval(HOMES_INTERVAL);
+        homes.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             self.pass_on();
             if let Some(cause) = self.end() {
@@ -109,6 +135,8 @@ impl PipeClient {
                 readable = self.socket.readable() => if readable.is_ok() { self.receive(&mut buffer) },
                 () = sleep => self.edge.handle_timeout(Instant::now()),
                 () = nudge.notified() => self.handle_wishes(),
+                // Looks at them, see `end`.
+                _ = homes.tick() => {}
                 command = self.commands.recv() => match command {
                     Some(ClientCommand::Reconnect(offer, reply)) => {
                         let result = self.edge.reconnect(Instant::now(), &offer);
@@ -131,7 +159,7 @@ impl PipeClient {
     fn receive(&mut self, buffer: &mut [u8]) {
         for _ in 0..MAX_RECEIVED_AT_ONCE {
             match self.socket.try_recv_from(buffer) {
-                Ok((len, from)) => self.edge.handle_datagram(Instant::now(), from, &mut buffer[..len]),
+                Ok((len, from)) => self.edge.handle_datagram(Instant::now(), canonical(from), &mut buffer[..len]),
                 // Errors of earlier sends surface here too; silence tells what there is to tell.
                 Err(_) => break,
             }
@@ -181,23 +209,25 @@ impl PipeClient {
         }
         while let Some((to, datagram)) = self.edge.poll_transmit() {
             // What cannot be sent is lost, like much else on its way: it is said again.
-            let _ = self.socket.try_send_to(&datagram, to);
+            let is_ipv6 = self.socket.local_addr().is_ok_and(|local| local.is_ipv6());
+            if self.socket.try_send_to(&datagram, named(to, is_ipv6)).is_err() {
+                self.edge.note_unsent();
+            }
         }
     }
 
     /// Why there is nothing more to do, if there is not.
     fn end(&self) -> Option<CloseCause> {
+        if self.mirrors.iter().any(Feed::is_orphaned) {
+            return Some(CloseCause::WorkerDied);
+        }
         let over = |mirror: &Feed| mirror.state.closed && !mirror.unsent;
         self.mirrors.iter().all(over).then_some(CloseCause::ProducerClosed)
     }
 
     fn close(&mut self, cause: CloseCause) {
         for mirror in &mut self.mirrors {
-            mirror.change(|state| state.closed = true);
-            mirror.send_state();
-            if mirror.unsent {
-                mirror.release();
-            }
+            mirror.close();
         }
         self.tell(SessionState::Closed(cause));
     }
@@ -223,14 +253,20 @@ impl PipeClient {
 }
 
 impl Feed {
-    pub(crate) const fn new(
+    pub(crate) fn new(
         key: ProducerKey,
         home: WorkerPort,
         wishes: Arc<Wishes>,
         layers: LayerSet,
         state: StreamState,
+        catalog: Arc<Catalog>,
     ) -> Self {
-        Self { key, home, wishes, layers, state, unsent: false, broken: LayerSet::EMPTY }
+        Self { key, home, wishes, layers, state, unsent: false, broken: LayerSet::EMPTY, catalog }
+    }
+
+    /// True if the thread that the mirror is on has ended.
+    fn is_orphaned(&self) -> bool {
+        self.home.inbound.is_closed()
     }
 
     fn forward(&mut self, received: ReceivedBurst) {
@@ -266,12 +302,25 @@ impl Feed {
         self.home.inbound.try_send(Incoming { from: self.home.index, message, life: None }).is_ok()
     }
 
-    /// Ends the mirror past a full channel.
-    fn release(&self) {
-        let (key, state) = (self.key, self.state);
-        self.home.release(move |hub, sockets, now| {
-            let message = Inbound::State { key, outlet: None, state };
-            hub.with_router(now, sockets, |router, egress| router.handle_inbound(now, message, egress));
-        });
+    fn close(&mut self) {
+        self.change(|state| state.closed = true);
+        self.send_state();
+        if std::mem::take(&mut self.unsent) {
+            release(&self.home, self.key);
+        }
     }
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        self.close();
+        self.catalog.forget(self.key.producer);
+    }
+}
+
+/// Ends a mirror past a full channel.
+pub(crate) fn release(home: &WorkerPort, key: ProducerKey) {
+    home.release(move |hub, sockets, now| {
+        hub.with_router(now, sockets, |router, egress| router.lose_origin(now, key, None, egress));
+    });
 }

@@ -37,6 +37,8 @@ pub(crate) struct PipeEdge {
     crypto: Arc<dyn RTCCryptoProvider>,
     epoch: u64,
     checks: Checks,
+    /// Those of `sender` and `receiver`.
+    keys: PipeKeys,
     sender: SrtpSender,
     receiver: SrtpReceiver,
     clock: PublisherClock,
@@ -51,6 +53,7 @@ pub(crate) struct PipeEdge {
     transmits: VecDeque<(SocketAddr, Vec<u8>)>,
     events: VecDeque<EdgeEvent>,
     dropped: u64,
+    unsent: u64,
 }
 
 struct EdgeProducer {
@@ -98,6 +101,7 @@ impl PipeEdge {
             local_ufrag,
             ssrc,
             crypto,
+            keys: offer.keys.clone(),
             sender,
             receiver,
             clock: PublisherClock::new(),
@@ -111,15 +115,20 @@ impl PipeEdge {
             transmits: VecDeque::new(),
             events: VecDeque::new(),
             dropped: 0,
+            unsent: 0,
         })
     }
 
-    /// Goes on with another connection.
+    /// Goes on with another connection, under other keys: counters begin anew, and two packets of one count are never
+    /// protected with the same keystream.
     pub(crate) fn reconnect(&mut self, now: Instant, offer: &PipeOffer) -> Result<(), ConnectPipeError> {
         check(offer)?;
         let same = |(known, offered): (&EdgeProducer, &PipedProducer)| known.piped.is_like(offered);
         if offer.producers.len() != self.producers.len() || !self.producers.iter().zip(&offer.producers).all(same) {
             return Err(ConnectPipeError::Changed);
+        }
+        if offer.keys.edge == self.keys.edge || offer.keys.origin == self.keys.origin {
+            return Err(ConnectPipeError::Offer("has keys that were used before"));
         }
         for (producer, offered) in self.producers.iter_mut().zip(&offer.producers) {
             producer.piped = offered.clone();
@@ -127,6 +136,7 @@ impl PipeEdge {
             producer.state = None;
         }
         (self.sender, self.receiver) = keys(&offer.keys);
+        self.keys = offer.keys.clone();
         self.epoch = offer.epoch;
         self.checks = Checks::new(
             offer.credentials.clone(),
@@ -192,6 +202,11 @@ impl PipeEdge {
     pub(crate) fn request_key_frame(&mut self, now: Instant, place: usize, layer: u8) {
         self.producers[place].receiver.request_key_frame(now, layer);
         self.handle_timeout(now);
+    }
+
+    /// What was to be sent could not be.
+    pub(crate) const fn note_unsent(&mut self) {
+        self.unsent += 1;
     }
 
     pub(crate) fn poll_transmit(&mut self) -> Option<(SocketAddr, Vec<u8>)> {

@@ -25,6 +25,8 @@ pub(crate) struct PipeOrigin {
     wanted_seen: u64,
     /// There is something to tell that has not been sent once.
     changed: bool,
+    /// Outlets whose links ask for what the router has not looked at.
+    nudged: Vec<OutletId>,
     repetition: Repetition,
 }
 
@@ -55,7 +57,7 @@ const MAX_LOOKED_UP: usize = 512;
 impl PipeOrigin {
     pub(crate) fn new(setup: PipeSetup, now: Instant) -> Self {
         let PipeSetup { wall, epoch, ssrc, producers, first_sequence } = setup;
-        // Whoever changes what a link says has the router look at it.
+        // Whoever changes what a link says has the router look at it, also by `take_nudged`.
         let link = |outlet| Arc::new(OutletLink::new(outlet, |_| {}));
         let producers = producers.iter().map(|(piped, outlet)| {
             let layers = (0..).zip(&piped.encodings).map(|(layer, encoding)| {
@@ -82,7 +84,16 @@ impl PipeOrigin {
             }
         });
         let producers = producers.collect();
-        Self { wall, epoch, ssrc, producers, wanted_seen: 0, changed: false, repetition: Repetition::idle() }
+        Self {
+            wall,
+            epoch,
+            ssrc,
+            producers,
+            wanted_seen: 0,
+            changed: false,
+            nudged: Vec::new(),
+            repetition: Repetition::idle(),
+        }
     }
 
     /// What the router sends to a mirror. False if it cannot be taken.
@@ -103,7 +114,13 @@ impl PipeOrigin {
                     self.changed = true;
                 }
             }
-            Inbound::Burst { layer, broken, burst, .. } => producer.forward(layer, broken, &burst, &self.wall, send),
+            Inbound::Burst { layer, broken, burst, .. } => {
+                producer.forward(layer, broken, &burst, &self.wall, send);
+                if producer.needs_key_frame(layer, &burst) {
+                    producer.link.request_key_frame(layer);
+                    self.nudged.push(outlet);
+                }
+            }
             Inbound::Sending { .. } => return false,
         }
         true
@@ -187,6 +204,17 @@ impl PipeOrigin {
         self.producers.iter().all(over)
     }
 
+    /// The outlets that the router is to look at, each once: what it sent last has left a layer without a beginning.
+    pub(crate) fn take_nudged(&mut self) -> Vec<OutletId> {
+        std::mem::take(&mut self.nudged)
+    }
+
+    /// As if the edge had said it, of every producer.
+    #[cfg(test)]
+    pub(crate) fn set_wanted_for_test(&mut self, layers: LayerSet) {
+        self.producers.iter_mut().for_each(|producer| producer.set_wanted(layers));
+    }
+
     pub(crate) fn outlets(&self) -> impl Iterator<Item = OutletId> {
         self.producers.iter().map(|producer| producer.link.outlet())
     }
@@ -263,9 +291,12 @@ impl OriginProducer {
         let captured = meta.extensions.absolute_capture_time.unwrap_or_else(|| wall.ntp_at(meta.times.captured));
         // When it left the encoder or came in: as good as now, which the router does not say here.
         sender.handle_burst(meta.times.encoded, burst, can_begin, captured, send);
-        if sender.awaits_key_frame() && meta.begins_frame && self.codec != MediaCodec::Opus {
-            self.link.request_key_frame(layer);
-        }
+    }
+
+    /// True if the layer cannot go on after this burst. Asked for once a frame: whoever makes key frames throttles that.
+    fn needs_key_frame(&self, layer: u8, burst: &Burst) -> bool {
+        let waits = self.layers.get(usize::from(layer)).is_some_and(LayerSender::awaits_key_frame);
+        waits && burst.meta().begins_frame && self.codec != MediaCodec::Opus
     }
 }
 

@@ -15,14 +15,14 @@ use rand::{Rng as _, RngExt};
 use tokio::net::UdpSocket;
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use super::client::{ClientCommand, Feed, PipeClient, Wishes, bind};
+use super::client::{ClientCommand, Feed, PipeClient, Wishes, bind, release};
 use super::edge::PipeEdge;
 use super::{
     ConnectPipeError, ConnectedPipe, CreatePipeError, MAX_PIPED_PRODUCERS, PipeKeys, PipeOffer, PipeProducer,
     PipeSetup, PipeState, PipedEncoding, PipedProducer, extension,
 };
 use crate::object::{Living, Pipe};
-use crate::port::Incoming;
+use crate::port::{Incoming, answered};
 use crate::purpose::Purpose;
 use crate::session::{CloseCause, Security, SessionSetup};
 use crate::{IceCredentials, SessionEvent, TransportServer};
@@ -109,7 +109,7 @@ impl TransportServer {
         };
         let crypto = rtc_crypto::default_provider().map_err(|_| ConnectPipeError::Stopping)?;
         let edge = PipeEdge::new(&offer, local_ufrag, ssrc, crypto, Instant::now())?;
-        let socket = bind(&offer.candidates).map_err(ConnectPipeError::Socket)?;
+        let socket = bind().map_err(ConnectPipeError::Socket)?;
         let (id, nudge) = (TransportId(self.new_id()), Arc::new(Notify::new()));
         let (mut mirrors, mut pipes, mut producers) = (Vec::new(), Vec::new(), Vec::new());
         for piped in &offer.producers {
@@ -125,8 +125,6 @@ impl TransportServer {
         }
         let (commands, received) = mpsc::channel(COMMANDS);
         let events = self.event_sender();
-        let catalogued: Vec<_> = producers.iter().map(|producer| producer.id).collect();
-        let catalog = Arc::clone(&self.catalog);
         let state = Arc::new(Mutex::new(PipeState::Connecting));
         let told = Arc::clone(&state);
         let run = move || async move {
@@ -137,7 +135,6 @@ impl TransportServer {
                 }
                 Err(error) => tracing::error!(%error, "cannot use a pipe's socket"),
             }
-            catalogued.into_iter().for_each(|producer| catalog.forget(producer));
         };
         self.background.spawn(run).map_err(ConnectPipeError::Socket)?;
         let mut edges = self.edges.lock();
@@ -202,6 +199,7 @@ impl TransportServer {
         let snapshot = StreamState { version: 1, paused: false, closed: false, sending: LayerSet::EMPTY };
         let wishes = Arc::new(Wishes::new(Arc::clone(nudge)));
         let (tell, opened) = oneshot::channel();
+        let abandoned = home.port.clone();
         let open = Open {
             key,
             // Its name is its own: nobody else feeds a mirror of it.
@@ -210,22 +208,26 @@ impl TransportServer {
             snapshot,
             upstream: Arc::<Wishes>::clone(&wishes),
             created: Confirm::new(move |result| {
-                let _ = tell.send(result);
+                // Nobody waits for it any more: there is nobody to end it either.
+                if tell.send(result).is_err() {
+                    release(&abandoned, key);
+                }
             }),
         };
         let (told, _life) = Living::new();
         let message = Inbound::Open(Box::new(open));
         let incoming = Incoming { from: home.index(), message, life: Some(told) };
         home.port.inbound.send(incoming).await.map_err(|_| ConnectPipeError::Stopping)?;
-        let made = opened.await.map_err(|_| ConnectPipeError::Stopping)?;
+        let made = answered(opened, &home.port.inbound).await.ok_or(ConnectPipeError::Stopping)?;
         made.map_err(|_| ConnectPipeError::Offer("has a producer that the router does not take"))?;
+        let feed = Feed::new(key, home.port.clone(), wishes, layers, snapshot, Arc::clone(&self.catalog));
         let stages = Arc::new(StageHistograms::new());
         let recorded = Arc::clone(&stages);
         let recording = home.port.call(move |hub, _, _| hub.record_stages(key, recorded)).await;
         recording.map_err(|_| ConnectPipeError::Stopping)?;
         let pipes = self.pipe_to_others(home, key, &stages).await;
         self.catalog.add(key.producer, parameters, None);
-        Ok((Feed::new(key, home.port.clone(), wishes, layers, snapshot), pipes))
+        Ok((feed, pipes))
     }
 }
 
