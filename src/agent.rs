@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use lenscast_media::sync::RwLock;
 use lenscast_media::{TrackId, WallClock};
-use lenscast_router::{ProducerId, TransportId};
+use lenscast_router::TransportId;
 use lenscast_sender::{
     AllocationReport, AllocationRequest, Closed, Sender, SetAllocationError, ShareChange, TrackShare,
 };
@@ -35,7 +35,6 @@ pub struct Agent {
     streams: RwLock<Vec<Arc<Stream>>>,
     /// Counts the times that `cameras` was changed.
     camera_changes: AtomicU64,
-    next_producer: AtomicU64,
     stopping: AtomicBool,
     started: Instant,
     /// Held while cameras are started or stopped: one reload at a time.
@@ -95,7 +94,6 @@ impl Agent {
             cameras: RwLock::new(Vec::new()),
             streams: RwLock::new(Vec::new()),
             camera_changes: AtomicU64::new(0),
-            next_producer: AtomicU64::new(1),
             stopping: AtomicBool::new(false),
             started: now,
             changing: Mutex::new(Filed::new(config)),
@@ -286,15 +284,17 @@ impl Agent {
 
     /// Holds up a feed at its source, or lets it go on. False if that cannot be done now.
     pub async fn set_paused(&self, feed: &Feed, paused: bool) -> bool {
-        let producers = feed.producers();
-        let done = producers.is_empty() || ingress::set_paused(&self.transport, &producers, paused).await;
-        if done {
-            match feed {
-                Feed::Camera(camera) => camera.note_paused(paused),
-                Feed::Stream(stream) => stream.note_paused(paused),
+        match feed {
+            Feed::Camera(camera) => camera.set_paused(paused).await,
+            Feed::Stream(stream) => {
+                let producers = feed.producers();
+                let done = producers.is_empty() || ingress::set_paused(&self.transport, &producers, paused).await;
+                if done {
+                    stream.note_paused(paused);
+                }
+                done
             }
         }
-        done
     }
 
     /// Who comes to a stream that is held up is held up too.
@@ -304,12 +304,15 @@ impl Agent {
         }
     }
 
-    /// Looks again and again whether packets come, for as long as the process runs.
+    /// Looks again and again whether packets come, and which layers cannot be had, for as long as the process runs.
     pub async fn watch_streams(self: Arc<Self>) {
         let mut interval = tokio::time::interval(STREAM_PERIOD);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             interval.tick().await;
+            for camera in self.cameras().iter().filter(|camera| camera.config().settings.layers > 1) {
+                camera.tell_sending();
+            }
             let streams = self.streams();
             if streams.iter().all(|stream| stream.session().is_none()) {
                 continue;
@@ -388,9 +391,8 @@ impl Agent {
     }
 
     async fn start_camera(&self, config: CameraConfig, share: TrackShare) -> Result<Arc<Camera>, StartCameraError> {
-        let first = self.next_producer.fetch_add(config.settings.layers as u64, Ordering::Relaxed);
-        let producers = (first..).take(config.settings.layers).map(ProducerId).collect();
-        Ok(Arc::new(Camera::start(config, producers, share, &self.sender, &self.transport).await?))
+        let producer = self.transport.new_producer_id();
+        Ok(Arc::new(Camera::start(config, producer, share, &self.sender, &self.transport).await?))
     }
 
     fn set_cameras(&self, cameras: Vec<Arc<Camera>>) {

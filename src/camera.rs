@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use lenscast_capture::{Source, SourceHandle, SourceState, SourceStatus, StartSourceError};
 use lenscast_media::sync::Mutex;
-use lenscast_media::{Burst, LayerSet, StageHistograms};
+use lenscast_media::{Bitrate, Burst, LayerSet, StageHistograms};
 use lenscast_router::{ProducerId, ProducerParameters};
 use lenscast_sender::{AddTrackError, BurstSink, Demand, Health, Sender, Track, TrackConfig, TrackControl, TrackShare};
 use lenscast_transport::object::CreateProducerError;
@@ -15,11 +15,13 @@ use thiserror::Error;
 
 use crate::config::CameraConfig;
 
-/// A running camera: source, track and a producer for each of its spatial layers, tied together.
+/// A running camera: source, track and a producer with its spatial layers, tied together.
 pub struct Camera {
     config: CameraConfig,
-    /// The smallest layer's first.
-    producers: Vec<ProducerId>,
+    producer: ProducerId,
+    /// What its viewers want of it, and how it tells them what it cannot send.
+    upstream: Arc<TrackUpstream>,
+    bursts: BurstSender,
     track: Arc<Track>,
     source: SourceHandle,
     stages: Arc<StageHistograms>,
@@ -57,15 +59,15 @@ pub enum StartCameraError {
 }
 
 impl Camera {
-    /// Starts a camera's parts, last the one that makes frames. `producers` has one for each spatial layer, the smallest's
-    /// first. `share` is its claim on the bandwidth to begin with.
+    /// Starts a camera's parts, last the one that makes frames. `producer` is its name in the router, `share` its claim on the
+    /// bandwidth to begin with.
     ///
     /// # Errors
     ///
     /// If the system gives no threads. Nothing is left running then.
     pub async fn start(
         config: CameraConfig,
-        producers: Vec<ProducerId>,
+        producer: ProducerId,
         share: TrackShare,
         sender: &Sender,
         transport: &TransportServer,
@@ -73,22 +75,13 @@ impl Camera {
         let name = config.name.clone();
         let control = TrackControl::new();
         let stages = Arc::new(StageHistograms::new());
-        let mut bursts = Vec::new();
-        for (layer, producer) in producers.iter().enumerate() {
-            let upstream = Arc::new(LayerUpstream { control: Arc::clone(&control), layer, demand: Mutex::new(None) });
-            let parameters = ProducerParameters::local(
-                config.settings.backend.codec().into(),
-                1,
-                config.settings.temporal_layers.count(),
-            );
-            match transport.add_producer(*producer, parameters, upstream, Arc::clone(&stages)).await {
-                Ok(sender) => bursts.push(sender),
-                Err(error) => {
-                    remove_producers(&producers, transport).await;
-                    return Err(StartCameraError::Producer { name, error });
-                }
-            }
-        }
+        let upstream = Arc::new(TrackUpstream::new(&control, config.settings.layers));
+        let codec = config.settings.backend.codec().into();
+        let parameters =
+            ProducerParameters::local(codec, config.settings.layers, config.settings.temporal_layers.count());
+        let as_upstream: Arc<dyn Upstream> = Arc::clone(&upstream) as _;
+        let added = transport.add_producer(producer, parameters, as_upstream, Arc::clone(&stages)).await;
+        let bursts = added.map_err(|error| StartCameraError::Producer { name: name.clone(), error })?;
         let track_config = TrackConfig {
             backend: config.settings.backend,
             framerate: config.settings.framerate,
@@ -97,19 +90,22 @@ impl Camera {
             degradation: config.settings.degradation,
             share,
         };
-        let track = match sender.add_track(track_config, control, Box::new(WorkersSink(bursts))) {
+        let track = match sender.add_track(track_config, control, Box::new(WorkersSink(bursts.clone()))) {
             Ok(track) => track,
             Err(error) => {
-                remove_producers(&producers, transport).await;
+                transport.remove_producer(producer).await;
                 return Err(StartCameraError::Track { name, error });
             }
         };
         match Source::start(&name, config.source.clone(), Arc::clone(track.buffer())) {
-            Ok(source) => Ok(Self { config, producers, track, source, stages, paused: AtomicBool::new(false) }),
+            Ok(source) => {
+                let paused = AtomicBool::new(false);
+                Ok(Self { config, producer, upstream, bursts, track, source, stages, paused })
+            }
             Err(error) => {
                 // Closed in between, it has no tracks to remove.
                 let _ = sender.remove_track(track.id());
-                remove_producers(&producers, transport).await;
+                transport.remove_producer(producer).await;
                 Err(StartCameraError::Source { name, error })
             }
         }
@@ -121,22 +117,10 @@ impl Camera {
         &self.config
     }
 
-    /// The names of its spatial layers in the router, the smallest first.
+    /// Its name in the router.
     #[must_use]
-    pub fn producers(&self) -> &[ProducerId] {
-        &self.producers
-    }
-
-    /// The name in the router of its largest layer: what a viewer gets that asks for none.
-    #[must_use]
-    pub fn producer(&self) -> ProducerId {
-        *self.producers.last().expect("a camera has at least one layer")
-    }
-
-    /// The spatial layer that is called this in the router, 0 for the smallest.
-    #[must_use]
-    pub fn layer_of(&self, producer: ProducerId) -> Option<usize> {
-        self.producers.iter().position(|own| *own == producer)
+    pub const fn producer(&self) -> ProducerId {
+        self.producer
     }
 
     /// Its track.
@@ -169,9 +153,24 @@ impl Camera {
         self.paused.load(Ordering::Acquire)
     }
 
-    /// Remembers that it is held up, or goes on.
-    pub(crate) fn note_paused(&self, paused: bool) {
-        self.paused.store(paused, Ordering::Release);
+    /// Holds it up, or lets it go on. False if it has ended.
+    pub(crate) async fn set_paused(&self, paused: bool) -> bool {
+        let done = if paused { self.bursts.pause().await } else { self.bursts.resume().await };
+        if done.is_ok() {
+            self.paused.store(paused, Ordering::Release);
+        }
+        done.is_ok()
+    }
+
+    /// Tells viewers' workers which layers cannot be had though somebody wants them, so that those go over to smaller ones. To
+    /// be called now and then: a layer counts as withheld the second time that it is found so, since one that has just come to
+    /// be wanted has no bitrate yet.
+    pub(crate) fn tell_sending(&self) {
+        let layers = self.track.stats().layers;
+        let idle = layers.iter().zip(0..).filter(|(layer, _)| layer.target_bitrate == Bitrate::ZERO);
+        let idle: LayerSet = idle.map(|(_, layer)| layer).collect();
+        let withheld = self.upstream.withheld(idle);
+        self.bursts.set_sending(LayerSet::all(layers.len() as u8).difference(withheld));
     }
 
     /// Whether its track does what it is to do.
@@ -208,45 +207,65 @@ impl Camera {
         if stopped.await.is_err() {
             tracing::error!(camera = self.config.name, "stopping panicked");
         }
-        remove_producers(&self.producers, transport).await;
+        transport.remove_producer(self.producer).await;
         // The last owner waits for the source's thread, which may take a moment.
         let _ = tokio::task::spawn_blocking(move || drop(self)).await;
     }
 }
 
-async fn remove_producers(producers: &[ProducerId], transport: &TransportServer) {
-    for producer in producers {
-        transport.remove_producer(*producer).await;
+/// A track, as the router's workers see it.
+struct TrackUpstream {
+    control: Arc<TrackControl>,
+    inner: Mutex<Wanted>,
+}
+
+struct Wanted {
+    /// Of each spatial layer, the smallest first: there while somebody wants it.
+    demands: Vec<Option<Demand>>,
+    /// The layers that were wanted and got nothing when somebody last looked.
+    starving: LayerSet,
+}
+
+impl TrackUpstream {
+    fn new(control: &Arc<TrackControl>, layers: usize) -> Self {
+        let demands = std::iter::repeat_with(|| None).take(layers).collect();
+        Self { control: Arc::clone(control), inner: Mutex::new(Wanted { demands, starving: LayerSet::EMPTY }) }
+    }
+
+    /// Of the layers that get nothing, those that were wanted at the last look too.
+    fn withheld(&self, idle: LayerSet) -> LayerSet {
+        let mut inner = self.inner.lock();
+        let wanted: LayerSet =
+            inner.demands.iter().zip(0..).filter(|(demand, _)| demand.is_some()).map(|(_, layer)| layer).collect();
+        let starving = idle.intersection(wanted);
+        std::mem::replace(&mut inner.starving, starving).intersection(starving)
     }
 }
 
-/// A spatial layer of a track, as the router's workers see it.
-struct LayerUpstream {
-    control: Arc<TrackControl>,
-    layer: usize,
-    demand: Mutex<Option<Demand>>,
-}
-
-impl Upstream for LayerUpstream {
+impl Upstream for TrackUpstream {
     fn set_wanted(&self, layers: LayerSet) {
-        let mut demand = self.demand.lock();
-        if layers.is_empty() {
-            *demand = None;
-        } else if demand.is_none() {
-            *demand = Some(self.control.subscribe(self.layer));
+        let mut inner = self.inner.lock();
+        for (demand, layer) in inner.demands.iter_mut().zip(0_u8..) {
+            match layers.contains(layer) {
+                true if demand.is_none() => *demand = Some(self.control.subscribe(layer.into())),
+                true => {}
+                false => *demand = None,
+            }
         }
     }
 
-    fn request_key_frame(&self, _: u8) {
-        self.control.request_key_frame(self.layer);
+    fn request_key_frame(&self, layer: u8) {
+        if usize::from(layer) < self.inner.lock().demands.len() {
+            self.control.request_key_frame(layer.into());
+        }
     }
 }
 
-/// The router's workers, as an encode task sees them: one sender for each layer.
-struct WorkersSink(Vec<BurstSender>);
+/// The router's workers, as an encode task sees them.
+struct WorkersSink(BurstSender);
 
 impl BurstSink for WorkersSink {
     fn deliver(&self, layer: usize, burst: &Arc<Burst>) -> bool {
-        self.0[layer].send(0, burst)
+        self.0.send(layer as u8, burst)
     }
 }

@@ -79,7 +79,7 @@ impl Feed {
     #[must_use]
     pub fn producers(&self) -> Vec<ProducerId> {
         match self {
-            Self::Camera(camera) => camera.producers().to_vec(),
+            Self::Camera(camera) => vec![camera.producer()],
             Self::Stream(stream) => stream.tracks().map_or_else(Vec::new, |tracks| tracks.producers()),
         }
     }
@@ -97,10 +97,7 @@ impl Feed {
     #[must_use]
     pub fn play_request(&self, preferred: Option<PreferredLayers>) -> Option<PlayRequest> {
         let (producer, audio) = match self {
-            Self::Camera(camera) => {
-                let wanted = preferred.and_then(|layers| camera.producers().get(usize::from(layers.spatial)));
-                (wanted.copied().unwrap_or_else(|| camera.producer()), None)
-            }
+            Self::Camera(camera) => (camera.producer(), None),
             Self::Stream(stream) => {
                 let tracks = stream.tracks()?;
                 (tracks.video, tracks.audio)

@@ -75,7 +75,12 @@ pub fn layers_of(stats: &TransportStats, tracks: &Tracks) -> Vec<LayerState> {
 }
 
 /// Holds up producers at their source, or lets them go on: viewers are sent nothing, and a key frame first afterwards.
-/// False if the transport cannot.
-pub async fn set_paused(_transport: &TransportServer, _producers: &[ProducerId], _paused: bool) -> bool {
-    false
+/// False if one
+/// of them has ended, or is another machine's: only its home can.
+pub async fn set_paused(transport: &TransportServer, producers: &[ProducerId], paused: bool) -> bool {
+    let mut all = true;
+    for producer in producers {
+        all &= transport.set_producer_paused(*producer, paused).await;
+    }
+    all
 }

@@ -33,12 +33,19 @@ fn python() -> PathBuf {
 
 /// Lets aiortc play the camera, and returns what it says of it.
 fn play(codec: &str) -> Value {
-    let python = python();
     let server = Server::ready(&camera_of(codec));
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/interop/aiortc_whep.py");
+    let camera = format!("{}/whep/{codec}", server.http.base());
+    let report = run(&server, "aiortc_whep.py", &[&camera]);
+    println!("{codec}: {report}");
+    report
+}
+
+/// Runs a script to its end, and returns what it says once the server knows of no session any more.
+fn run(server: &Server, script: &str, arguments: &[&str]) -> Value {
+    let python = python();
     let mut child = Command::new(python)
-        .arg(script)
-        .arg(format!("{}/whep/{codec}", server.http.base()))
+        .arg(format!("{}/tests/interop/{script}", env!("CARGO_MANIFEST_DIR")))
+        .args(arguments)
         .args(["--frames", &FRAMES.to_string()])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -54,9 +61,16 @@ fn play(codec: &str) -> Value {
     };
     assert!(status.success(), "aiortc failed:\n{}", log.whole());
     server.metrics_until("its goodbye", |metrics| (metrics.connected() == 0.0).then_some(()));
-    let report: Value = serde_json::from_str(&out.whole()).expect("the script prints JSON");
+    serde_json::from_str(&out.whole()).expect("the script prints JSON")
+}
+
+fn publishes(codec: &str) {
+    let server = Server::ready("[[stream]]\nname = \"robot\"\n");
+    let report = run(&server, "aiortc_whip.py", &[server.http.base(), "robot", "--codec", codec]);
     println!("{codec}: {report}");
-    report
+    assert_eq!((&report["frames"], &report["size"]), (&FRAMES.into(), &serde_json::json!([320, 240])));
+    // The picture changes every fifth frame.
+    assert!(report["brightnesses"].as_u64() > Some(5), "{report}");
 }
 
 fn plays(codec: &str) {
@@ -76,4 +90,14 @@ fn aiortc_plays_vp8_and_reads_the_frame_numbers_in_order() {
 #[test]
 fn aiortc_plays_h264_and_reads_the_frame_numbers_in_order() {
     plays("h264");
+}
+
+#[test]
+fn aiortc_publishes_vp8_and_plays_it() {
+    publishes("vp8");
+}
+
+#[test]
+fn aiortc_publishes_h264_and_plays_it() {
+    publishes("h264");
 }

@@ -11,7 +11,7 @@ use crate::rewrite::Rewrite;
 /// The fixed header of RFC 3550 §5.1 without CSRCs.
 const FIXED_HEADER: usize = 12;
 /// The fixed header, and one-byte extensions of at most [`MAX_EXTENSIONS`] bytes behind their four-byte header.
-const MAX_HEADER: usize = FIXED_HEADER + 4 + MAX_EXTENSIONS;
+pub const MAX_HEADER: usize = FIXED_HEADER + 4 + MAX_EXTENSIONS;
 /// MID 1 + 16, abs-capture-time 1 + 8, playout-delay 1 + 3, video orientation and audio level 1 + 1 each, abs-send-time
 /// 1 + 3, transport-wide sequence 1 + 2, rounded up to whole words.
 const MAX_EXTENSIONS: usize = 44;
@@ -189,6 +189,27 @@ impl RtpPackets<'_> {
         self.packets.len()
     }
 
+    /// Writes the header of packet `position` to the start of `out`, of which all of [`MAX_HEADER`] bytes may change.
+    ///
+    /// # Panics
+    ///
+    /// If `position` is not below [`RtpPackets::len`], or `out` is shorter than [`MAX_HEADER`].
+    pub fn write_header(&self, position: usize, out: &mut [u8]) -> PacketLayout {
+        let packet = self.packets.start + position;
+        let index = self.first_index + position as u64;
+        let marker = packet + 1 == self.burst.len() && self.burst.meta().ends_frame;
+        out[..MAX_HEADER].copy_from_slice(&self.header.bytes);
+        self.header.number(position, index as u16, marker, out);
+        PacketLayout { header_len: self.header.len, ssrc: self.header.ssrc(), index }
+    }
+
+    /// The payload of packet `position` if it goes out as it came; `None` if it takes [`RtpPackets::write`] to make it.
+    #[must_use]
+    pub fn payload(&self, position: usize) -> Option<&[u8]> {
+        let kept = self.original_sequence.is_none() && self.rewrite.keeps_payload();
+        kept.then(|| self.burst.payload(self.packets.start + position))
+    }
+
     /// Appends packet `position` (0 to [`RtpPackets::len`]) to `out`, header and payload in the clear.
     ///
     /// # Panics
@@ -312,11 +333,16 @@ impl Header {
     fn write(&self, position: usize, sequence: u16, marker: bool, out: &mut Vec<u8>) {
         let start = out.len();
         out.extend_from_slice(&self.bytes[..self.len]);
-        out[start + 1] |= u8::from(marker) << 7;
-        out[start + 2..start + 4].copy_from_slice(&sequence.to_be_bytes());
+        self.number(position, sequence, marker, &mut out[start..]);
+    }
+
+    /// Completes a copy of it, which `packet` begins with.
+    fn number(&self, position: usize, sequence: u16, marker: bool, packet: &mut [u8]) {
+        packet[1] |= u8::from(marker) << 7;
+        packet[2..4].copy_from_slice(&sequence.to_be_bytes());
         if let Some((at, first)) = self.transport_sequence {
-            let at = start + usize::from(at);
-            out[at..at + 2].copy_from_slice(&first.wrapping_add(position as u16).to_be_bytes());
+            let at = usize::from(at);
+            packet[at..at + 2].copy_from_slice(&first.wrapping_add(position as u16).to_be_bytes());
         }
     }
 }

@@ -170,6 +170,13 @@ impl Worker {
         Some(self.producers.at(place.producer).consumers[place.position].clock_at(now)?.0)
     }
 
+    /// The layers that a consumer is sent now; `None` while it is sent nothing.
+    #[must_use]
+    pub fn consumer_layers(&self, consumer: ConsumerId) -> Option<crate::Layers> {
+        let place = self.consumers.get(&consumer)?;
+        self.producers.at(place.producer).consumers[place.position].layers()
+    }
+
     /// What came over the worker's ordered channel. What is for a producer that is gone, which can be on its way still, is
     /// dropped.
     pub fn handle_inbound(&mut self, now: Instant, message: Inbound, egress: &mut impl Egress) {

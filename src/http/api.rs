@@ -327,23 +327,20 @@ fn latency(stages: &[(&str, HistogramSnapshot)]) -> Value {
 
 fn viewers(feed: &Feed, sessions: &[SessionStats]) -> Vec<Value> {
     let producers = feed.producers();
-    let layer_of = |consumer: &SessionConsumer| match feed {
-        Feed::Camera(camera) => camera.layer_of(consumer.producer),
-        // Its audio is no viewer of its own.
-        Feed::Stream(_) => (producers.first() == Some(&consumer.producer)).then_some(0),
-    };
+    // Its audio is no viewer of its own.
+    let is_video = |consumer: &SessionConsumer| producers.first() == Some(&consumer.producer);
     let all = sessions.iter().flat_map(|session| session.consumers.iter().map(move |consumer| (session, consumer)));
-    all.filter_map(|(session, consumer)| Some(viewer(session, consumer, layer_of(consumer)?))).collect()
+    all.filter(|(_, consumer)| is_video(consumer)).map(|(session, consumer)| viewer(session, consumer)).collect()
 }
 
-fn viewer(session: &SessionStats, consumer: &SessionConsumer, layer: usize) -> Value {
+fn viewer(session: &SessionStats, consumer: &SessionConsumer) -> Value {
     let TransportId(id) = session.id;
     json!({
         "id": id,
         "state": if session.connected.is_some() { "connected" } else { "connecting" },
         "remote": session.remote.map(|remote| remote.to_string()),
         "srtp": session.profile.map(|profile| format!("{profile:?}")),
-        "layer": layer,
+        "layer": consumer.layer,
         "ageSeconds": session.created.elapsed().as_secs_f64(),
         "stats": consumer_stats(consumer),
     })

@@ -306,11 +306,10 @@ impl Page {
         let feeds = app.agent.feeds();
         for session in &stats.sessions {
             for consumer in &session.consumers {
-                let watched = feeds.iter().find_map(|feed| match feed {
-                    Feed::Camera(camera) => Some((feed, camera.layer_of(consumer.producer)?)),
-                    Feed::Stream(_) => feed.producers().contains(&consumer.producer).then_some((feed, 0)),
-                });
-                let Some((feed, layer)) = watched else { continue };
+                let Some(feed) = feeds.iter().find(|feed| feed.producers().contains(&consumer.producer)) else {
+                    continue;
+                };
+                let layer = consumer.layer.map_or_else(|| "none".to_owned(), |layer| layer.to_string());
                 let labels: Labels =
                     vec![("camera", feed.name()), ("layer", layer.to_string()), ("session", session.id.0.to_string())];
                 let stats = &consumer.stats;

@@ -13,6 +13,7 @@ pub(crate) mod frames;
 pub(crate) mod http;
 pub(crate) mod log;
 pub(crate) mod metrics;
+pub(crate) mod namespace;
 pub(crate) mod offer;
 pub(crate) mod relay;
 pub(crate) mod resources;

@@ -9,6 +9,7 @@ use tempfile::TempDir;
 use super::http::Http;
 use super::log::Log;
 use super::metrics::Metrics;
+use super::namespace::Namespace;
 use super::wait::{until, within};
 
 /// The camera of most tests: small, so that a machine of two cores has time for the rest.
@@ -47,8 +48,16 @@ impl Setup {
 
     /// Runs `lenscast` without arguments, without what this environment may say to it.
     pub(crate) fn bare() -> Self {
+        Self::by(Command::new(env!("CARGO_BIN_EXE_lenscast")))
+    }
+
+    /// The same in a network namespace. The process is still our child: what enters the namespace becomes it.
+    pub(crate) fn within(namespace: &Namespace) -> Self {
+        Self::by(namespace.command(env!("CARGO_BIN_EXE_lenscast")))
+    }
+
+    fn by(mut command: Command) -> Self {
         let directory = tempfile::tempdir().expect("there is room for temporary files");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_lenscast"));
         for (name, _) in std::env::vars_os() {
             let name = name.to_string_lossy().into_owned();
             if name.starts_with("LENSCAST_") || ["RUST_LOG", "NOTIFY_SOCKET", "WATCHDOG_USEC"].contains(&name.as_str())

@@ -26,18 +26,30 @@ use crate::flood_guard::FloodGuard;
 use crate::ice::{BindingRequest, StunError};
 use crate::nudges::Pending;
 use crate::object::{DirectPackets, DirectSink, Life, LifeOf, Lives, Pipe};
+use crate::outbox::{Message, Outbox};
 use crate::pipe::{PipeOrigin, WritePacket};
 use crate::plain::PlainLeg;
 use crate::port::Incoming;
 use crate::purpose::{Purpose, Role, published};
 use crate::session::{CloseCause, Session, SessionEvent, SessionSetup};
 use crate::stats::{DropStats, SessionConsumer, SessionStats, SocketStats};
-use crate::{Certificate, IceCredentials, OpenSrtpError, Path, PreferredLayers, PublishedProducer};
+use crate::{Certificate, ForwardingCost, IceCredentials, OpenSrtpError, Path, PreferredLayers, PublishedProducer};
 
 /// Where datagrams go out.
 pub(crate) trait Wire {
     fn send(&mut self, path: Path, datagram: &[u8]);
     fn send_packets(&mut self, path: Path, buffer: &[u8], ends: &[usize]);
+
+    /// Sends many viewers' packets, in order. All stand one behind the other in `buffer`, packet *i* ending at `ends[i]`.
+    fn send_batch(&mut self, buffer: &[u8], ends: &[usize], messages: &[Message]) {
+        let mut own = Vec::new();
+        for Message { path, packets } in messages {
+            let start = if packets.start == 0 { 0 } else { ends[packets.start - 1] };
+            own.clear();
+            own.extend(ends[packets.clone()].iter().map(|end| end - start));
+            self.send_packets(*path, &buffer[start..], &own);
+        }
+    }
 }
 
 /// What the worker's surroundings have to be told or asked.
@@ -81,10 +93,12 @@ pub(crate) struct Hub {
     events: Vec<HubEvent>,
 }
 
-/// The sessions, and the buffers to write their packets in.
+/// The sessions, and what the router sends to them.
 #[derive(Default)]
 struct Legs {
     sessions: BTreeMap<TransportId, Leg>,
+    /// Knows where a session's media goes, and how it is protected, as of the session's last [`Hub::settle`].
+    outbox: Outbox,
     by_slot: Vec<Option<TransportId>>,
     direct: HashMap<TransportSlot, DirectSink>,
     direct_slots: HashMap<TransportId, TransportSlot>,
@@ -98,6 +112,7 @@ struct Legs {
     telling: Vec<TransportId>,
     /// Which worker this is.
     index: usize,
+    /// To write other packets in.
     buffer: Vec<u8>,
     ends: Vec<usize>,
 }
@@ -202,6 +217,10 @@ impl Hub {
         self.dropped
     }
 
+    pub(crate) const fn forwarding_cost(&self) -> ForwardingCost {
+        self.legs.outbox.cost()
+    }
+
     pub(crate) fn producer_stats(&self) -> Vec<(ProducerId, lenscast_router::ProducerStats)> {
         let here = self.router.producers_of(self.home);
         let mut stats: Vec<_> =
@@ -221,6 +240,7 @@ impl Hub {
             id: consumer,
             producer,
             stats: stats.clone(),
+            layer: self.router.consumer_layers(consumer).map(|layers| layers.spatial),
             rtp_clock: self.router.viewer_clock(consumer, now),
             read_at: now,
         });
@@ -502,6 +522,7 @@ impl Hub {
             }
         }
         self.legs.by_slot[leg.slot.index()] = None;
+        self.legs.outbox.direct(leg.slot, None);
         leg.session.close(now);
         flush(&mut leg.session, wire);
         self.deadlines.remove(&(leg.deadline, id));
@@ -824,6 +845,7 @@ impl Hub {
     /// Sends what a session has to say, and notes when it wants to be called again.
     fn settle(&mut self, id: TransportId, wire: &mut impl Wire) {
         let Some(leg) = self.legs.sessions.get_mut(&id) else { return };
+        self.legs.outbox.direct(leg.slot, leg.session.path().zip(leg.session.rtp_sealer()));
         flush(&mut leg.session, wire);
         let deadline = leg.poll_timeout();
         self.deadlines.remove(&(leg.deadline, id));
@@ -879,6 +901,7 @@ impl Leg {
 
 impl Legs {
     fn on<'a, W: Wire>(&'a mut self, wire: &'a mut W) -> LegsOnWire<'a, W> {
+        self.outbox.begin();
         LegsOnWire { legs: self, wire }
     }
 
@@ -888,8 +911,8 @@ impl Legs {
     }
 }
 
-/// The way from the router to the network.
-pub(crate) struct LegsOnWire<'a, W> {
+/// The way from the router to the network. What it was given has left once it is dropped.
+pub(crate) struct LegsOnWire<'a, W: Wire> {
     legs: &'a mut Legs,
     wire: &'a mut W,
 }
@@ -918,28 +941,15 @@ impl<W: Wire> LegsOnWire<'_, W> {
 
 impl<W: Wire> Egress for LegsOnWire<'_, W> {
     fn send_rtp(&mut self, slot: TransportSlot, packets: &RtpPackets<'_>) {
-        let Some(transport) = self.legs.by_slot.get(slot.index()).copied().flatten() else {
+        if self.legs.by_slot.get(slot.index()).copied().flatten().is_none() {
             if let Some(sink) = self.legs.direct.get(&slot) {
                 sink.send(DirectPackets::Rtp((0..packets.len()).map(|position| written(packets, position)).collect()));
             } else if let Some((leg, buffer, stats)) = self.legs.plain_at(slot) {
                 leg.send_rtp(packets, buffer, stats);
             }
             return;
-        };
-        let Legs { sessions, buffer, ends, .. } = &mut *self.legs;
-        let Some(session) = sessions.get(&transport).map(|leg| &leg.session) else { return };
-        let Some(path) = session.path() else { return };
-        buffer.clear();
-        ends.clear();
-        for position in 0..packets.len() {
-            let start = buffer.len();
-            let layout = packets.write(position, buffer);
-            if !session.seal_rtp(buffer, start, &layout) {
-                return;
-            }
-            ends.push(buffer.len());
         }
-        self.wire.send_packets(path, buffer, ends);
+        self.legs.outbox.push(slot, packets, self.wire);
     }
 
     fn send_rtcp(&mut self, slot: TransportSlot, compound: &[u8]) {
@@ -951,9 +961,11 @@ impl<W: Wire> Egress for LegsOnWire<'_, W> {
             }
             return;
         };
-        let Legs { sessions, buffer, .. } = &mut *self.legs;
+        let Legs { sessions, outbox, buffer, .. } = &mut *self.legs;
         let Some(session) = sessions.get_mut(&transport).map(|leg| &mut leg.session) else { return };
         let Some(path) = session.path() else { return };
+        // A report counts the packets before it, and a goodbye follows them.
+        outbox.flush(self.wire);
         buffer.clear();
         buffer.extend_from_slice(compound);
         if session.seal_rtcp(buffer) {
@@ -1001,6 +1013,12 @@ impl Egress for NoEgress {
 
     fn send_inbound(&mut self, _: OutletId, _: Inbound) -> bool {
         false
+    }
+}
+
+impl<W: Wire> Drop for LegsOnWire<'_, W> {
+    fn drop(&mut self) {
+        self.legs.outbox.flush(self.wire);
     }
 }
 

@@ -26,6 +26,7 @@ mod dtls;
 mod dtls_record;
 mod fingerprint;
 mod flood_guard;
+mod forwarding_cost;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod hub;
@@ -33,6 +34,7 @@ mod ice;
 mod nudges;
 pub mod object;
 mod offer;
+mod outbox;
 mod pipe;
 mod plain;
 mod play_request;
@@ -41,6 +43,7 @@ mod port;
 mod publish_request;
 mod publishing;
 mod purpose;
+mod send_batch;
 mod server;
 mod session;
 mod socket;
@@ -53,6 +56,7 @@ mod worker;
 pub use candidate::Candidate;
 pub use dtls::{Certificate, DtlsError, MAX_HANDSHAKE_BYTES, MakeCertificateError};
 pub use fingerprint::{Fingerprint, ParseFingerprintError};
+pub use forwarding_cost::ForwardingCost;
 pub use ice::{IceCredentials, Path};
 pub use lenscast_router::Upstream;
 pub use offer::{MAX_OFFER_BYTES, OfferError, PublisherOffer, ViewerOffer};
@@ -73,7 +77,7 @@ pub use server::{
 pub use session::{CloseCause, Timeouts};
 pub use source::BurstSender;
 pub use srtp::{
-    OpenSrtcpError, OpenSrtpError, ProtectionProfile, SrtpKeyError, SrtpReceiver, SrtpSender, client_keys, master_keys,
-    server_keys,
+    OpenSrtcpError, OpenSrtpError, ProtectionProfile, RtpSealer, SrtpKeyError, SrtpReceiver, SrtpSender, client_keys,
+    master_keys, server_keys,
 };
 pub use stats::{DropStats, SessionConsumer, SessionStats, SocketStats, TransportStats, WorkerStats};

@@ -331,6 +331,24 @@ impl TransportServer {
         pipes
     }
 
+    /// Holds up a producer for everybody, or lets it go on from its next key frame. False if it has ended, or its home is on
+    /// another machine.
+    pub async fn set_producer_paused(&self, producer: ProducerId, paused: bool) -> bool {
+        for worker in &self.workers {
+            let key = ProducerKey { router: worker.home, producer };
+            let done = if paused {
+                crate::object::pause_producer(&worker.port, key).await
+            } else {
+                crate::object::resume_producer(&worker.port, key).await
+            };
+            // Elsewhere it has mirrors, which refuse.
+            if done.is_ok() {
+                return true;
+            }
+        }
+        false
+    }
+
     /// Ends a stream and every session that shows it.
     pub async fn remove_producer(&self, producer: ProducerId) {
         for id in self.directory.remove_pending(|setup| setup.purpose.shows(producer)) {

@@ -10,7 +10,7 @@ use rtc_crypto::RTCCryptoProvider;
 use crate::dtls::{Dtls, DtlsEvent};
 use crate::ice::{BindingRequest, IceLite, StunError};
 use crate::purpose::Purpose;
-use crate::srtp::{self, SrtpReceiver, SrtpSender};
+use crate::srtp::{self, RtpSealer, SrtpReceiver, SrtpSender};
 use crate::{
     Certificate, DtlsError, Fingerprint, IceCredentials, OpenSrtcpError, OpenSrtpError, Path, PipeKeys,
     ProtectionProfile,
@@ -317,6 +317,11 @@ impl Session {
             dtls.close(now);
         }
         self.collect_dtls();
+    }
+
+    /// What protects the packets of media. `None` before the handshake is done.
+    pub(crate) fn rtp_sealer(&self) -> Option<RtpSealer> {
+        self.srtp.as_ref().map(|(sender, _)| sender.rtp())
     }
 
     /// Appends the tag to the RTP packet that `buffer` holds from `start`. False before the handshake is done.

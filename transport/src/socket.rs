@@ -1,8 +1,9 @@
 //! The UDP sockets of one worker: bursts leave in as few system calls as the kernel allows.
 
 use std::io::{self, IoSliceMut};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::Range;
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSocketState};
@@ -11,6 +12,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
+use crate::outbox::Message;
+use crate::send_batch::{self, Datagrams, MAX_MESSAGES};
 use crate::{Path, SocketStats};
 
 /// The sockets that share a worker's port: one per address it listens on.
@@ -38,6 +41,8 @@ const MAX_SEND_WAIT: Duration = Duration::from_millis(5);
 /// What one GSO call takes at most: the payload of the largest IPv4 datagram, and the kernel's `UDP_MAX_SEGMENTS` of old.
 const MAX_GSO_BYTES: usize = 65_507;
 const MAX_GSO_SEGMENTS: usize = 64;
+
+const NOWHERE: Path = Path { remote: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0), local: None };
 
 impl Sockets {
     /// Binds `addresses`; `shared` lets other workers' sockets bind the same ones.
@@ -137,8 +142,59 @@ impl Sockets {
             return;
         };
         let max_segments = self.sockets[index].state.max_gso_segments();
-        for run in runs(ends, max_segments.min(MAX_GSO_SEGMENTS)) {
+        for run in runs(0, ends, max_segments.min(MAX_GSO_SEGMENTS)) {
             self.send_run(path, &buffer[run.bytes], run.segment, run.packets);
+        }
+    }
+
+    /// Sends many viewers' packets in as few calls as they fit into, in order. All stand one behind the other in `buffer`,
+    /// packet *i* ending at `ends[i]`.
+    pub(crate) fn send_batch(&mut self, buffer: &[u8], ends: &[usize], messages: &[Message]) {
+        let nothing = Datagrams { path: NOWHERE, contents: &[], segment: None };
+        let (mut batch, mut waiting, mut from) = ([nothing; MAX_MESSAGES], 0, 0);
+        for Message { path, packets } in messages {
+            let Some(index) = self.socket_for(*path) else {
+                self.stats.send_errors += packets.len() as u64;
+                continue;
+            };
+            if index != from {
+                self.send_all(from, &batch[..waiting]);
+                (from, waiting) = (index, 0);
+            }
+            // Bound to one address, a socket sends from no other.
+            let any = self.sockets[index].address.ip().is_unspecified();
+            let path = Path { local: path.local.filter(|_| any), ..*path };
+            let max_segments = self.sockets[index].state.max_gso_segments().min(MAX_GSO_SEGMENTS);
+            let start = if packets.start == 0 { 0 } else { ends[packets.start - 1] };
+            for run in runs(start, &ends[packets.clone()], max_segments) {
+                let segment = (run.packets > 1).then_some(run.segment as u16);
+                batch[waiting] = Datagrams { path, contents: &buffer[run.bytes], segment };
+                waiting += 1;
+                if waiting == MAX_MESSAGES {
+                    self.send_all(from, &batch);
+                    waiting = 0;
+                }
+            }
+        }
+        self.send_all(from, &batch[..waiting]);
+    }
+
+    /// Sends from one socket; what cannot be sent with the others is tried by itself.
+    fn send_all(&mut self, index: usize, messages: &[Datagrams<'_>]) {
+        let mut left = messages;
+        while let Some(first) = left.first() {
+            match send_batch::send(self.sockets[index].socket.as_fd(), left) {
+                Ok(sent) => {
+                    self.stats.send_calls += 1;
+                    self.stats.sent += left[..sent].iter().map(|message| message.packets() as u64).sum::<u64>();
+                    left = &left[sent..];
+                }
+                Err(_) => {
+                    let segment = first.segment.map_or(first.contents.len(), usize::from);
+                    self.send_run(first.path, first.contents, segment, first.packets());
+                    left = &left[1..];
+                }
+            }
         }
     }
 
@@ -301,10 +357,11 @@ struct Run {
     packets: usize,
 }
 
-fn runs(ends: &[usize], max_segments: usize) -> impl Iterator<Item = Run> {
-    let mut next = 0;
+/// Divides packets, of which the first begins at `start`.
+fn runs(start: usize, ends: &[usize], max_segments: usize) -> impl Iterator<Item = Run> {
+    let (first, mut next) = (start, 0);
     std::iter::from_fn(move || {
-        let start = if next == 0 { 0 } else { ends[next - 1] };
+        let start = if next == 0 { first } else { ends[next - 1] };
         let segment = ends.get(next)? - start;
         let mut packets = 1;
         while let Some(end) = ends.get(next + packets) {
@@ -337,7 +394,7 @@ mod tests {
     }
 
     fn packets_of(sizes: &[usize], max_segments: usize) -> Vec<usize> {
-        runs(&ends(sizes), max_segments).map(|run| run.packets).collect()
+        runs(0, &ends(sizes), max_segments).map(|run| run.packets).collect()
     }
 
     #[test]
@@ -425,7 +482,7 @@ mod tests {
         ) {
             let ends = ends(&sizes);
             let mut covered = 0;
-            for run in runs(&ends, max) {
+            for run in runs(0, &ends, max) {
                 let of_run = &sizes[covered..covered + run.packets];
                 prop_assert!(run.packets <= max && run.bytes.len() <= MAX_GSO_BYTES);
                 prop_assert!(of_run[..run.packets - 1].iter().all(|&size| size == run.segment));

@@ -3,7 +3,7 @@ use std::time::Instant;
 
 use lenscast_router::{ConsumerId, ConsumerStats, ProducerId, ProducerStats, TransportId};
 
-use crate::ProtectionProfile;
+use crate::{ForwardingCost, ProtectionProfile};
 
 /// A reading of everything that the workers count.
 #[derive(Debug, Clone, Default)]
@@ -23,6 +23,8 @@ pub struct WorkerStats {
     pub sockets: SocketStats,
     /// What it dropped of what came in.
     pub dropped: DropStats,
+    /// What the parts of forwarding cost.
+    pub forwarding: ForwardingCost,
     /// Its producers.
     pub producers: Vec<(ProducerId, ProducerStats)>,
 }
@@ -150,6 +152,8 @@ pub struct SessionConsumer {
     pub producer: ProducerId,
     /// Its counters.
     pub stats: ConsumerStats,
+    /// The spatial layer that it is sent now; `None` while it is sent nothing.
+    pub layer: Option<u8>,
     /// The viewer's RTP timestamp that belongs to [`SessionConsumer::read_at`], so that a viewer can turn a frame's
     /// timestamp into its capture time. `None` before the stream has begun.
     pub rtp_clock: Option<u32>,

@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::hub::{Hub, HubEvent, Wire};
 use crate::nudges::Nudges;
 use crate::object::{Names, Pipes, pipe_everywhere};
+use crate::outbox::Message;
 use crate::port::{Incoming, PeerPort, Task};
 use crate::session::CloseCause;
 use crate::socket::{ReceiveBuffers, Sockets};
@@ -167,8 +168,12 @@ impl Worker {
             Command::Stats(reply) => {
                 let mut dropped = self.hub.dropped();
                 dropped.worker_hand_over += self.lost_hand_overs;
-                let sockets = self.sockets.stats().and(self.hub.plain_sockets());
-                let worker = WorkerStats { sockets, dropped, producers: self.hub.producer_stats() };
+                let worker = WorkerStats {
+                    sockets: self.sockets.stats().and(self.hub.plain_sockets()),
+                    dropped,
+                    forwarding: self.hub.forwarding_cost(),
+                    producers: self.hub.producer_stats(),
+                };
                 let _ = reply.send((worker, self.hub.all_session_stats(now)));
             }
             Command::SessionStats(id, reply) => {
@@ -227,5 +232,9 @@ impl Wire for Sockets {
 
     fn send_packets(&mut self, path: Path, buffer: &[u8], ends: &[usize]) {
         Self::send_packets(self, path, buffer, ends);
+    }
+
+    fn send_batch(&mut self, buffer: &[u8], ends: &[usize], messages: &[Message]) {
+        Self::send_batch(self, buffer, ends, messages);
     }
 }

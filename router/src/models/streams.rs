@@ -929,7 +929,8 @@ const LOOKS_UNDER_THE_LOCK: Steps = Steps {
     },
     ..REAL
 };
-const LEAVES_THE_OUTLET: Steps = Steps { give_up: |_, _| {}, ..REAL };
+// Neither whoever asked nor the home worker, which the mirror's side has nudged.
+const LEAVES_THE_OUTLET: Steps = Steps { give_up: |_, _| {}, look: |_| {}, ..REAL };
 const ONE_PAUSE_FOR_BOTH: Steps = Steps {
     resume: |home| {
         home.resume();

@@ -140,6 +140,7 @@ impl Hub {
             id: consumer,
             producer,
             stats: stats.clone(),
+            layer: self.router.consumer_layers(consumer).map(|layers| layers.spatial),
             rtp_clock: self.router.viewer_clock(consumer, now),
             read_at: now,
         });

@@ -226,6 +226,13 @@ impl Gcm {
             .expect("a packet is far below AES-GCM's limit of 64 GiB")
     }
 
+    /// The same from one place to another. `sealed` is as long as `plain`, and `tag` has its length.
+    pub(super) fn seal_into(&self, nonce: [u8; 12], aad: &[u8], plain: &[u8], sealed: &mut [u8], tag: &mut [u8]) {
+        self.key
+            .seal_out_of_place_scatter(Nonce::assume_unique_for_key(nonce), Aad::from(aad), plain, sealed, &[], tag)
+            .expect("the lengths fit, and a packet is far below AES-GCM's limit of 64 GiB");
+    }
+
     /// Decrypts `sealed`, whose last bytes are the tag. False if it is not authentic.
     pub(super) fn open(&self, nonce: [u8; 12], aad: &[u8], sealed: &mut [u8]) -> bool {
         self.key.open_in_place(Nonce::assume_unique_for_key(nonce), Aad::from(aad), sealed).is_ok()

@@ -20,7 +20,7 @@ mod tests;
 
 pub use keys::{ProtectionProfile, SrtpKeyError, client_keys, master_keys, server_keys};
 pub use receiver::{OpenSrtcpError, OpenSrtpError, SrtpReceiver};
-pub use sender::SrtpSender;
+pub use sender::{RtpSealer, SrtpSender};
 
 /// Bytes of SRTCP that stay readable: RTCP's first header and its source (RFC 3711 §3.4).
 const SRTCP_HEADER: usize = 8;

@@ -75,6 +75,11 @@ fn another_stack_opens_rtp_across_the_rollover() {
             sender.seal_rtp(&mut buffer, 5, &layout);
             assert_eq!(buffer[..5], [0xAA; 5]);
             assert_eq!(opener.decrypt_rtp(&buffer[5..]).unwrap(), plain, "{profile:?} index {index}");
+            let mut packet = plain.clone();
+            packet[layout.header_len..].fill(0);
+            packet.resize(buffer.len() - 5, 0);
+            sender.rtp().seal_into(&payload, &mut packet, &layout);
+            assert_eq!(packet, buffer[5..], "from one place to another");
         }
     }
 }

@@ -1,0 +1,106 @@
+//! The viewers, in a process of their own, so that neither their memory nor their time is taken for the server's.
+//!
+//! The two talk by lines: the child says its offer, is told the answers, and then one word at a time.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use lenscast_media::Codec;
+
+use crate::viewers::Audience;
+
+/// The argument that makes this program the viewers' process.
+pub(crate) const ARGUMENT: &str = "--be-the-audience";
+/// Ends a line in an offer or answer that is sent as one.
+const LINE_BREAK: &str = "\\";
+
+/// The viewers' process, seen from the server's.
+pub(crate) struct Viewers {
+    process: Child,
+    commands: ChildStdin,
+    replies: BufReader<ChildStdout>,
+}
+
+impl Viewers {
+    pub(crate) fn start() -> (Self, String) {
+        let program = std::env::current_exe().expect("a program knows where it is");
+        let mut process = Command::new(program)
+            .arg(ARGUMENT)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the system gives a process");
+        let commands = process.stdin.take().expect("it is piped");
+        let replies = BufReader::new(process.stdout.take().expect("it is piped"));
+        let mut viewers = Self { process, commands, replies };
+        let offer = viewers.reply().replace(LINE_BREAK, "\r\n");
+        (viewers, offer)
+    }
+
+    /// Tells a viewer to come. It does once [`Viewers::connect`] is called.
+    pub(crate) fn invite(&mut self, answer: &str) {
+        self.tell(&answer.replace("\r\n", LINE_BREAK));
+    }
+
+    /// Returns when all are connected.
+    pub(crate) fn connect(&mut self) {
+        self.tell("connect");
+        assert_eq!(self.reply(), "connected");
+    }
+
+    /// Packets of media that all together have received, and packets that came again.
+    pub(crate) fn received(&mut self) -> (u64, u64) {
+        self.tell("count");
+        let reply = self.reply();
+        let (received, repaired) = reply.split_once(' ').expect("two numbers");
+        (received.parse().expect("a number"), repaired.parse().expect("a number"))
+    }
+
+    pub(crate) fn give_feedback(&mut self) {
+        self.tell("feedback");
+    }
+
+    /// They watch, and send nothing any more.
+    pub(crate) fn be_silent(&mut self) {
+        self.tell("silence");
+    }
+
+    fn tell(&mut self, line: &str) {
+        writeln!(self.commands, "{line}").expect("the viewers' process runs");
+    }
+
+    fn reply(&mut self) -> String {
+        let mut line = String::new();
+        self.replies.read_line(&mut line).expect("the viewers' process runs");
+        line.trim_end().to_owned()
+    }
+}
+
+impl Drop for Viewers {
+    fn drop(&mut self) {
+        // The measurement is over, and nobody is to be said goodbye to.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// What the viewers' process does, until its input ends.
+pub(crate) fn run() {
+    let audience = Audience::new();
+    println!("{}", audience.offer_of(Codec::Vp8).replace("\r\n", LINE_BREAK));
+    let (mut viewers, mut seated) = (Vec::new(), None);
+    for line in std::io::stdin().lines() {
+        let line = line.expect("the server's process writes text");
+        match (line.as_str(), &seated) {
+            ("connect", _) => {
+                seated = Some(audience.seat(std::mem::take(&mut viewers)));
+                println!("connected");
+            }
+            ("count", Some(seated)) => println!("{} {}", seated.received(), seated.repaired()),
+            ("feedback", Some(seated)) => seated.give_feedback(true),
+            ("silence", Some(seated)) => seated.be_silent(),
+            (answer, None) => viewers.push(audience.viewer(&answer.replace(LINE_BREAK, "\r\n"))),
+            (other, Some(_)) => panic!("unknown: {other}"),
+        }
+    }
+}
