@@ -10,7 +10,7 @@ use crate::rewrite::Rewrite;
 
 /// The fixed header of RFC 3550 §5.1 without CSRCs.
 const FIXED_HEADER: usize = 12;
-/// The fixed header, and one-byte extensions of at most [`MAX_EXTENSIONS`] bytes behind their four-byte header.
+/// Bytes of the longest header: the fixed one, and all extensions that a viewer can have.
 pub const MAX_HEADER: usize = FIXED_HEADER + 4 + MAX_EXTENSIONS;
 /// MID 1 + 16, abs-capture-time 1 + 8, playout-delay 1 + 3, video orientation and audio level 1 + 1 each, abs-send-time
 /// 1 + 3, transport-wide sequence 1 + 2, rounded up to whole words.
