@@ -15,6 +15,11 @@ use crate::{
 
 /// One stream to one peer: chooses layers, rewrites what packets say of their place in the stream, reports.
 ///
+/// **What is lost of a frame that is left out.** A packet that is missing is of no known frame, so that it keeps its place, and
+/// the viewer asks for it. If it comes and is of a frame that was left out, it goes out without its payload, as padding does:
+/// it is no longer missing, and no decoder sees it. If it never comes the viewer asks in vain, ten times or so as for any other
+/// packet, and goes on without it, as no frame that it was sent needs it.
+///
 /// **Invariants.** Sequence numbers grow by one with every packet, but for those that were lost on the way here: they
 /// keep their places. Timestamps never run backwards. What follows a break or a switch of layers begins with a key frame.
 #[derive(Debug)]
@@ -226,7 +231,7 @@ impl Consumer {
         self.last =
             Some(LastFrame { layer, timestamp, captured: meta.times.captured, ids: self.rewrite.ids(arrival.ids) });
         self.stats.frames_sent += u64::from(meta.ends_frame);
-        Some(self.packets(arrival, first_index, self.rewrite, transport_sequence))
+        Some(self.packets(arrival, first_index, self.rewrite, false, transport_sequence))
     }
 
     /// The packets of a burst that comes late, in the place that was kept for them; `None` if there is none.
@@ -238,11 +243,9 @@ impl Consumer {
         let (burst, meta) = (arrival.burst, arrival.burst.meta());
         self.current?;
         let place = self.map.late(arrival.layer, meta.first_packet, burst.len() as u64)?;
-        if meta.temporal_layer > place.temporal {
-            return None;
-        }
-        self.stats.frames_sent += u64::from(meta.ends_frame);
-        Some(self.packets(arrival, place.index, place.rewrite, transport_sequence))
+        let blank = meta.temporal_layer > place.temporal;
+        self.stats.frames_sent += u64::from(meta.ends_frame && !blank);
+        Some(self.packets(arrival, place.index, place.rewrite, blank, transport_sequence))
     }
 
     /// The layer's stream broke off: nothing of it can be decoded until its next key frame.
@@ -328,7 +331,8 @@ impl Consumer {
     ) -> Result<RtpPackets<'a>, Refusal> {
         let rtx = self.parameters.rtx.ok_or(Refusal::Exhausted)?;
         let position = (place.packet - burst.meta().first_packet) as usize;
-        let bytes = burst.payload(position).len();
+        let blank = burst.meta().temporal_layer > place.temporal;
+        let bytes = if blank { 0 } else { burst.payload(position).len() };
         let resent = self.resend.take(now, sequence, bytes, self.stats.round_trip_time)?;
         self.repaired += u64::from(resent.first);
         let timestamp = burst.meta().rtp_time.wrapping_add(place.rewrite.timestamp);
@@ -349,6 +353,7 @@ impl Consumer {
             first_index: resent.index,
             original_sequence: Some(sequence),
             rewrite: place.rewrite,
+            blank,
         })
     }
 
@@ -493,6 +498,7 @@ impl Consumer {
         arrival: &Arrival<'a>,
         first_index: u64,
         rewrite: Rewrite,
+        blank: bool,
         transport_sequence: &mut u16,
     ) -> RtpPackets<'a> {
         let (burst, meta) = (arrival.burst, arrival.burst.meta());
@@ -512,9 +518,10 @@ impl Consumer {
             }
         }
         self.stats.packets_sent += burst.len() as u64;
-        self.stats.bytes_sent += burst.payload_bytes() as u64;
-        self.resend.add_media(arrival.now, burst.payload_bytes());
-        RtpPackets { burst, packets: 0..burst.len(), header, first_index, original_sequence: None, rewrite }
+        let bytes = if blank { 0 } else { burst.payload_bytes() };
+        self.stats.bytes_sent += bytes as u64;
+        self.resend.add_media(arrival.now, bytes);
+        RtpPackets { burst, packets: 0..burst.len(), header, first_index, original_sequence: None, rewrite, blank }
     }
 }
 

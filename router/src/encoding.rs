@@ -100,6 +100,13 @@ impl Encoding {
         self.idle = true;
     }
 
+    /// What each temporal layer took in the last second, or if nothing came, in the second before it last did.
+    pub(crate) fn bitrates(&self, now: Instant) -> [Bitrate; LayerBitrates::MAX_TEMPORAL] {
+        let fresh = [0, 1, 2, 3].map(|temporal| self.bitrate(now, temporal));
+        let comes = fresh.iter().any(|bitrate| *bitrate != Bitrate::ZERO);
+        if comes { fresh } else { [0, 1, 2, 3].map(|temporal: usize| self.rates[temporal].last_bitrate()) }
+    }
+
     /// What one temporal layer took in the last second.
     pub(crate) fn bitrate(&self, now: Instant, temporal: u8) -> Bitrate {
         self.rates.get(usize::from(temporal)).map_or(Bitrate::ZERO, |rate| rate.bitrate(now))
@@ -131,6 +138,11 @@ impl RateMeter {
         while self.steps.front().is_some_and(|(begun, _)| now.saturating_duration_since(*begun) >= WINDOW) {
             self.bytes -= self.steps.pop_front().map_or(0, |(_, bytes)| bytes);
         }
+    }
+
+    /// In the second up to the newest step.
+    fn last_bitrate(&self) -> Bitrate {
+        Bitrate::from_bps(self.bytes as u64 * 8)
     }
 
     fn bitrate(&self, now: Instant) -> Bitrate {
@@ -179,5 +191,8 @@ mod tests {
         let now = start + Duration::from_millis(3_900);
         assert_eq!(encoding.bitrate(now, 1), Bitrate::from_kbps(100));
         assert_eq!(encoding.bitrate(now + Duration::from_secs(2), 1), Bitrate::ZERO);
+        assert_eq!(encoding.bitrates(now + Duration::from_secs(2))[1], Bitrate::from_kbps(100), "when it last came");
+        encoding.count(now + Duration::from_secs(2), 0, 1_250);
+        assert_eq!(encoding.bitrates(now + Duration::from_secs(2))[1], Bitrate::ZERO, "only others come");
     }
 }

@@ -29,6 +29,7 @@ pub mod fuzzing;
 mod history;
 mod id;
 mod inbound;
+mod layer_rates;
 mod layers;
 #[cfg(all(test, lenscast_loom))]
 mod models;

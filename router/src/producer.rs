@@ -3,11 +3,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
-use lenscast_media::{Bitrate, Burst, Codec, LayerSet, MediaCodec, WallClock};
+use lenscast_media::{Burst, Codec, LayerSet, MediaCodec, WallClock};
 
 use crate::bandwidth_split::LayerBitrates;
 use crate::consumer::{Arrival, Consumer, Format};
 use crate::encoding::{Continuity, Encoding};
+use crate::layer_rates::{LayerRate, layer_bitrates};
 use crate::outlet::Outlet;
 use crate::receive::{ExtensionReader, Receiver};
 use crate::rewrite::FrameIds;
@@ -170,26 +171,14 @@ impl Producer {
         }
     }
 
-    /// What each layer takes now.
+    /// What each layer takes now, or is expected to take.
     pub(crate) fn bitrates(&self, now: Instant) -> LayerBitrates {
-        let temporal_layers = self.format.temporal_layers;
-        let mut bitrates = LayerBitrates::new(self.format.layers, temporal_layers);
-        let mut below = Bitrate::ZERO;
+        let resolution = |spatial: usize| self.stats.layers.get(spatial).and_then(|layer| layer.resolution);
+        let mut layers = [LayerRate::default(); LayerBitrates::MAX_SPATIAL];
         for (spatial, encoding) in self.encodings.iter().enumerate() {
-            let mut sum = 0;
-            for temporal in 0..temporal_layers.min(LayerBitrates::MAX_TEMPORAL as u8) {
-                sum += encoding.bitrate(now, temporal).as_bps();
-                // Of a layer that is not sent because nobody wants it, a guess.
-                let guess =
-                    below.as_bps().saturating_mul(LAYER_STEP) * u64::from(temporal + 1) / u64::from(temporal_layers);
-                let bitrate = Bitrate::from_bps(if sum == 0 { guess } else { sum });
-                bitrates.set(Layers { spatial: spatial as u8, temporal }, bitrate);
-                if temporal + 1 == temporal_layers {
-                    below = bitrate;
-                }
-            }
+            layers[spatial] = LayerRate { measured: encoding.bitrates(now), resolution: resolution(spatial) };
         }
-        bitrates
+        layer_bitrates(self.parameters.kind(), self.format.temporal_layers, &layers[..self.encodings.len()])
     }
 
     /// Counts what is not for it.
@@ -400,10 +389,6 @@ impl fmt::Debug for Producer {
         f.debug_struct("Producer").field("key", &self.key).field("state", &self.state).finish_non_exhaustive()
     }
 }
-
-/// What a spatial layer takes more than the one below it, as long as nothing is known of it: libwebrtc's simulcast table
-/// (`video/config/simulcast.cc`) has 3.3 from 360p to 180p and 3.6 from 720p to 360p.
-const LAYER_STEP: u64 = 3;
 
 /// Trace events that may wait to be polled; more are not kept.
 const MAX_WAITING_TRACES: usize = 1_024;

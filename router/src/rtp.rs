@@ -10,7 +10,7 @@ use crate::rewrite::Rewrite;
 
 /// The fixed header of RFC 3550 §5.1 without CSRCs.
 const FIXED_HEADER: usize = 12;
-/// The fixed header, and one-byte extensions of at most [`MAX_EXTENSIONS`] bytes behind their four-byte header.
+/// Bytes of the longest header: the fixed one, and all extensions that a viewer can have.
 pub const MAX_HEADER: usize = FIXED_HEADER + 4 + MAX_EXTENSIONS;
 /// MID 1 + 16, abs-capture-time 1 + 8, playout-delay 1 + 3, video orientation and audio level 1 + 1 each, abs-send-time
 /// 1 + 3, transport-wide sequence 1 + 2, rounded up to whole words.
@@ -168,6 +168,8 @@ pub struct RtpPackets<'a> {
     pub(crate) original_sequence: Option<u16>,
     /// For what payloads say of their place in the stream.
     pub(crate) rewrite: Rewrite,
+    /// They go out without payload, as padding does, only to be no longer missing.
+    pub(crate) blank: bool,
 }
 
 /// What must be known of a written packet to protect it (RFC 3711 §3.3.1).
@@ -197,7 +199,7 @@ impl RtpPackets<'_> {
     pub fn write_header(&self, position: usize, out: &mut [u8]) -> PacketLayout {
         let packet = self.packets.start + position;
         let index = self.first_index + position as u64;
-        let marker = packet + 1 == self.burst.len() && self.burst.meta().ends_frame;
+        let marker = self.is_marked(packet);
         out[..MAX_HEADER].copy_from_slice(&self.header.bytes);
         self.header.number(position, index as u16, marker, out);
         PacketLayout { header_len: self.header.len, ssrc: self.header.ssrc(), index }
@@ -207,7 +209,8 @@ impl RtpPackets<'_> {
     #[must_use]
     pub fn payload(&self, position: usize) -> Option<&[u8]> {
         let kept = self.original_sequence.is_none() && self.rewrite.keeps_payload();
-        kept.then(|| self.burst.payload(self.packets.start + position))
+        let payload = || if self.blank { &[] } else { self.burst.payload(self.packets.start + position) };
+        kept.then(payload)
     }
 
     /// Appends packet `position` (0 to [`RtpPackets::len`]) to `out`, header and payload in the clear.
@@ -218,17 +221,23 @@ impl RtpPackets<'_> {
     pub fn write(&self, position: usize, out: &mut Vec<u8>) -> PacketLayout {
         let packet = self.packets.start + position;
         let index = self.first_index + position as u64;
-        let marker = packet + 1 == self.burst.len() && self.burst.meta().ends_frame;
+        let marker = self.is_marked(packet);
         self.header.write(position, index as u16, marker, out);
         if let Some(original) = self.original_sequence {
             out.extend_from_slice(&original.to_be_bytes());
         }
-        let payload = out.len();
-        out.extend_from_slice(self.burst.payload(packet));
-        if !self.rewrite.keeps_payload() {
-            self.rewrite.apply(self.burst.meta().codec, &mut out[payload..]);
+        if !self.blank {
+            let payload = out.len();
+            out.extend_from_slice(self.burst.payload(packet));
+            if !self.rewrite.keeps_payload() {
+                self.rewrite.apply(self.burst.meta().codec, &mut out[payload..]);
+            }
         }
         PacketLayout { header_len: self.header.len, ssrc: self.header.ssrc(), index }
+    }
+
+    fn is_marked(&self, packet: usize) -> bool {
+        !self.blank && packet + 1 == self.burst.len() && self.burst.meta().ends_frame
     }
 }
 

@@ -144,7 +144,7 @@ fn feedback(viewer: u64, number: u16) -> Vec<u8> {
     };
     let mut compound = Compound::new();
     compound.push_report_blocks(Ssrc(1), [&block]);
-    let last = if viewer % 2 == 0 { number.wrapping_mul(2) } else { number.wrapping_mul(4) };
+    let last = if viewer.is_multiple_of(2) { number.wrapping_mul(2) } else { number.wrapping_mul(4) };
     compound.push_nack(Ssrc(1), media, [last.wrapping_sub(3), last.wrapping_sub(2)]);
     compound.as_bytes().to_vec()
 }

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use lenscast_media::{Bitrate, LayerSet, PassedExtensions};
-use lenscast_router::{Event, HeaderExtensions, Layers, Mid, TransportId};
+use lenscast_media::{Bitrate, LayerSet, PassedExtensions, Ssrc};
+use lenscast_router::{Event, HeaderExtensions, Layers, MediaKind, Mid, OutletId, TransportId, TransportKind};
 
-use crate::scene::{CAMERA, MIRROR, Scene, id};
+use crate::scene::{AWAY, CAMERA, MIRROR, SOURCE, Scene, id};
 
 #[test]
 fn a_layer_is_left_for_another_on_the_others_key_frame_only() {
@@ -189,4 +189,25 @@ fn a_dump_tells_all_there_is() {
     assert_eq!((producer.key, producer.encodings.len(), producer.outlets.len()), (CAMERA, 2, 1));
     assert_eq!(producer.consumers[0].id, viewer);
     assert!(!producer.state.paused && producer.wanted.contains(1));
+
+    scene.frame(1, 0, true);
+    scene.workers[0].set_preferred_layers(scene.now, viewer, Layers { spatial: 0, temporal: 3 }).unwrap();
+    scene.workers[0].set_available_bitrate(scene.now, TransportId(10), Some(Bitrate::from_kbps(900))).unwrap();
+    let dump = scene.workers[0].dump(scene.now);
+    let [source, viewers] = &dump.routers[0].transports[..] else { panic!("{dump:?}") };
+    assert_eq!((source.id, source.kind, source.available), (SOURCE, TransportKind::Direct, None));
+    assert_eq!((viewers.id, viewers.kind, viewers.connected), (TransportId(10), TransportKind::WebRtc, true));
+    assert_eq!((&viewers.consumers[..], viewers.available), (&[viewer][..], Some(Bitrate::from_kbps(900))));
+    let producer = &dump.routers[0].producers[0];
+    assert_eq!((producer.kind, producer.transport), (MediaKind::Video, Some(SOURCE)));
+    assert_eq!((producer.encodings[0].kept_packets, producer.encodings[1].kept_packets), (0, 1));
+    assert_eq!(producer.encodings[1].bitrate, Bitrate::from_bps(8 * 1_006));
+    assert_eq!((producer.stats.packets, producer.stats.frames, producer.stats.key_frames), (1, 1, 1));
+    let consumer = &producer.consumers[0];
+    assert_eq!((consumer.transport, consumer.ssrc, consumer.paused), (TransportId(10), Ssrc(10), false));
+    assert_eq!(consumer.preferred, Layers { spatial: 0, temporal: 3 });
+    assert_eq!(consumer.current, Some(Layers { spatial: 1, temporal: 0 }), "until the other's key frame");
+    assert_eq!((consumer.target, consumer.stats.packets_sent, consumer.score.own.value()), (Some(0), 1, 10));
+    let outlet = &producer.outlets[0];
+    assert_eq!((outlet.id, outlet.destination, outlet.wanted), (OutletId(5), AWAY, LayerSet::EMPTY));
 }

@@ -43,6 +43,7 @@ impl Lives {
         self.followed.remove(&object);
     }
 
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.followed.len()
     }
