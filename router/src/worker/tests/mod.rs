@@ -537,9 +537,8 @@ fn reports_about_many_streams_go_in_several_datagrams() {
         assert!(compound.len() <= 1_200, "{} bytes", compound.len());
         let mut bytes = bytes::Bytes::copy_from_slice(compound);
         let packets = rtc_rtcp::packet::unmarshal(&mut bytes).unwrap();
-        let is_report =
-            |packet: &&Box<dyn rtc_rtcp::packet::Packet>| packet.as_any().is::<rtc_rtcp::sender_report::SenderReport>();
-        reports += packets.iter().filter(is_report).count();
+        let reports_in = packets.iter().filter(|packet| packet.as_any().is::<rtc_rtcp::sender_report::SenderReport>());
+        reports += reports_in.count();
     }
     assert_eq!(reports, 79);
 }
