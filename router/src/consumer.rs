@@ -45,6 +45,8 @@ pub(crate) struct Consumer {
     last: Option<LastFrame>,
     /// The frame that was left out last, by its producer's timestamp.
     left_out: Option<RtpTime>,
+    /// The frame whose beginning went out last, by its producer's timestamp.
+    begun: Option<RtpTime>,
     map: SequenceMap,
     resend: Resend,
     extensions_due: Instant,
@@ -134,6 +136,7 @@ impl Consumer {
             rewrite: Rewrite { timestamp: parameters.timestamp_offset, ..Rewrite::default() },
             last: None,
             left_out: None,
+            begun: None,
             map: SequenceMap::new(u64::from(parameters.initial_sequence)),
             resend: Resend::new(parameters.initial_rtx_sequence, now),
             extensions_due: now,
@@ -230,7 +233,10 @@ impl Consumer {
         let timestamp = meta.rtp_time.wrapping_add(self.rewrite.timestamp);
         self.last =
             Some(LastFrame { layer, timestamp, captured: meta.times.captured, ids: self.rewrite.ids(arrival.ids) });
-        self.stats.frames_sent += u64::from(meta.ends_frame);
+        if meta.begins_frame {
+            self.begun = Some(meta.rtp_time);
+        }
+        self.count_frame(meta);
         Some(self.packets(arrival, first_index, self.rewrite, false, transport_sequence))
     }
 
@@ -244,7 +250,9 @@ impl Consumer {
         self.current?;
         let place = self.map.late(arrival.layer, meta.first_packet, burst.len() as u64)?;
         let blank = meta.temporal_layer > place.temporal;
-        self.stats.frames_sent += u64::from(meta.ends_frame && !blank);
+        if !blank {
+            self.count_frame(meta);
+        }
         Some(self.packets(arrival, place.index, place.rewrite, blank, transport_sequence))
     }
 
@@ -417,6 +425,12 @@ impl Consumer {
         Some(timestamp.wrapping_add(ticks(now.saturating_duration_since(captured), self.format.clock_rate)))
     }
 
+    /// A packet that ends a frame went out. The frame counts if its beginning did.
+    fn count_frame(&mut self, meta: &BurstMeta) {
+        let whole = meta.begins_frame || self.begun == Some(meta.rtp_time);
+        self.stats.frames_sent += u64::from(meta.ends_frame && whole);
+    }
+
     /// Goes over to the target layer if this burst is where that can be done.
     fn consider_switch(&mut self, arrival: &Arrival<'_>) {
         let meta = arrival.burst.meta();
@@ -431,7 +445,7 @@ impl Consumer {
         }
         self.current = Some(arrival.layer);
         self.map.restart(meta.first_packet);
-        self.left_out = None;
+        (self.left_out, self.begun) = (None, None);
         self.temporal = 0;
         if let Some(last) = self.last {
             self.rewrite = self.rewrite.following(last.ids, arrival.ids);

@@ -11,6 +11,8 @@ use crate::history::History;
 #[derive(Debug, Default)]
 pub(crate) struct Encoding {
     pub(crate) history: History,
+    /// A key frame was asked for and has not come yet.
+    pub(crate) key_frame_asked: bool,
     /// Index that the next burst's first packet should have.
     expected: Option<u64>,
     /// Nobody had a use for what came last: a gap before what comes next is no loss.
@@ -122,7 +124,6 @@ fn is_late(packet: u64, expected: u64) -> bool {
 #[derive(Debug, Default)]
 struct RateMeter {
     steps: VecDeque<(Instant, usize)>,
-    bytes: usize,
 }
 
 const WINDOW: Duration = Duration::from_secs(1);
@@ -130,19 +131,18 @@ const STEP: Duration = Duration::from_millis(50);
 
 impl RateMeter {
     fn add(&mut self, now: Instant, bytes: usize) {
-        self.bytes += bytes;
         match self.steps.back_mut() {
             Some((begun, counted)) if now.saturating_duration_since(*begun) < STEP => *counted += bytes,
             _ => self.steps.push_back((now, bytes)),
         }
         while self.steps.front().is_some_and(|(begun, _)| now.saturating_duration_since(*begun) >= WINDOW) {
-            self.bytes -= self.steps.pop_front().map_or(0, |(_, bytes)| bytes);
+            self.steps.pop_front();
         }
     }
 
     /// In the second up to the newest step.
     fn last_bitrate(&self) -> Bitrate {
-        Bitrate::from_bps(self.bytes as u64 * 8)
+        Bitrate::from_bps(self.steps.iter().map(|(_, bytes)| *bytes as u64).sum::<u64>() * 8)
     }
 
     fn bitrate(&self, now: Instant) -> Bitrate {

@@ -45,14 +45,22 @@ impl History {
             let at = self.bursts.partition_point(|burst| burst.meta().first_packet <= first);
             self.bursts.insert(at, burst);
         }
-        while let Some(oldest) = self.bursts.front() {
-            let expired = now.saturating_duration_since(oldest.meta().times.encoded) > MAX_AGE;
-            if !expired && (self.packets <= MAX_PACKETS || self.bursts.len() == 1) {
-                break;
-            }
-            self.packets -= oldest.len();
-            self.bursts.pop_front();
+        self.expire(now);
+        while self.packets > MAX_PACKETS && self.bursts.len() > 1 {
+            self.drop_oldest();
         }
+    }
+
+    /// Forgets what is too old to be sent again.
+    pub(crate) fn expire(&mut self, now: Instant) {
+        let expired = |burst: &Arc<Burst>| now.saturating_duration_since(burst.meta().times.encoded) > MAX_AGE;
+        while self.bursts.front().is_some_and(expired) {
+            self.drop_oldest();
+        }
+    }
+
+    fn drop_oldest(&mut self) {
+        self.packets -= self.bursts.pop_front().map_or(0, |oldest| oldest.len());
     }
 
     /// Packets in it.

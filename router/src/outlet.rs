@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use lenscast_media::{Burst, LayerSet};
 
+use crate::encoding::Continuity;
 use crate::{Egress, Inbound, OutletId, OutletLink, ProducerId, ProducerKey, RouterId, StreamState};
 
 /// The way from a producer to one mirror of it.
@@ -75,12 +76,23 @@ impl Outlet {
         true
     }
 
-    /// Sends a burst if the mirror wants its layer. `broken` says that it does not fit to what went before.
-    pub(crate) fn send_burst(&mut self, layer: u8, broken: bool, burst: &Arc<Burst>, egress: &mut impl Egress) {
-        if broken {
+    /// Sends a burst if the mirror wants its layer.
+    pub(crate) fn send_burst(
+        &mut self,
+        layer: u8,
+        continuity: Continuity,
+        burst: &Arc<Burst>,
+        egress: &mut impl Egress,
+    ) {
+        if continuity == Continuity::Breaks {
             self.broken = self.broken.with(layer);
         }
         if !self.link.wanted().contains(layer) {
+            return;
+        }
+        if continuity == Continuity::Late && self.broken.contains(layer) {
+            // It fills a gap before the break, where nobody can go on, and the break is not where it is.
+            self.stats.bursts_refused += 1;
             return;
         }
         let message = Inbound::Burst {
@@ -97,5 +109,60 @@ impl Outlet {
             self.broken = self.broken.with(layer);
             self.stats.bursts_refused += 1;
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::producer::tests::burst;
+    use crate::{RtpPackets, TransportSlot, Upstream};
+
+    /// Room for some messages, and those that took it.
+    #[derive(Default)]
+    struct Channel {
+        room: usize,
+        sent: Vec<(u64, bool)>,
+    }
+
+    impl Egress for Channel {
+        fn send_rtp(&mut self, _: TransportSlot, _: &RtpPackets<'_>) {}
+
+        fn send_rtcp(&mut self, _: TransportSlot, _: &[u8]) {}
+
+        fn send_inbound(&mut self, _: OutletId, message: Inbound) -> bool {
+            let Some(room) = self.room.checked_sub(1) else { return false };
+            self.room = room;
+            if let Inbound::Burst { broken, burst, .. } = message {
+                self.sent.push((burst.meta().first_packet, broken));
+            }
+            true
+        }
+    }
+
+    const FOLLOWS: Continuity = Continuity::Follows { missing: 0 };
+
+    #[test]
+    fn a_late_burst_is_of_no_use_behind_a_break() {
+        let link = Arc::new(OutletLink::new(OutletId(1), |_| {}));
+        link.set_wanted(LayerSet::only(0));
+        let mut outlet = Outlet::new(RouterId(2), ProducerId(1), link);
+        let mut channel = Channel::default();
+        let now = Instant::now();
+        let mut send =
+            |first: u64, fits: Continuity| outlet.send_burst(0, fits, &burst(first, 1, false, now), &mut channel);
+        send(5, FOLLOWS);
+        send(3, Continuity::Late);
+        channel.room = 9;
+        let mut send =
+            |first: u64, fits: Continuity| outlet.send_burst(0, fits, &burst(first, 1, false, now), &mut channel);
+        send(4, Continuity::Late);
+        send(6, FOLLOWS);
+        send(2, Continuity::Late);
+        assert_eq!(channel.sent, [(6, true), (2, false)]);
+        assert_eq!((outlet.stats.bursts, outlet.stats.bursts_refused), (2, 3));
     }
 }

@@ -194,6 +194,10 @@ impl Producer {
         burst: Arc<Burst>,
         with: &mut Forwarding<'_, E>,
     ) {
+        for unwanted in LayerSet::all(self.format.layers).difference(self.wanted).iter() {
+            // Somebody who has just left it may ask for packets again, but not for long.
+            self.encodings[usize::from(unwanted)].history.expire(with.now);
+        }
         let Some(encoding) = self.encodings.get_mut(usize::from(layer)) else {
             self.stats.packets_refused += burst.len() as u64;
             return;
@@ -218,6 +222,7 @@ impl Producer {
         counted.packets += burst.len() as u64;
         counted.bytes += burst.payload_bytes() as u64;
         counted.resolution = meta.resolution.or(counted.resolution);
+        encoding.key_frame_asked &= !(meta.key_frame && meta.begins_frame);
         encoding.count(with.now, meta.temporal_layer, burst.payload_bytes());
         if self.traced && meta.key_frame && meta.begins_frame {
             trace(with.events, Trace::KeyFrame { producer: self.key, layer });
@@ -228,7 +233,6 @@ impl Producer {
             return;
         }
         let continuity = encoding.place(&burst, broken, !self.format.local);
-        let breaks = continuity == Continuity::Breaks;
         match continuity {
             Continuity::Follows { missing } => self.stats.packets_missing += missing,
             Continuity::Late => self.stats.packets_late += burst.len() as u64,
@@ -242,7 +246,7 @@ impl Producer {
             }
         }
         for outlet in &mut self.outlets {
-            outlet.send_burst(layer, breaks, &burst, with.egress);
+            outlet.send_burst(layer, continuity, &burst, with.egress);
         }
         let arrival = Arrival { now: with.now, layer, burst: &burst, ids: FrameIds::of(&burst), wall: with.wall };
         let (mut waiting, mut changed) = (false, false);
@@ -274,7 +278,8 @@ impl Producer {
 
     /// Asks the source for a key frame. One that is received is asked once for all; others throttle themselves.
     pub(crate) fn request_key_frame(&mut self, now: Instant, layer: u8, events: &mut VecDeque<Event>) {
-        if self.traced {
+        let Some(encoding) = self.encodings.get_mut(usize::from(layer)) else { return };
+        if !std::mem::replace(&mut encoding.key_frame_asked, true) && self.traced {
             trace(events, Trace::KeyFrameRequested { producer: self.key, layer });
         }
         match &mut self.origin {
@@ -314,10 +319,7 @@ impl Producer {
 
     /// After something has changed in who wants what: tells the source, first what is of use, then what must come.
     pub(crate) fn settle(&mut self, now: Instant, key_frames: LayerSet, events: &mut VecDeque<Event>) {
-        self.active = self.consumers.iter().filter(|consumer| consumer.is_ready()).count();
-        if self.state.paused {
-            self.active = 0;
-        }
+        self.active = self.consumers.iter().filter(|consumer| consumer.target().is_some()).count();
         self.tell_wanted();
         for layer in key_frames.iter() {
             self.request_key_frame(now, layer, events);

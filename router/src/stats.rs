@@ -9,7 +9,7 @@ pub struct ConsumerStats {
     pub packets_sent: u64,
     /// Payload bytes of those packets.
     pub bytes_sent: u64,
-    /// Frames whose packets were all handed to the transport.
+    /// Frames whose first and last packets were handed to the transport.
     pub frames_sent: u64,
     /// Packets sent again on the viewer's request.
     pub retransmitted_packets_sent: u64,

@@ -10,7 +10,7 @@ pub enum Trace {
         /// Of which of its layers.
         layer: u8,
     },
-    /// A key frame was asked for upstream.
+    /// A key frame is asked for upstream; not told again until one has begun, however often it is asked for.
     KeyFrameRequested {
         /// Of which producer.
         producer: ProducerKey,

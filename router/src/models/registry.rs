@@ -1,41 +1,27 @@
-//! At most one of each, whoever asks, fails, gives up or comes late: T6 to T9, T13, T16 (I10 to I14, I16).
+//! At most one of each, whoever asks, fails, gives up or comes late: T6, T8, T9, T13, T16 (I10 to I14, I16).
 
 use lenscast_media::sync::thread;
 
 use super::*;
+use crate::pipe::PipeKey;
 use crate::pipe::promise::{Promise, promise};
 use crate::pipe::registry::broken::Mistake;
 use crate::pipe::registry::{EntryId, ObtainError, Registry, Shared};
-use crate::pipe::{PipeKey, RouterPair};
 use crate::{ProducerId, RouterId};
 
 /// What a model calls. A broken variant has one of its own.
 #[derive(Clone, Copy)]
 struct Steps {
-    obtain: fn(&Pipes, Key, Create) -> Pin<Box<dyn Future<Output = Obtained> + '_>>,
-    remove: fn(&Pipes, &Key, EntryId) -> bool,
-    release: fn(Shared<Key, Half, Refused>),
-    /// The key by which a pair of transports between two routers is found.
-    pair: fn(RouterId, RouterId) -> Key,
+    obtain: fn(&Pipes, PipeKey, Create) -> Pin<Box<dyn Future<Output = Obtained> + '_>>,
+    remove: fn(&Pipes, &PipeKey, EntryId) -> bool,
+    release: fn(Shared<PipeKey, Half, Refused>),
 }
 
-const REAL: Steps = Steps {
-    obtain: |pipes, key, create| Box::pin(pipes.obtain(key, create)),
-    remove: Registry::remove,
-    release: drop,
-    pair: |one, other| Key::Pair(RouterPair::new(one, other)),
-};
+const REAL: Steps =
+    Steps { obtain: |pipes, key, create| Box::pin(pipes.obtain(key, create)), remove: Registry::remove, release: drop };
 
-/// Pipes and pairs have keys of their own types; a model has both in one registry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Key {
-    Pipe(PipeKey),
-    Pair(RouterPair),
-    Way(RouterId, RouterId),
-}
-
-type Pipes = Registry<Key, Half, Refused>;
-type Obtained = Result<Shared<Key, Half, Refused>, ObtainError<Refused>>;
+type Pipes = Registry<PipeKey, Half, Refused>;
+type Obtained = Result<Shared<PipeKey, Half, Refused>, ObtainError<Refused>>;
 type Create = Box<dyn FnOnce(EntryId) -> Pin<Box<dyn Future<Output = Result<Half, Refused>>>>>;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,21 +87,21 @@ impl Clone for Scene {
     }
 }
 
-const KEY: Key = Key::Pipe(PipeKey { producer: ProducerId(1), destination: RouterId(2) });
+const KEY: PipeKey = PipeKey { producer: ProducerId(1), destination: RouterId(2) };
 
 impl Scene {
-    fn obtain_as(&self, key: Key, create: Create) -> Obtained {
+    fn obtain_as(&self, key: PipeKey, create: Create) -> Obtained {
         block_on((self.steps.obtain)(&self.pipes, key, create))
     }
 
     /// Obtains what can be made at once.
-    fn obtain(&self) -> Kept<Option<Shared<Key, Half, Refused>>> {
+    fn obtain(&self) -> Kept<Option<Shared<PipeKey, Half, Refused>>> {
         let log = Arc::clone(&self.log);
         let obtained = self.obtain_as(KEY, Box::new(move |_| Box::pin(async move { Ok(Half::new(&log)) })));
         Kept::new(obtained.ok())
     }
 
-    fn release(&self, mut shared: Kept<Option<Shared<Key, Half, Refused>>>) {
+    fn release(&self, mut shared: Kept<Option<Shared<PipeKey, Half, Refused>>>) {
         if let Some(shared) = shared.take() {
             (self.steps.release)(shared);
         }
@@ -169,21 +155,6 @@ fn a_pipe_meets_the_same_pipe(steps: Steps) {
         let others = [0, 1].map(|_| scene.spawn(ask));
         ask(scene);
         others.into_iter().for_each(|other| other.join().unwrap());
-    });
-}
-
-/// T7. A pair of transports between two routers, asked for from both sides: it is one pair, whichever way it is named.
-fn a_pair_meets_the_pair_of_the_other_way(steps: Steps) {
-    run(steps, |scene| {
-        let ask = |scene: &Scene, from, to| {
-            let log = Arc::clone(&scene.log);
-            let key = (scene.steps.pair)(from, to);
-            let pair = scene.obtain_as(key, Box::new(move |_| Box::pin(async move { Ok(Half::new(&log)) })));
-            scene.release(Kept::new(pair.ok()));
-        };
-        let other = scene.spawn(move |scene| ask(scene, RouterId(2), RouterId(1)));
-        ask(scene, RouterId(1), RouterId(2));
-        other.join().unwrap();
     });
 }
 
@@ -348,15 +319,11 @@ const PUTS_IN_UNSEEN: Steps =
 const REMOVES_BY_KEY: Steps = Steps { remove: Registry::remove_by_key, ..REAL };
 const FORGETS_FIRST: Steps = Steps { release: Shared::forget_first, ..REAL };
 const DROPS_UNDER_THE_LOCK: Steps = Steps { release: Shared::drop_under_the_lock, ..REAL };
-const NAMES_THE_WAY: Steps = Steps { pair: Key::Way, ..REAL };
 
 models! {
     a_pipe_meets_the_same_pipe {
         finds_a_look_before_the_making => LOOKS_AND_THEN_MAKES, "two at once",
         finds_a_removal_before_the_drop => FORGETS_FIRST, "two at once",
-    }
-    a_pair_meets_the_pair_of_the_other_way {
-        finds_a_pair_for_each_way => NAMES_THE_WAY, "two at once",
     }
     a_failure_meets_another_try {
         finds_a_failure_that_stays => KEEPS_FAILURES, "deadlock",

@@ -16,20 +16,5 @@ pub struct PipeKey {
     pub destination: RouterId,
 }
 
-/// Two routers, named in either order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RouterPair(RouterId, RouterId);
-
-impl RouterPair {
-    /// The pair of these two.
-    #[must_use]
-    pub fn new(one: RouterId, other: RouterId) -> Self {
-        Self(one.min(other), one.max(other))
-    }
-}
-
 /// The live pipes: at most one for each producer and destination (I10).
 pub type PipeRegistry<P, E> = Registry<PipeKey, P, E>;
-
-/// What two routers have between them for all their pipes: at most one for each two routers (I10).
-pub type PairRegistry<P, E> = Registry<RouterPair, P, E>;

@@ -34,6 +34,7 @@ pub(crate) use vp9::Vp9Descriptor;
 
 pub use extensions::{Elements, ExtensionReader, ExtensionValues, HeaderExtensionBytes};
 pub use publisher_clock::PublisherClock;
+pub(crate) use receiver::CNAME;
 pub use receiver::{ReceivedBurst, Receiver, Refused};
 pub use rtp_packet::{ReadRtpError, RtpPacket};
 pub use stats::{ReceivedLayerStats, RefusedCounts};

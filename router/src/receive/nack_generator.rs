@@ -134,6 +134,9 @@ impl NackGenerator {
                 }
                 Some(asked) => now.saturating_duration_since(asked) >= round_trip,
             };
+            if lost && missing.times_asked >= MAX_TIMES_ASKED {
+                return false;
+            }
             if lost && to.len() >= limit {
                 left_over = true;
             } else if lost {
@@ -141,7 +144,7 @@ impl NackGenerator {
                 missing.asked = Some(now);
                 missing.times_asked += 1;
             }
-            missing.times_asked < MAX_TIMES_ASKED
+            true
         });
         if left_over {
             return;
@@ -223,6 +226,19 @@ mod tests {
             asked += due(&mut generator, at, 3).len();
         }
         assert_eq!(asked, 10);
+    }
+
+    #[test]
+    fn what_comes_after_the_last_request_is_repaired_too() {
+        let start = Instant::now();
+        let mut generator = NackGenerator::default();
+        let _ = generator.handle_newest(start, 1, 3);
+        let mut asked = 0;
+        while asked < 10 {
+            let at = generator.poll_timeout().unwrap();
+            asked += due(&mut generator, at, 3).len();
+        }
+        assert!(generator.handle_late(2));
     }
 
     #[test]

@@ -80,7 +80,7 @@ pub(super) const SILENCE: Duration = Duration::from_millis(1_500);
 /// A capture time this long before its packet came is not believed.
 const MAX_CAPTURE_AGE: Duration = Duration::from_secs(10);
 /// Packets asked for again in one compound, so that it fits into a datagram: four bytes each at worst.
-const MAX_ASKED_AT_ONCE: usize = 200;
+pub(super) const MAX_ASKED_AT_ONCE: usize = 200;
 
 impl ReceivedStream {
     pub(super) fn new(codec: MediaCodec, clock_rate: u32, now: Instant) -> Self {

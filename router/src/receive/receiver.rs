@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use super::nack_generator::DEFAULT_ROUND_TRIP;
 use super::publisher_clock::SenderReportTimes;
-use super::received_stream::{MediaPacket, ReceivedStream};
+use super::received_stream::{MAX_ASKED_AT_ONCE, MediaPacket, ReceivedStream};
 use super::{ExtensionValues, PublisherClock, ReceivedLayerStats, RefusedCounts, RtpPacket};
 use crate::rtcp::Compound;
 use crate::score::Score;
@@ -111,6 +111,12 @@ const AUDIO_REPORT_INTERVAL: Duration = Duration::from_secs(5);
 /// Limits to what is believed of a round trip: shorter ones would ask for a packet again that is on its way in a batch.
 const MIN_ROUND_TRIP: Duration = Duration::from_millis(10);
 const MAX_ROUND_TRIP: Duration = Duration::from_secs(1);
+/// Who gives feedback: every compound has to say so (RFC 3550 §6.1). There is nobody to be told from.
+pub(crate) const CNAME: &str = "lenscast";
+/// What a compound may have, so that it goes in one datagram.
+const MAX_COMPOUND: usize = 1_200;
+/// What one layer asks for at most: a NACK and a PLI of 12 bytes each before what they ask for.
+const MAX_REQUESTS: usize = 24 + 4 * MAX_ASKED_AT_ONCE;
 
 impl Receiver {
     /// `local` is the SSRC that feedback comes from.
@@ -273,8 +279,8 @@ impl Receiver {
         requests.chain(silences).fold(self.report_due, Instant::min)
     }
 
-    /// Appends what is due: a receiver report, NACK, PLI, REMB. It begins with a report if the compound is empty (RFC 3550
-    /// §6.1), and stays below 1,200 bytes but for four layers that are badly broken at once.
+    /// Appends what is due: a receiver report, NACK, PLI, REMB. It begins with a report and a name if the compound is empty
+    /// (RFC 3550 §6.1). What does not fit into 1,200 bytes stays due.
     pub fn write_feedback(&mut self, now: Instant, compound: &mut Compound) {
         if now < self.poll_timeout() {
             return;
@@ -287,8 +293,12 @@ impl Receiver {
             |encoding: &Encoding| encoding.is_known() && encoding.stream.poll_timeout().is_some_and(|due| due <= now);
         if self.encodings.iter().any(due) && compound.is_empty() {
             compound.push_receiver_report(self.local);
+            compound.push_cname(self.local, CNAME);
         }
-        for encoding in &mut self.encodings {
+        for encoding in self.encodings.iter_mut().filter(|encoding| due(encoding)) {
+            if compound.as_bytes().len() + MAX_REQUESTS > MAX_COMPOUND {
+                break;
+            }
             if let Some(media) = encoding.ssrc {
                 let (local, round_trip) = (self.local, self.round_trip);
                 encoding.stream.write_requests(now, local, media, round_trip, &mut self.asked, compound);
@@ -311,6 +321,7 @@ impl Receiver {
             return;
         }
         compound.push_report_blocks(self.local, blocks.iter().flatten());
+        compound.push_cname(self.local, CNAME);
         if let Some(maximum) = self.maximum {
             compound.push_maximum_bitrate(self.local, maximum, &sources[..count]);
         }

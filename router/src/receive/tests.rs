@@ -424,7 +424,8 @@ fn reports_tell_loss_delay_and_the_maximum() {
     assert_eq!((block.ssrc, block.cumulative_lost, block.highest_sequence), (Ssrc(42), 49, 98));
     assert_eq!(block.fraction_lost, (49 * 256 / 99) as u8);
     assert_eq!((block.last_sender_report, block.delay_since_last_sender_report), (0x0002_0003, 65_536));
-    assert_eq!(packets[1], Packet::Other { packet_type: 206 }, "REMB");
+    assert!(matches!(packets[1], Packet::Names(_)), "RFC 3550 §6.1");
+    assert_eq!(packets[2], Packet::Other { packet_type: 206 }, "REMB");
     assert!(bench.receiver.score() < crate::score::Score::BEST);
     // Nothing is due twice.
     compound.clear();

@@ -81,7 +81,8 @@ impl TransportFeedback {
         self.due = Some(self.due.map_or(due, |before| before.min(due)));
     }
 
-    /// Appends feedback about what has come since the last one, if it is due.
+    /// Appends feedback about what has come since the last one, if it is due. There may be more than fits into a datagram:
+    /// then it stays due.
     pub fn write_due(&mut self, now: Instant, compound: &mut Compound) {
         if self.due.is_none_or(|due| due > now) {
             return;
@@ -90,8 +91,12 @@ impl TransportFeedback {
         let Some(highest) = self.highest else { return };
         // What was forgotten meanwhile can no longer be told.
         self.next = self.next.max((highest + 1).saturating_sub(WINDOW));
-        while self.next <= highest {
+        let before = compound.as_bytes().len();
+        while self.next <= highest && compound.as_bytes().len() == before {
             self.next += self.write_one(self.next, highest, compound);
+        }
+        if self.next <= highest {
+            self.due = Some(now);
         }
     }
 
@@ -245,8 +250,12 @@ mod tests {
         feedback.handle_packet(start, Ssrc(42), 1);
         feedback.handle_packet(start + Duration::from_secs(20), Ssrc(42), 2);
         let mut compound = Compound::new();
-        feedback.write_due(start + Duration::from_secs(20), &mut compound);
-        assert_eq!(read(&compound).len(), 2, "20 s do not fit into a delta");
+        for told in 1..=2 {
+            assert!(feedback.poll_timeout().is_some(), "20 s do not fit into a delta");
+            feedback.write_due(start + Duration::from_secs(20), &mut compound);
+            assert_eq!(read(&compound).len(), told, "each goes in a datagram of its own");
+        }
+        assert_eq!(feedback.poll_timeout(), None);
         compound.clear();
         feedback.handle_packet(start + Duration::from_secs(21), Ssrc(42), 20_000);
         feedback.write_due(start + Duration::from_secs(22), &mut compound);
@@ -278,7 +287,9 @@ mod tests {
                     feedback.handle_packet(at(*micros), Ssrc(42), first.wrapping_add(*number as u16));
                 }
                 compound.clear();
-                feedback.write_due(at(*micros), &mut compound);
+                while feedback.poll_timeout().is_some_and(|due| due <= at(*micros)) {
+                    feedback.write_due(at(*micros), &mut compound);
+                }
                 for (read, statuses) in read(&compound) {
                     prop_assert_eq!(read.fb_pkt_count, count);
                     count = count.wrapping_add(1);

@@ -227,9 +227,13 @@ impl Worker {
     ) -> Result<(), UnknownConsumer> {
         let (producer, place, events) = self.consumer_mut(id).ok_or(UnknownConsumer(id))?;
         change(producer, place.position);
-        producer.choose(now, place.position, events);
-        self.watch(now, place.producer);
+        if !producer.consumers[place.position].is_ready() {
+            // What it had is free.
+            producer.choose(now, place.position, events);
+        }
         self.split_bandwidth(now, place.transport);
+        self.producers.at_mut(place.producer).choose(now, place.position, &mut self.events);
+        self.watch(now, place.producer);
         Ok(())
     }
 

@@ -82,13 +82,17 @@ impl Worker {
         transport.connected = true;
         self.timers.set(Timer::Report(slot), Some(first_report(now, id)));
         let consumers: Vec<_> = transport.consumers.iter().map(|entry| entry.consumer).collect();
+        for &id in &consumers {
+            let (producer, place, _) = self.consumer_mut(id).expect("a transport lists live consumers only");
+            producer.consumers[place.position].connected = true;
+        }
+        // First what there is for each, so that nobody goes for more.
+        self.split_bandwidth(now, slot);
         for id in consumers {
             let (producer, place, events) = self.consumer_mut(id).expect("a transport lists live consumers only");
-            producer.consumers[place.position].connected = true;
             producer.choose(now, place.position, events);
             self.watch(now, place.producer);
         }
-        self.split_bandwidth(now, slot);
         Ok(())
     }
 
@@ -134,14 +138,14 @@ impl Worker {
                 Origin::Rtp { transport: slot, reception: Box::new(Reception { receiver, extensions, touched: false }) }
             }
         };
-        let counted = parameters.extensions.transport_sequence.is_some();
+        let extensions = parameters.extensions;
         let returns_reference_times = parameters.returns_reference_times;
         let index = self.producers.insert(Producer::new(key, parameters, origin, state));
         if !local {
             let publisher = &mut self.transports.get_mut(slot).expect("it was there a moment ago").publisher;
             publisher.producers.push(index);
-            if counted {
-                publisher.count_all_packets(now);
+            if extensions.transport_sequence.is_some() {
+                publisher.count_all_packets(ExtensionReader::new(&extensions), now);
             }
             if returns_reference_times {
                 publisher.measure_round_trip(now);
@@ -182,12 +186,18 @@ impl Worker {
         transport.consumers.push(ConsumerEntry { ssrc, rtx_ssrc, consumer: id, holds_until: None });
         let producer = self.producers.at_mut(index);
         let mut consumer = Consumer::new(parameters, slot, producer.format(), producer.scores(), now);
-        consumer.connected = transport.connected;
+        let connected = transport.connected;
+        consumer.connected = connected;
         let position = producer.add_consumer(consumer);
         self.consumers.insert(id, ConsumerPlace { transport: slot, producer: index, position });
-        producer.choose(now, position, &mut self.events);
-        self.watch(now, index);
+        if connected && !self.timers.is_set(Timer::Report(slot)) {
+            // A direct transport, which nobody connects.
+            self.timers.set(Timer::Report(slot), Some(first_report(now, transport_id)));
+        }
+        // First what there is for it, so that it does not go for more.
         self.split_bandwidth(now, slot);
+        self.producers.at_mut(index).choose(now, position, &mut self.events);
+        self.watch(now, index);
         Ok(())
     }
 

@@ -135,6 +135,9 @@ impl Worker {
         let Producer { consumers, encodings, .. } = self.producers.at_mut(place.producer);
         let consumer = &mut consumers[place.position];
         consumer.stats.nack_count += 1;
+        if !consumer.is_ready() {
+            return;
+        }
         let mut asked = 0;
         if consumer.parameters().rtx.is_some() {
             let mut carried =

@@ -4,10 +4,11 @@ use lenscast_media::{NtpTime, RtpTime, Ssrc};
 
 use super::{Timer, Worker};
 use crate::producer::{Origin, Reception};
-use crate::receive::{PublisherClock, ReceivedLayerStats, RtpPacket, TransportFeedback};
+use crate::receive::{
+    CNAME, ExtensionReader, PublisherClock, ReceivedLayerStats, RefusedCounts, RtpPacket, TransportFeedback,
+};
 use crate::round_trip::round_trip;
 use crate::rtcp::Compound;
-use crate::score::Score;
 use crate::{Egress, HandleRtpError, ProducerKey, TransportId, TransportSlot};
 
 /// What a transport keeps of its peer as a publisher.
@@ -20,6 +21,8 @@ pub(super) struct Publisher {
     reference_time_due: Option<Instant>,
     /// If its packets are counted over all its streams.
     feedback: Option<TransportFeedback>,
+    /// How packets of sources that are not known say their number: as those of the first producer do.
+    extensions: Option<ExtensionReader>,
 }
 
 /// The source that feedback to publishers comes from; libwebrtc has the same for receivers without a stream of their own.
@@ -30,14 +33,23 @@ const REFERENCE_TIME_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Timers of receivers that are due at once come no more often than this.
 const RESOLUTION: Duration = Duration::from_millis(1);
+/// What is due to a peer that cannot be reached is looked at again after this.
+const UNCONNECTED: Duration = Duration::from_millis(100);
 
 impl Publisher {
     pub(super) const fn new() -> Self {
-        Self { producers: Vec::new(), clock: PublisherClock::new(), reference_time_due: None, feedback: None }
+        Self {
+            producers: Vec::new(),
+            clock: PublisherClock::new(),
+            reference_time_due: None,
+            feedback: None,
+            extensions: None,
+        }
     }
 
-    pub(super) fn count_all_packets(&mut self, now: Instant) {
+    pub(super) fn count_all_packets(&mut self, extensions: ExtensionReader, now: Instant) {
         self.feedback.get_or_insert_with(|| TransportFeedback::new(LOCAL_SOURCE, now));
+        self.extensions.get_or_insert(extensions);
     }
 
     pub(super) fn measure_round_trip(&mut self, now: Instant) {
@@ -60,10 +72,10 @@ impl Worker {
         reception.into_iter().flat_map(|reception| reception.receiver.stats())
     }
 
-    /// How well a received producer gets here; `None` for another.
+    /// Packets of a received producer that were not taken, by reason; `None` for another.
     #[must_use]
-    pub fn producer_score(&self, producer: ProducerKey) -> Option<Score> {
-        Some(self.producers.get(producer)?.origin.reception()?.receiver.score())
+    pub fn refused_packets(&self, producer: ProducerKey) -> Option<&RefusedCounts> {
+        Some(self.producers.get(producer)?.origin.reception()?.receiver.refused())
     }
 
     /// An RTP packet, decrypted, from a transport's peer. What it makes complete is forwarded by
@@ -75,8 +87,20 @@ impl Worker {
     pub fn handle_rtp(&mut self, now: Instant, id: TransportId, packet: &[u8]) -> Result<(), HandleRtpError> {
         let slot = self.transports.slot(id).ok_or(HandleRtpError::UnknownTransport(id))?;
         let packet = RtpPacket::read(packet).map_err(|_| HandleRtpError::Malformed)?;
-        let index = self.producer_of(slot, &packet).ok_or(HandleRtpError::UnknownSource(packet.ssrc))?;
+        let index = self.producer_of(slot, &packet);
         let transport = self.transports.get_mut(slot).expect("it has a slot");
+        let Some(index) = index else {
+            // It took its part of the path all the same, as padding that probes the bandwidth does.
+            let Publisher { feedback: Some(feedback), extensions: Some(extensions), .. } = &mut transport.publisher
+            else {
+                return Err(HandleRtpError::UnknownSource(packet.ssrc));
+            };
+            if let Some(sequence) = extensions.read(packet.extensions).transport_sequence {
+                feedback.handle_packet(now, packet.ssrc, sequence);
+                self.timers.set(Timer::Feedback(slot), feedback.poll_timeout());
+            }
+            return Err(HandleRtpError::UnknownSource(packet.ssrc));
+        };
         let producer = self.producers.at_mut(index);
         let reception = producer.origin.reception_mut().expect("publishers have received producers only");
         let extensions = reception.extensions.read(packet.extensions);
@@ -155,11 +179,14 @@ impl Worker {
         let slot = *slot;
         reception.receiver.handle_timeout(now);
         self.compound.clear();
-        reception.receiver.write_feedback(now, &mut self.compound);
-        let next = reception.receiver.poll_timeout().max(now + RESOLUTION);
-        self.timers.set(Timer::Receive(index), Some(next));
-        if let Some(transport) = self.transports.get_mut(slot).filter(|transport| transport.connected)
-            && !self.compound.is_empty()
+        let connected = self.transports.get(slot).is_some_and(|transport| transport.connected);
+        if connected {
+            reception.receiver.write_feedback(now, &mut self.compound);
+        }
+        let pause = if connected { RESOLUTION } else { UNCONNECTED };
+        self.timers.set(Timer::Receive(index), Some(reception.receiver.poll_timeout().max(now + pause)));
+        if !self.compound.is_empty()
+            && let Some(transport) = self.transports.get_mut(slot)
         {
             transport.publisher.write_reference_time(now, self.wall.ntp_at(now), &mut self.compound);
             egress.send_rtcp(slot, self.compound.as_bytes());
@@ -171,12 +198,17 @@ impl Worker {
     pub(super) fn feedback_due(&mut self, now: Instant, slot: TransportSlot, egress: &mut impl Egress) {
         let Some(transport) = self.transports.get_mut(slot) else { return };
         let Some(feedback) = &mut transport.publisher.feedback else { return };
-        self.compound.clear();
-        feedback.write_due(now, &mut self.compound);
-        self.timers.set(Timer::Feedback(slot), feedback.poll_timeout().map(|due| due.max(now + RESOLUTION)));
-        if transport.connected && !self.compound.is_empty() {
-            egress.send_rtcp(slot, self.compound.as_bytes());
+        while feedback.poll_timeout().is_some_and(|due| due <= now) {
+            self.compound.clear();
+            self.compound.push_receiver_report(LOCAL_SOURCE);
+            self.compound.push_cname(LOCAL_SOURCE, CNAME);
+            let before = self.compound.as_bytes().len();
+            feedback.write_due(now, &mut self.compound);
+            if transport.connected && self.compound.as_bytes().len() > before {
+                egress.send_rtcp(slot, self.compound.as_bytes());
+            }
         }
+        self.timers.set(Timer::Feedback(slot), feedback.poll_timeout());
     }
 
     /// By SSRC, then by MID, then by payload type.

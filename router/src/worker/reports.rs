@@ -7,6 +7,12 @@ use crate::{ConsumerId, Egress, TransportId, TransportSlot};
 /// the 5 s of RFC 3550 §6.2, because receivers need it to relate timestamps to the clock.
 pub(super) const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
+/// What a compound may have, so that it goes in one datagram on every path with room for SRTCP's tag and index.
+pub(super) const MAX_COMPOUND: usize = 1_200;
+/// What one stream adds at most: a sender report of 28 bytes, a name of up to 255 with 13 around it, a DLRR of 24, and a
+/// goodbye of 8.
+const MAX_ENTRY: usize = 28 + 268 + 24 + 8;
+
 /// Spreads the viewers' reports over the interval, so that they do not all leave in one burst.
 pub(super) fn first_report(now: Instant, id: TransportId) -> Instant {
     now + REPORT_INTERVAL * (id.0 % 16) as u32 / 16
@@ -27,6 +33,10 @@ impl Worker {
         let ntp = self.wall.ntp_at(now);
         self.compound.clear();
         for entry in &transport.consumers {
+            if self.compound.as_bytes().len() + MAX_ENTRY > MAX_COMPOUND {
+                egress.send_rtcp(slot, self.compound.as_bytes());
+                self.compound.clear();
+            }
             let place = self.consumers[&entry.consumer];
             let consumer = &mut self.producers.at_mut(place.producer).consumers[place.position];
             consumer.write_report(now, ntp, &mut self.compound);

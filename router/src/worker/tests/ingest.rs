@@ -62,11 +62,15 @@ fn feedback(scene: &mut Scene) -> Vec<(u8, u8)> {
     let to_publisher = compounds.iter().filter(|(transport, _)| *transport == PUBLISHER);
     let mut packets = Vec::new();
     for (_, compound) in to_publisher {
+        let first = packets.len();
+        assert!(compound.len() <= 1_200, "{} bytes", compound.len());
         let mut rest = &compound[..];
         while let [first, kind, high, low, ..] = *rest {
             packets.push((kind, first & 0x1F));
             rest = &rest[(usize::from(u16::from_be_bytes([high, low])) + 1) * 4..];
         }
+        let lead = (packets[first].0, packets[first + 1].0);
+        assert_eq!(lead, (201, 202), "RFC 3550 §6.1: a report, then a name");
     }
     packets
 }
@@ -341,4 +345,79 @@ fn one_viewer_cannot_make_the_publisher_send_key_frames_all_the_time() {
         scene.worker.request_key_frame(scene.now, ConsumerId(1)).unwrap();
     }
     assert!((4..=8).contains(&asked), "{asked} in five seconds");
+}
+
+#[test]
+fn packets_of_unknown_sources_are_counted_for_congestion_control_too() {
+    let mut scene = Scene::new();
+    let slot = scene.worker.create_transport(HOME, PUBLISHER, TransportKind::WebRtc).unwrap();
+    scene.out.by_slot.insert(slot, PUBLISHER);
+    scene.worker.connect_transport(scene.now, PUBLISHER).unwrap();
+    let mut parameters = stream();
+    parameters.extensions.transport_sequence = ExtensionId::new(4);
+    scene.worker.produce(scene.now, PUBLISHER, STREAM.producer, parameters, Source::Rtp).unwrap();
+    let mut stranger = vec![0x90, 99, 0, 1, 0, 0, 0, 0, 0, 0, 0, 43, 0xBE, 0xDE, 0, 1, 0x41, 0, 7, 0];
+    stranger.extend_from_slice(&[0x10, 0, 0]);
+    let result = scene.worker.handle_rtp(scene.now, PUBLISHER, &stranger);
+    assert_eq!(result, Err(HandleRtpError::UnknownSource(Ssrc(43))));
+    scene.now += Duration::from_millis(200);
+    assert!(feedback(&mut scene).contains(&(205, 15)));
+}
+
+#[test]
+fn a_frame_counts_as_sent_only_if_its_beginning_was() {
+    let mut scene = scene();
+    receive(&mut scene, &[frame(9, 0, false).bytes()]);
+    receive(&mut scene, &[frame(10, 0, true).bytes()]);
+    // 11, with which the next frame begins, is lost.
+    receive(&mut scene, &[Vp8 { sequence: 12, first: false, ..frame(11, 0, false) }.bytes()]);
+    assert_eq!(scene.stats(1).frames_sent, 1);
+    receive(&mut scene, &[Vp8 { sequence: 13, marker: false, ..frame(12, 0, false) }.bytes()]);
+    receive(&mut scene, &[Vp8 { sequence: 14, first: false, ..frame(12, 0, false) }.bytes()]);
+    assert_eq!(scene.stats(1).frames_sent, 2, "in two bursts");
+}
+
+#[test]
+fn a_request_is_traced_once_until_it_is_fulfilled() {
+    let mut scene = scene();
+    scene.worker.trace_producer(STREAM, true).unwrap();
+    let requests = |scene: &mut Scene| {
+        let events = scene.events().into_iter();
+        events.filter(|event| matches!(event, Event::Trace(crate::Trace::KeyFrameRequested { .. }))).count()
+    };
+    for number in 10..20 {
+        receive(&mut scene, &[frame(number, 0, false).bytes()]);
+    }
+    assert_eq!(requests(&mut scene), 1);
+    receive(&mut scene, &[frame(20, 0, true).bytes()]);
+    scene.worker.request_key_frame(scene.now, ConsumerId(1)).unwrap();
+    assert_eq!(requests(&mut scene), 1);
+}
+
+#[test]
+fn a_consumer_of_what_is_not_sent_is_not_active() {
+    let mut scene = scene();
+    assert_eq!(scene.worker.producer_stats(STREAM).unwrap().active_consumers, 0);
+    receive(&mut scene, &[rtp(10, false)]);
+    assert_eq!(scene.worker.producer_stats(STREAM).unwrap().active_consumers, 1);
+}
+
+#[test]
+fn what_cannot_be_sent_is_not_counted_as_sent() {
+    let mut scene = Scene::new();
+    let slot = scene.worker.create_transport(HOME, PUBLISHER, TransportKind::WebRtc).unwrap();
+    scene.out.by_slot.insert(slot, PUBLISHER);
+    scene.worker.produce(scene.now, PUBLISHER, STREAM.producer, stream(), Source::Rtp).unwrap();
+    for packet in [rtp(10, false), rtp(15, false)] {
+        scene.worker.handle_rtp(scene.now, PUBLISHER, &packet).unwrap();
+    }
+    scene.worker.end_of_batch(scene.now, &mut scene.out);
+    scene.now += Duration::from_millis(100);
+    let _ = feedback(&mut scene);
+    let count = |scene: &Scene| scene.worker.received_stats(STREAM).next().unwrap().nack_count;
+    assert_eq!(count(&scene), 0);
+    scene.worker.connect_transport(scene.now, PUBLISHER).unwrap();
+    scene.now += Duration::from_millis(100);
+    let _ = feedback(&mut scene);
+    assert_eq!(count(&scene), 1);
 }

@@ -156,3 +156,36 @@ fn nacks_find_packets_of_the_layer_that_was_forwarded_then() {
     let resent: Vec<_> = bench.scene.sent_to(1).iter().map(|packet| packet.payload[2..10].to_vec()).collect();
     assert_eq!(resent, [0_u64.to_be_bytes(), 1_u64.to_be_bytes()], "the first of layer 2, the second of layer 0");
 }
+
+#[test]
+fn who_joins_over_a_limited_path_goes_for_what_fits_at_once() {
+    let mut bench = Bench::new().viewer(1, 2);
+    for number in 0..30 {
+        bench.frame(if number == 0 { &[0, 1, 2] } else { &[] });
+    }
+    let scene = &mut bench.scene;
+    scene.worker.create_transport(HOME, TransportId(2), TransportKind::WebRtc).unwrap();
+    scene.worker.set_available_bitrate(scene.now, TransportId(2), Some(Bitrate::from_kbps(31))).unwrap();
+    scene.worker.consume(scene.now, FRONT.producer, parameters(2)).unwrap();
+    let _ = scene.asked();
+    scene.worker.connect_transport(scene.now, TransportId(2)).unwrap();
+    assert_eq!(scene.asked(), [Asked::Wanted(set(&[0, 2])), Asked::KeyFrame(0)]);
+}
+
+#[test]
+fn packets_of_a_layer_that_nobody_wants_any_more_are_not_kept_for_ever() {
+    let mut bench = Bench::new().viewer(1, 2);
+    bench.frame(&[2]);
+    bench.prefer(0);
+    bench.frame(&[0]);
+    let kept = |bench: &Bench| {
+        let dump = bench.scene.worker.dump(bench.scene.now);
+        let producer = dump.routers[0].producers.iter().find(|producer| producer.key == FRONT).unwrap();
+        producer.encodings.iter().map(|encoding| encoding.kept_packets).collect::<Vec<_>>()
+    };
+    assert_eq!(kept(&bench), [1, 0, 7], "what is on its way may be asked for again");
+    for _ in 0..60 {
+        bench.frame(&[]);
+    }
+    assert_eq!(kept(&bench)[1..], [0, 0]);
+}

@@ -512,3 +512,38 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn direct_transports_get_reports_too() {
+    let mut scene = Scene::new();
+    let slot = scene.worker.create_transport(HOME, TransportId(5), TransportKind::Direct).unwrap();
+    scene.out.by_slot.insert(slot, TransportId(5));
+    scene.worker.consume(scene.now, CAMERA.producer, parameters(5)).unwrap();
+    scene.burst(0, 1, true);
+    for _ in 0..3 {
+        scene.now += Duration::from_secs(1);
+        scene.worker.handle_timeout(scene.now, &mut scene.out);
+    }
+    assert!(scene.out.rtcp.len() >= 2);
+}
+
+#[test]
+fn reports_about_many_streams_go_in_several_datagrams() {
+    let mut scene = Scene::new().connected_viewer(1);
+    for number in 2..80 {
+        let parameters = ConsumerParameters { transport: TransportId(1), ..parameters(number) };
+        scene.worker.consume(scene.now, CAMERA.producer, parameters).unwrap();
+    }
+    scene.burst(0, 1, true);
+    scene.now += Duration::from_secs(1);
+    scene.worker.handle_timeout(scene.now, &mut scene.out);
+    let mut reports = 0;
+    for (_, compound) in &scene.out.rtcp {
+        assert!(compound.len() <= 1_200, "{} bytes", compound.len());
+        let mut bytes = bytes::Bytes::copy_from_slice(compound);
+        let packets = rtc_rtcp::packet::unmarshal(&mut bytes).unwrap();
+        let reports_in = packets.iter().filter(|packet| packet.as_any().is::<rtc_rtcp::sender_report::SenderReport>());
+        reports += reports_in.count();
+    }
+    assert_eq!(reports, 79);
+}

@@ -74,3 +74,13 @@ fn what_does_not_exist_cannot_be_paused() {
     let error = scene.worker.resume_consumer(scene.now, ConsumerId(9)).unwrap_err();
     assert_eq!(error.to_string(), "consumer 9 does not exist");
 }
+
+#[test]
+fn a_paused_consumer_is_sent_nothing_again_either() {
+    let mut scene = Scene::new().connected_viewer(1).connected_viewer(2);
+    scene.burst(0, 5, true);
+    scene.out.rtp.clear();
+    scene.worker.pause_consumer(scene.now, ConsumerId(1)).unwrap();
+    scene.rtcp(1, &nack(1, &[32_001]));
+    assert!(scene.out.rtp.is_empty());
+}
