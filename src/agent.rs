@@ -108,11 +108,11 @@ impl Agent {
             agent.sender.allocate(&limit)?;
         }
         for camera in &config.cameras {
-            let camera = agent.start_camera(camera.clone(), camera.share.claim).await?;
+            let camera = agent.start_camera(camera.clone(), camera.share.claim, false).await?;
             agent.cameras.write().push(camera);
             agent.count_camera_change();
         }
-        agent.set_streams(&config.streams).await;
+        agent.set_streams(&config.streams, &[]).await;
         Ok((agent, events))
     }
 
@@ -211,6 +211,7 @@ impl Agent {
     pub async fn reload(self: &Arc<Self>, config: &Config) -> Result<(), Vec<ReloadError>> {
         let mut filed = self.changing.lock().await;
         let after = Filed::new(config);
+        let held: Vec<_> = self.feeds().iter().filter(|feed| feed.is_paused()).map(Feed::name).collect();
         let (kept, ended, noted) = {
             let _allocating = self.allocating.lock().await;
             let stays = |camera: &Arc<Camera>| {
@@ -232,14 +233,18 @@ impl Agent {
         for wanted in &config.cameras {
             match kept.iter().find(|camera| camera.config().name == wanted.name) {
                 Some(camera) => running.push(Arc::clone(camera)),
-                None if problems.is_empty() => match self.start_camera(wanted.clone(), shares[&wanted.name]).await {
-                    Ok(camera) => running.push(camera),
-                    Err(error) => problems.push(ReloadError::Camera(error)),
-                },
+                None if problems.is_empty() => {
+                    // Whoever held it up did not mean until the next reload.
+                    let paused = held.contains(&wanted.name);
+                    match self.start_camera(wanted.clone(), shares[&wanted.name], paused).await {
+                        Ok(camera) => running.push(camera),
+                        Err(error) => problems.push(ReloadError::Camera(error)),
+                    }
+                }
                 None => {}
             }
         }
-        self.set_streams(&config.streams).await;
+        self.set_streams(&config.streams, &held).await;
         let allocating = Arc::clone(&self.allocating).lock_owned().await;
         self.set_cameras(running);
         let change = self.filed_change(&filed, &noted, &kept, &after);
@@ -377,8 +382,8 @@ impl Agent {
     }
 
     /// Runs these streams instead of those that run now. Those that come from where they came from are not touched, and neither
-    /// are their viewers.
-    async fn set_streams(self: &Arc<Self>, wanted: &[StreamConfig]) {
+    /// are their viewers. Those of the names `held` are held up from the beginning.
+    async fn set_streams(self: &Arc<Self>, wanted: &[StreamConfig], held: &[String]) {
         let before = self.streams();
         let find = |name: &str| before.iter().find(|stream| stream.name() == name);
         let now = Instant::now();
@@ -386,7 +391,12 @@ impl Agent {
             .iter()
             .map(|config| {
                 let running = find(&config.name).filter(|stream| stream.reconfigure(config));
-                running.cloned().unwrap_or_else(|| Arc::new(Stream::new(config.clone(), now)))
+                running.cloned().unwrap_or_else(|| {
+                    let stream = Stream::new(config.clone(), now);
+                    let is_pull = matches!(config.source, StreamSource::Pull(_));
+                    stream.note_paused(!is_pull && held.contains(&config.name));
+                    Arc::new(stream)
+                })
             })
             .collect();
         self.streams.write().clone_from(&streams);
@@ -411,9 +421,14 @@ impl Agent {
         }
     }
 
-    async fn start_camera(&self, config: CameraConfig, share: TrackShare) -> Result<Arc<Camera>, StartCameraError> {
+    async fn start_camera(
+        &self,
+        config: CameraConfig,
+        share: TrackShare,
+        paused: bool,
+    ) -> Result<Arc<Camera>, StartCameraError> {
         let producer = self.transport.new_producer_id();
-        Ok(Arc::new(Camera::start(config, producer, share, &self.sender, &self.transport).await?))
+        Ok(Arc::new(Camera::start(config, producer, share, paused, &self.sender, &self.transport).await?))
     }
 
     fn set_cameras(&self, cameras: Vec<Arc<Camera>>) {

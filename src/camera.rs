@@ -60,7 +60,7 @@ pub enum StartCameraError {
 
 impl Camera {
     /// Starts a camera's parts, last the one that makes frames. `producer` is its name in the router, `share` its claim on the
-    /// bandwidth to begin with.
+    /// bandwidth to begin with. One that is `paused` is held up before its first frame.
     ///
     /// # Errors
     ///
@@ -69,6 +69,7 @@ impl Camera {
         config: CameraConfig,
         producer: ProducerId,
         share: TrackShare,
+        paused: bool,
         sender: &Sender,
         transport: &TransportServer,
     ) -> Result<Self, StartCameraError> {
@@ -97,9 +98,11 @@ impl Camera {
                 return Err(StartCameraError::Track { name, error });
             }
         };
+        // It has just been made: it is there.
+        let paused = paused && bursts.pause().await.is_ok();
         match Source::start(&name, config.source.clone(), Arc::clone(track.buffer())) {
             Ok(source) => {
-                let paused = AtomicBool::new(false);
+                let paused = AtomicBool::new(paused);
                 Ok(Self { config, producer, upstream, bursts, track, source, stages, paused })
             }
             Err(error) => {

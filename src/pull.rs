@@ -41,11 +41,12 @@ enum PullError {
 
 /// Runs until the stream is ended.
 pub(crate) async fn follow(agent: Arc<Agent>, stream: Arc<Stream>) {
-    let config = stream.config();
-    let StreamSource::Pull(pull) = &config.source else { return };
     let mut pause = FIRST_PAUSE;
     let mut told = String::new();
     while !stream.is_stopped() {
+        // Its token may be another since.
+        let config = stream.config();
+        let StreamSource::Pull(pull) = &config.source else { return };
         match attempt(&agent, &stream, pull).await {
             Ok(()) if until(&stream, |stream| stream.pipe() != Some(PipeState::Connecting)).await => {
                 if stream.pipe() == Some(PipeState::Lost) {

@@ -193,6 +193,8 @@ impl Stream {
         let mut own = self.config.write();
         let same = match (&own.source, &config.source) {
             (StreamSource::Whip(_), StreamSource::Whip(_)) => true,
+            // Another token is for the next time that it asks.
+            (StreamSource::Pull(own), StreamSource::Pull(new)) => (&own.url, &own.stream) == (&new.url, &new.stream),
             (own, new) => own == new,
         };
         if same && **own != *config {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use lenscast_media::Codec;
 use rustix::process::Signal;
-use support::client::Client;
+use support::client::{Client, Options};
 use support::http::Http;
 use support::namespace::{Cable, Namespace};
 use support::server::{CAMERA, Server, Setup};
@@ -30,6 +30,8 @@ struct Site {
     origin: Option<Server>,
     edge: Server,
     origin_http: Http,
+    /// The viewers are at its near end.
+    to_edge: Cable,
     // Behind the servers: a namespace goes after what runs in it.
     origin_machine: Namespace,
     _edge_machine: Namespace,
@@ -53,6 +55,7 @@ impl Site {
             origin: Some(origin),
             edge,
             origin_http: http(to_origin.there),
+            to_edge,
             origin_machine,
             _edge_machine: edge_machine,
         })
@@ -78,7 +81,8 @@ impl Site {
     }
 
     fn viewers(&self) -> Vec<Client> {
-        let play = || Client::play(&self.edge.http, "/whep/front", Codec::Vp8);
+        let options = Options { at: Some(self.to_edge.here.into()), ..Options::default() };
+        let play = || Client::play_with(&self.edge.http, "/whep/front", Codec::Vp8, &options);
         let mut viewers: Vec<_> = std::iter::repeat_with(play).take(VIEWERS).collect();
         viewers.iter_mut().for_each(|viewer| drop(viewer.frame()));
         viewers

@@ -6,6 +6,8 @@ import * as format from "./format.js";
 import { Publisher } from "./publisher.js";
 import { codecs } from "./whip.js";
 
+const TOKEN_KEY = "lenscast.publish-token";
+
 const parts = partsOf(document.body);
 const api = new Api();
 const publisher = new Publisher();
@@ -13,7 +15,7 @@ let media = null;
 
 parts.host.textContent = location.host;
 parts.stream.value = nameInAddress();
-parts.token.value = api.token ?? "";
+parts.token.value = keptToken() ?? "";
 if (!navigator.mediaDevices?.getUserMedia || !("RTCPeerConnection" in globalThis)) {
   parts.banner.hidden = false;
   parts.banner.textContent = isSecureContext
@@ -40,7 +42,7 @@ parts.form.addEventListener("submit", async (event) => {
   say("");
   const name = parts.stream.value.trim();
   const token = parts.token.value.trim() || null;
-  api.token = token;
+  keepToken(token);
   history.replaceState(null, "", `#${encodeURIComponent(name)}`);
   parts.watch.href = `./#${encodeURIComponent(name)}`;
   publisher.start(`/whip/${encodeURIComponent(name)}`, {
@@ -58,6 +60,10 @@ parts.stop.addEventListener("click", () => {
 // What is left behind is taken leave of.
 window.addEventListener("pagehide", () => publisher.stop());
 publisher.addEventListener("change", show);
+publisher.addEventListener("change", () => {
+  // For good, and by nobody's wish: a camera's light is not to stay on for nothing.
+  if (publisher.state.state === "stopped" && publisher.state.reason) closeCamera();
+});
 show();
 
 // For tests: what the publisher knows, to read only.
@@ -133,6 +139,24 @@ function reasonOf(error) {
     OverconstrainedError: "The camera that was chosen is not there any more.",
   };
   return reasons[error.name] ?? error.message;
+}
+
+// Of this tab, and not the one that its other pages watch with. Browsers may forbid to keep anything.
+function keptToken() {
+  try {
+    return sessionStorage.getItem(TOKEN_KEY);
+  } catch {
+    return null;
+  }
+}
+
+function keepToken(token) {
+  try {
+    if (token === null) sessionStorage.removeItem(TOKEN_KEY);
+    else sessionStorage.setItem(TOKEN_KEY, token);
+  } catch {
+    // It is typed again then.
+  }
 }
 
 function nameInAddress() {

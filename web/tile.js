@@ -69,7 +69,7 @@ export class Tile extends EventTarget {
   set large(large) {
     this.element.classList.toggle("large", large);
     this.#parts.fullscreen.classList.toggle("offered", large);
-    this.#parts.hold.hidden = !large;
+    this.#offerHold(this.player.camera);
     const label = large ? "Back to all cameras" : `Enlarge ${this.name}`;
     this.#parts.open.setAttribute("aria-label", label);
     this.#parts.open.title = label;
@@ -109,8 +109,10 @@ export class Tile extends EventTarget {
     }
   }
 
-  #offerHold({ paused }) {
+  // What another server sends only that one can hold up.
+  #offerHold({ kind, paused }) {
     const { hold } = this.#parts;
+    hold.hidden = !this.element.classList.contains("large") || kind === "pull";
     write(hold, paused ? "Go on" : "Hold");
     hold.setAttribute("aria-label", `${paused ? "Let go on" : "Hold up for everybody"}: ${this.name}`);
   }
@@ -125,6 +127,8 @@ export class Tile extends EventTarget {
   #offerLayers(layers) {
     const { layer: chooser } = this.#parts;
     chooser.hidden = layers.length < 2;
+    // Nobody sends it for now: whoever comes back has the same sizes, and the choice holds.
+    if (layers.length === 0) return;
     const labels = layers.map(({ frameWidth, frameHeight }, layer) => {
       if (frameWidth) return format.resolution(frameWidth, frameHeight);
       return layer === 0 ? "smallest" : layer === layers.length - 1 ? "largest" : `size ${layer + 1}`;

@@ -119,6 +119,9 @@ pub(super) fn state_of_feed(feed: &Feed) -> Value {
 /// A camera's state and why, for `/readyz` and the API.
 pub(super) fn state_of(camera: &Camera) -> Value {
     match camera.source_status().state {
+        SourceState::Live { .. } if camera.is_paused() => {
+            json!({ "state": "paused", "reason": "it is held up here" })
+        }
         SourceState::Live { .. } => match camera.health() {
             Health::Failed(reason) => json!({ "state": "failed", "reason": reason }),
             Health::Stalled(silent) => {

@@ -92,9 +92,9 @@ async fn stream(
     let address = (camera, session);
     whep::session(&app, &address)?;
     let subscription = number(&name)?;
-    app.sessions.subscription(&address.1, subscription).ok_or_else(no_subscription)?;
+    let opened = app.sessions.open_events(&address.1, subscription).ok_or_else(no_subscription)?;
     let interval = tokio::time::interval(PERIOD);
-    let events = CameraEvents { app, address, subscription, interval, told: Told::default() };
+    let events = CameraEvents { app, address, subscription, opened, interval, told: Told::default() };
     Ok(unbuffered(Sse::new(events).keep_alive(KeepAlive::default())))
 }
 
@@ -117,6 +117,8 @@ struct CameraEvents {
     app: Arc<App>,
     address: (String, String),
     subscription: u32,
+    /// Of the streams of this subscription, which: only the newest goes on.
+    opened: u32,
     interval: Interval,
     told: Told,
 }
@@ -132,7 +134,7 @@ struct Told {
 impl CameraEvents {
     /// The next thing that has not been told; `None` if the session or the subscription is gone.
     fn news(&mut self) -> Option<Option<Event>> {
-        let kinds = self.app.sessions.subscription(&self.address.1, self.subscription)?;
+        let kinds = self.app.sessions.subscription(&self.address.1, self.subscription, self.opened)?;
         let [active, inactive, layers, viewercount, reconnect] = kinds;
         // First, since the end of the session follows at once.
         let stopping = self.app.agent.is_stopping();

@@ -132,6 +132,8 @@ impl Page {
             &labels,
             healthy,
         );
+        let paused = f64::from(u8::from(camera.is_paused()));
+        self.gauge("camera_paused", "1 while the camera is held up here", &labels, paused);
         if let SourceState::Live { frames_per_second, .. } = status.state {
             self.gauge(
                 "camera_frames_per_second",
@@ -186,7 +188,7 @@ impl Page {
         let live = f64::from(u8::from(stream.is_live(Instant::now())));
         self.gauge("stream_live", "1 while somebody sends the stream and pictures come", &labels, live);
         let paused = f64::from(u8::from(stream.is_paused()));
-        self.gauge("stream_paused", "1 while the stream is held up here", &labels, paused);
+        self.gauge("stream_paused", "1 while the stream is held up, here or at its origin", &labels, paused);
         for (index, layer) in stream.layers().iter().enumerate() {
             let labels: Labels = vec![("camera", name.clone()), ("layer", index.to_string())];
             for (name, help, value) in [
@@ -313,9 +315,17 @@ impl Page {
                 let Some(feed) = feeds.iter().find(|feed| feed.producers().contains(&consumer.producer)) else {
                     continue;
                 };
-                let layer = consumer.layer.map_or_else(|| "none".to_owned(), |layer| layer.to_string());
-                let labels: Labels =
-                    vec![("camera", feed.name()), ("layer", layer.to_string()), ("session", session.id.0.to_string())];
+                let kind = if feed.producers().first() == Some(&consumer.producer) { "video" } else { "audio" };
+                let labels: Labels = vec![
+                    ("camera", feed.name()),
+                    ("kind", kind.to_owned()),
+                    ("session", session.id.0.to_string()),
+                ];
+                // No label: it changes while the viewer's counters go on.
+                if let Some(layer) = consumer.layer.filter(|_| kind == "video") {
+                    let help = "The spatial layer that is sent now, 0 for the smallest; not there while none is";
+                    self.gauge("viewer_layer", help, &labels, f64::from(layer));
+                }
                 let stats = &consumer.stats;
                 for (name, help, value) in [
                     ("viewer_packets_sent", "RTP packets sent, without retransmissions", stats.packets_sent),

@@ -30,6 +30,7 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::middleware::{from_fn, from_fn_with_state, map_response};
 use axum::response::Response;
+use lenscast_router::TransportId;
 use lenscast_transport::{SessionEvent, SessionState, TransportStats};
 use rand::rngs::StdRng;
 use tokio::sync::mpsc;
@@ -91,6 +92,13 @@ impl App {
                 *latest = Some((Instant::now(), Arc::clone(&stats)));
                 stats
             }
+        }
+    }
+
+    /// To be called after a session was noted: one that was over before that is told of no more.
+    fn forget_if_over(&self, id: TransportId) {
+        if !self.agent.transport().has_session(id) {
+            self.sessions.remove(id);
         }
     }
 

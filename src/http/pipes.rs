@@ -60,6 +60,12 @@ async fn create(
         CreatePipeError::Producers(_) | CreatePipeError::UnknownProducer(_) => not_live(),
         _ => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
     })?;
+    if !app.sessions.add_pipe(offer.session, &name, feed.max_viewers()) {
+        resource::close(&app, offer.session).await;
+        let most = feed.max_viewers().unwrap_or_default();
+        return Err(resource::full(format!("camera {name:?} has its {most} viewers")));
+    }
+    app.forget_if_over(offer.session);
     tracing::info!(stream = name, session = offer.session.0, peer = %peer.ip(), "another lenscast fetches a stream");
     Ok((StatusCode::CREATED, [(header::CACHE_CONTROL, "no-store")], Json(pipe_message::offer(&offer))).into_response())
 }

@@ -17,6 +17,10 @@ struct Inner {
     random: StdRng,
     by_secret: HashMap<String, Session>,
     by_transport: HashMap<TransportId, String>,
+    /// How many viewers each camera or stream has; none is there with zero.
+    viewers: HashMap<String, usize>,
+    /// Of pipes to other servers: what they fetch.
+    pipes: HashMap<TransportId, String>,
 }
 
 /// One viewer's or publisher's session.
@@ -39,8 +43,16 @@ pub(super) struct Session {
     /// It did so after the session was made.
     has_preferred: bool,
     /// What it wants to be told of, by the name in the subscription's address.
-    subscriptions: BTreeMap<u32, [bool; KINDS]>,
+    subscriptions: BTreeMap<u32, Subscription>,
     next_subscription: u32,
+}
+
+/// What a viewer wants to be told of.
+#[derive(Debug, Clone, Copy)]
+struct Subscription {
+    kinds: [bool; KINDS],
+    /// Streams of its events that were opened so far: the newest is the one that goes on.
+    opened: u32,
 }
 
 /// What is known of a session before it has an address.
@@ -63,7 +75,13 @@ impl Sessions {
     /// None yet. `random` must be fit for secrets.
     #[must_use]
     pub(super) fn new(random: StdRng) -> Self {
-        let inner = Inner { random, by_secret: HashMap::new(), by_transport: HashMap::new() };
+        let inner = Inner {
+            random,
+            by_secret: HashMap::new(),
+            by_transport: HashMap::new(),
+            viewers: HashMap::new(),
+            pipes: HashMap::new(),
+        };
         Self { inner: Mutex::new(inner) }
     }
 
@@ -71,7 +89,7 @@ impl Sessions {
     /// may.
     pub(super) fn add(&self, new: NewSession<'_>, max_viewers: Option<usize>) -> Option<(String, Session)> {
         let mut inner = self.inner.lock();
-        if max_viewers.is_some_and(|most| inner.viewers_of(new.stream) >= most) {
+        if max_viewers.is_some_and(|most| inner.receivers_of(new.stream) >= most) {
             return None;
         }
         let secret = format!("{:032x}", inner.random.random::<u128>());
@@ -89,7 +107,20 @@ impl Sessions {
         };
         inner.by_transport.insert(new.transport, secret.clone());
         inner.by_secret.insert(secret.clone(), session.clone());
+        if new.protocol == Protocol::Whep {
+            *inner.viewers.entry(new.stream.to_owned()).or_default() += 1;
+        }
         Some((secret, session))
+    }
+
+    /// Notes that another server fetches a stream. False if the stream has as many viewers as it may: it counts as one.
+    pub(super) fn add_pipe(&self, transport: TransportId, stream: &str, max_viewers: Option<usize>) -> bool {
+        let mut inner = self.inner.lock();
+        if max_viewers.is_some_and(|most| inner.receivers_of(stream) >= most) {
+            return false;
+        }
+        inner.pipes.insert(transport, stream.to_owned());
+        true
     }
 
     /// The session of this secret, if it is one of `stream`'s.
@@ -109,7 +140,7 @@ impl Sessions {
     /// How many viewers a camera or stream has.
     #[must_use]
     pub(super) fn viewers_of(&self, stream: &str) -> usize {
-        self.inner.lock().viewers_of(stream)
+        self.inner.lock().viewers.get(stream).copied().unwrap_or(0)
     }
 
     /// Notes which layers a viewer asked for.
@@ -150,14 +181,26 @@ impl Sessions {
         }
         let name = session.next_subscription;
         session.next_subscription = name.wrapping_add(1);
-        session.subscriptions.insert(name, kinds);
+        session.subscriptions.insert(name, Subscription { kinds, opened: 0 });
         Some(name)
     }
 
-    /// Which kinds of events a subscription is for. `None` if it is not there.
+    /// Begins a stream of a subscription's events, and ends the one before it: whoever comes again may have lost that one, and
+    /// we not know yet. Returns its number; `None` if the subscription is not there.
+    pub(super) fn open_events(&self, secret: &str, name: u32) -> Option<u32> {
+        let mut inner = self.inner.lock();
+        let subscription = inner.by_secret.get_mut(secret)?.subscriptions.get_mut(&name)?;
+        subscription.opened = subscription.opened.wrapping_add(1);
+        Some(subscription.opened)
+    }
+
+    /// Which kinds of events a subscription is for. `None` if it is not there, or another stream of it than this one was
+    /// opened last.
     #[must_use]
-    pub(super) fn subscription(&self, secret: &str, name: u32) -> Option<[bool; KINDS]> {
-        self.inner.lock().by_secret.get(secret)?.subscriptions.get(&name).copied()
+    pub(super) fn subscription(&self, secret: &str, name: u32, opened: u32) -> Option<[bool; KINDS]> {
+        let inner = self.inner.lock();
+        let subscription = inner.by_secret.get(secret)?.subscriptions.get(&name)?;
+        (subscription.opened == opened).then_some(subscription.kinds)
     }
 
     /// Ends a subscription. False if it is not there.
@@ -169,16 +212,26 @@ impl Sessions {
     /// Forgets a session that has ended.
     pub(super) fn remove(&self, transport: TransportId) {
         let mut inner = self.inner.lock();
-        if let Some(secret) = inner.by_transport.remove(&transport) {
-            inner.by_secret.remove(&secret);
+        inner.pipes.remove(&transport);
+        let Some(secret) = inner.by_transport.remove(&transport) else { return };
+        let Some(session) = inner.by_secret.remove(&secret) else { return };
+        if session.protocol != Protocol::Whep {
+            return;
+        }
+        match inner.viewers.get_mut(&session.stream) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => {
+                inner.viewers.remove(&session.stream);
+            }
         }
     }
 }
 
 impl Inner {
-    fn viewers_of(&self, stream: &str) -> usize {
-        let viewers = self.by_secret.values().filter(|session| session.protocol == Protocol::Whep);
-        viewers.filter(|session| session.stream == stream).count()
+    /// Viewers, and other servers that fetch it.
+    fn receivers_of(&self, stream: &str) -> usize {
+        let pipes = self.pipes.values().filter(|fetched| *fetched == stream).count();
+        self.viewers.get(stream).copied().unwrap_or(0) + pipes
     }
 }
 

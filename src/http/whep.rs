@@ -115,6 +115,7 @@ async fn play(
         let most = feed.max_viewers().unwrap_or_default();
         return Err(resource::full(format!("camera {name:?} has its {most} viewers")));
     };
+    app.forget_if_over(created.id);
     tracing::info!(camera = name, session = created.id.0, peer = %peer.ip(), "a viewer comes");
     let location = format!("{}/{name}/{secret}", Protocol::Whep.path());
     let links = vec![events::link(&location), layer::link(&location)];

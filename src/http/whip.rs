@@ -19,7 +19,6 @@ use axum::extract::{ConnectInfo, Extension, Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use axum::routing::get;
-use lenscast_media::Codec;
 use lenscast_transport::{CreatePublisherError, CreatedPublisher, PublishRequest, PublishedProducer, PublisherOffer};
 
 use super::resource::{self, Protocol, RETRY_SOON};
@@ -86,14 +85,14 @@ async fn publish(
         preferred: None,
     };
     let (secret, session) = app.sessions.add(session, None).expect("there is no limit");
+    app.forget_if_over(created.id);
     tracing::info!(stream = name, session = created.id.0, peer = %peer.ip(), codec = %tracks.codec, "a publisher comes");
     let location = format!("{}/{name}/{secret}", Protocol::Whip.path());
     Ok(resource::created(&app, &session, location, created.answer, Vec::new()))
 }
 
 fn publish_request(name: &str, whip: &WhipConfig) -> PublishRequest {
-    let codecs = if whip.codecs.is_empty() { Codec::ALL.to_vec() } else { whip.codecs.clone() };
-    PublishRequest { stream: name.to_owned(), codecs, max_bitrate: whip.max }
+    PublishRequest { stream: name.to_owned(), codecs: whip.codecs.clone(), max_bitrate: whip.max }
 }
 
 /// Makes a session of the offer. Whoever publishes the stream already and has fallen silent makes place for it.
@@ -108,17 +107,23 @@ async fn create(
         if !stream.makes_place(Instant::now()) {
             return Err(busy(&request.stream));
         }
+        // Nobody has to go for an offer that cannot be answered.
+        request.accepts(offer).map_err(refused)?;
         tracing::info!(stream = request.stream, session = before.0, "a silent publisher makes place for another");
         resource::close(app, before).await;
         stream.end(before, None, Instant::now());
     }
     let created = app.agent.transport().create_publisher(offer, request, resource::is_local(peer));
-    created.map_err(|error| match error {
-        CreatePublisherError::StreamBusy(_) => busy(&request.stream),
+    created.map_err(refused)
+}
+
+fn refused(error: CreatePublisherError) -> Problem {
+    match error {
+        CreatePublisherError::StreamBusy(name) => busy(&name),
         CreatePublisherError::Codec { .. } => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()),
         CreatePublisherError::Full(_) => resource::full(error.to_string()),
         _ => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
-    })
+    }
 }
 
 fn busy(name: &str) -> Problem {

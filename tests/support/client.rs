@@ -4,7 +4,7 @@
 //! wire's end of the interceptor chain. The chain behind it sends the NACKs and receiver reports that a browser would.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, LazyLock, mpsc};
 use std::time::{Duration, Instant};
 
@@ -37,6 +37,8 @@ pub(crate) struct Options<'a> {
     pub(crate) profiles: Option<Vec<SrtpProtectionProfile>>,
     /// Where it sends to instead of the server's candidate.
     pub(crate) via: Option<SocketAddr>,
+    /// The address of this machine that it is at; without it, the loopback's.
+    pub(crate) at: Option<IpAddr>,
     /// Changes the offer on its way to the server.
     pub(crate) offer: Option<&'a dyn Fn(String) -> String>,
 }
@@ -280,10 +282,10 @@ async fn peer(events: mpsc::Sender<Event>, options: &Options<'_>) -> Arc<dyn Pee
         .with_setting_engine(settings.build())
         .with_interceptor_registry(registry)
         .with_handler(Arc::new(Handler(events)))
-        .with_udp_addrs(vec!["127.0.0.1:0"])
+        .with_udp_addrs(vec![SocketAddr::new(options.at.unwrap_or(Ipv4Addr::LOCALHOST.into()), 0).to_string()])
         .build()
         .await
-        .expect("the loopback has free ports");
+        .expect("its address has free ports");
     let receive = RTCRtpTransceiverInit { direction: RTCRtpTransceiverDirection::Recvonly, ..Default::default() };
     peer.add_transceiver_from_kind(RtpCodecKind::Video, Some(receive)).await.expect("it is open");
     Arc::new(peer)

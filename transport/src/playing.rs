@@ -110,7 +110,8 @@ impl TransportServer {
             created: Instant::now(),
             timeouts: self.config.timeouts,
         };
-        if !self.directory.announce(setup, self.config.max_sessions) {
+        let publishers = self.publishers.lock().count(&self.directory);
+        if !self.directory.announce(setup, self.config.max_sessions + publishers) {
             return Err(CreateSessionError::Full(self.config.max_sessions));
         }
         Ok(CreatedSession { id, answer })

@@ -2,15 +2,38 @@ use lenscast_media::{Bitrate, Codec, MediaCodec};
 use lenscast_router::{ProducerId, TransportId};
 use thiserror::Error;
 
+use crate::PublisherOffer;
+
 /// Under which name and limits somebody may publish.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublishRequest {
     /// The stream's name: it has one publisher at a time.
     pub stream: String,
-    /// The codecs that the video may be in, any order: the publisher's decides.
+    /// The codecs that the video may be in, most wanted first. Empty: any, and the publisher's order decides.
     pub codecs: Vec<Codec>,
     /// The most that the publisher may send of video, all layers together; told to it, not enforced.
     pub max_bitrate: Option<Bitrate>,
+}
+
+impl PublishRequest {
+    /// Whether an offer has a codec that is wanted.
+    ///
+    /// # Errors
+    ///
+    /// [`CreatePublisherError::Codec`] if it has none.
+    pub fn accepts(&self, offer: &PublisherOffer) -> Result<(), CreatePublisherError> {
+        let is_wanted = |codec: Codec| self.codecs.is_empty() || self.codecs.contains(&codec);
+        if offer.codecs().any(is_wanted) {
+            return Ok(());
+        }
+        let names =
+            |codecs: &mut dyn Iterator<Item = Codec>| codecs.map(Codec::encoding_name).collect::<Vec<_>>().join(", ");
+        let wanted = if self.codecs.is_empty() { &Codec::ALL[..] } else { &self.codecs };
+        Err(CreatePublisherError::Codec {
+            allowed: names(&mut wanted.iter().copied()),
+            offered: names(&mut offer.codecs()),
+        })
+    }
 }
 
 /// A session whose publisher is on its way.

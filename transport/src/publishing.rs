@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
-use lenscast_media::Codec;
 use lenscast_router::rtp_parameters::ExtensionUri;
 use lenscast_router::{
     EncodingParameters, ExtensionId, ProducerId, ProducerParameters, ReceivedExtensions, TransportId,
@@ -26,10 +25,16 @@ use crate::{
 pub(crate) struct Publishers(HashMap<String, TransportId>);
 
 impl Publishers {
-    /// True if the stream has a publisher, connected or on its way. Forgets those that have gone.
+    /// True if the stream has a publisher, connected or on its way.
     fn is_busy(&mut self, stream: &str, directory: &Directory) -> bool {
-        self.0.retain(|_, session| directory.contains(*session));
+        self.count(directory);
         self.0.contains_key(stream)
+    }
+
+    /// How many there are. Forgets those that have gone.
+    pub(crate) fn count(&mut self, directory: &Directory) -> usize {
+        self.0.retain(|_, session| directory.contains(*session));
+        self.0.len()
     }
 }
 
@@ -51,6 +56,7 @@ impl TransportServer {
         if publishers.is_busy(&request.stream, &self.directory) {
             return Err(CreatePublisherError::StreamBusy(request.stream.clone()));
         }
+        request.accepts(offer)?;
         let id = TransportId(self.new_id());
         let (credentials, session) = {
             let mut random = self.random.lock();
@@ -65,10 +71,7 @@ impl TransportServer {
             stream: &request.stream,
         };
         let answered = answer(offer, &request.codecs, request.max_bitrate, &local);
-        let (agreement, answer) = answered.ok_or_else(|| CreatePublisherError::Codec {
-            allowed: names(request.codecs.iter().copied()),
-            offered: names(offer.codecs()),
-        })?;
+        let (agreement, answer) = answered.expect("it was accepted");
         let tracks = [(&offer.video, agreement.video)].into_iter().chain(offer.audio.as_ref().zip(agreement.audio));
         let producers: Vec<_> =
             tracks.map(|(section, track)| (ProducerId(self.new_id()), parameters(section, &track))).collect();
@@ -82,7 +85,9 @@ impl TransportServer {
             created: Instant::now(),
             timeouts: self.config.timeouts,
         };
-        if !self.directory.announce(setup, self.config.max_sessions) {
+        // Publishers take no viewer's place: each stream has one at most.
+        let most = self.config.max_sessions + publishers.count(&self.directory) + 1;
+        if !self.directory.announce(setup, most) {
             return Err(CreatePublisherError::Full(self.config.max_sessions));
         }
         publishers.0.insert(request.stream.clone(), id);
@@ -92,10 +97,6 @@ impl TransportServer {
         }
         Ok(CreatedPublisher { id, answer, producers: published })
     }
-}
-
-fn names(codecs: impl Iterator<Item = Codec>) -> String {
-    codecs.map(Codec::encoding_name).collect::<Vec<_>>().join(", ")
 }
 
 /// How the router is to read a track's packets.

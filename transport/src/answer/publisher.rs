@@ -28,16 +28,19 @@ pub(crate) struct PublisherAgreement {
     pub(crate) audio: Option<AgreedTrack>,
 }
 
-/// Answers `offer` with the first of its video codecs that `allowed` has; `None` if it has none.
+/// Answers `offer` with the first codec of `allowed` that it has, or its own first one if `allowed` is empty; `None` if it has
+/// none of them.
 pub(crate) fn answer(
     offer: &PublisherOffer,
     allowed: &[Codec],
     max_bitrate: Option<Bitrate>,
     local: &LocalDescription<'_>,
 ) -> Option<(PublisherAgreement, String)> {
-    let is_allowed =
-        |offered: &&OfferedCodec| matches!(offered.codec, MediaCodec::Video(codec) if allowed.contains(&codec));
-    let video = offer.video.codecs.iter().find(is_allowed)?;
+    let find = |wanted: MediaCodec| offer.video.codecs.iter().find(|offered| offered.codec == wanted);
+    let video = match allowed {
+        [] => offer.video.codecs.iter().find(|offered| offered.codec != MediaCodec::Opus)?,
+        _ => allowed.iter().find_map(|codec| find(MediaCodec::Video(*codec)))?,
+    };
     let audio = offer.audio.as_ref().and_then(|audio| Some((audio, audio.codecs.first()?)));
     let mut sdp = String::with_capacity(3_072);
     write(&mut sdp, offer, video, audio, max_bitrate, local).expect("a String takes everything");
@@ -214,6 +217,9 @@ pub(crate) mod tests {
 
     #[test]
     fn the_first_codec_that_is_allowed_is_taken() {
+        let codec = |allowed: &[Codec]| answer_to(SIMULCAST, allowed).0.video.codec;
+        assert_eq!(codec(&[Codec::Vp9, Codec::Vp8]), MediaCodec::Video(Codec::Vp9), "not the offer's first");
+        assert_eq!(codec(&[]), MediaCodec::Video(Codec::Vp8), "the offer's first");
         let (agreement, sdp) = answer_to(SIMULCAST, &[Codec::Vp9]);
         assert_eq!((agreement.video.codec, agreement.video.payload_type.value()), (MediaCodec::Video(Codec::Vp9), 98));
         assert_has(&sdp, &["a=rtpmap:98 VP9/90000", "a=fmtp:98 profile-id=0"]);

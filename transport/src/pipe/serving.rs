@@ -89,7 +89,8 @@ impl TransportServer {
             created: Instant::now(),
             timeouts: self.config.timeouts,
         };
-        if !self.directory.announce(setup, self.config.max_sessions) {
+        let publishers = self.publishers.lock().count(&self.directory);
+        if !self.directory.announce(setup, self.config.max_sessions + publishers) {
             return Err(CreatePipeError::Full(self.config.max_sessions));
         }
         let candidates = candidates.iter().map(|candidate| candidate.address()).collect();
