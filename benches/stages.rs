@@ -8,8 +8,12 @@
 //! cargo bench --bench stages -- 10    ten seconds
 //! ```
 
+#[path = "viewers/seated.rs"]
+mod seated;
 mod viewers;
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use lenscast::agent::Agent;
@@ -17,7 +21,7 @@ use lenscast::config::{self, Config};
 use lenscast_transport::{PlayRequest, PlayedVideo, ViewerOffer};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-
+use seated::{Manners, Seated};
 use viewers::Audience;
 
 const CAMERAS: [(&str, &str); 3] = [("front", "vp8"), ("rear", "vp9"), ("gate", "h264")];
@@ -57,7 +61,7 @@ async fn run(length: Duration) {
         audience.viewer(&session.expect("there is room").answer)
     });
     let viewers = viewers.collect();
-    let seated = tokio::task::block_in_place(|| audience.seat(viewers));
+    let seated = tokio::task::block_in_place(|| Seated::seat(viewers, Arc::new(Manners::default())));
     let start = Instant::now();
     tokio::time::sleep(length).await;
     println!(
@@ -65,7 +69,7 @@ async fn run(length: Duration) {
         CAMERAS.len(),
         start.elapsed().as_secs_f64()
     );
-    println!("{} datagrams of RTP reached the viewers", seated.received());
+    println!("{} datagrams of RTP reached the viewers", seated.received.media.load(Ordering::Relaxed));
     println!();
     println!("| camera | codec | frames | stage | p50 ms | p95 ms |");
     println!("|---|---|---|---|---|---|");

@@ -24,8 +24,8 @@ use crate::camera::{Camera, StartCameraError};
 use crate::config::{CameraConfig, Config, Listen, StreamConfig, StreamSource};
 use crate::feed::Feed;
 use crate::ingress::{self, Tracks};
-use crate::pull;
 use crate::stream::Stream;
+use crate::{listening, pull};
 
 /// Everything that runs, besides HTTP.
 pub struct Agent {
@@ -268,15 +268,21 @@ impl Agent {
                 let held = stream.arrive(event.id, now);
                 self.hold_up(held).await;
             }
-            SessionState::Connected => {}
-            SessionState::Lost => {
-                stream.lose(event.id);
-            }
+            SessionState::Connected | SessionState::Lost | SessionState::Held => self.look_at_pipe(&stream),
             SessionState::Closed(cause) => {
                 stream.end(event.id, Some(format!("its sender is gone: {cause}")), now);
             }
         }
         Some(stream)
+    }
+
+    /// Notes how it stands with the pipe that a stream comes by, if it comes by one.
+    pub(crate) fn look_at_pipe(&self, stream: &Stream) {
+        if let Some(session) = stream.session()
+            && let Some(state) = self.transport.pipe_state(session)
+        {
+            stream.note_pipe(session, state, Instant::now());
+        }
     }
 
     /// Notes that a session is over, if a stream comes by it.
@@ -290,6 +296,8 @@ impl Agent {
     pub async fn set_paused(&self, feed: &Feed, paused: bool) -> bool {
         match feed {
             Feed::Camera(camera) => camera.set_paused(paused).await,
+            // Only its origin can.
+            Feed::Stream(stream) if matches!(stream.config().source, StreamSource::Pull(_)) => false,
             Feed::Stream(stream) => {
                 let producers = feed.producers();
                 let done = producers.is_empty() || ingress::set_paused(&self.transport, &producers, paused).await;
@@ -393,11 +401,8 @@ impl Agent {
         for begun in streams.iter().filter(|stream| !is_in(stream, &before)) {
             match &begun.config().source {
                 StreamSource::Whip(_) => {}
-                StreamSource::Rtp(rtp) => {
-                    if let Err(error) = ingress::listen(&self.transport, begun, rtp).await {
-                        tracing::error!(stream = begun.name(), error, "cannot be received");
-                        begun.explain(error);
-                    }
+                StreamSource::Rtp(_) => {
+                    tokio::spawn(listening::follow(Arc::clone(self), Arc::clone(begun)));
                 }
                 StreamSource::Pull(_) => {
                     tokio::spawn(pull::follow(Arc::clone(self), Arc::clone(begun)));

@@ -164,12 +164,13 @@ fn key_frames_on_request(mut ask: impl FnMut(&mut Client, u8), counter: &str) {
             *seen += usize::from(client.frame().key_frame);
         }
     }
-    let made = key_frames(&server) - before;
+    // A frame is counted once it has been handed on: its viewers may be faster.
+    let made = until("the key frames to be counted", || Some(key_frames(&server) - before).filter(|made| *made >= 4.0));
     let elapsed = began.elapsed();
     // One may fall right on either end.
     let allowed = (elapsed.as_secs_f64() / 0.3).floor() + 1.0;
     println!("{asked} requests of {VIEWERS} viewers in {elapsed:?}: {made} key frames");
-    assert!(made >= 4.0 && made <= allowed, "{made} key frames in {elapsed:?}, at most {allowed} allowed");
+    assert!(made <= allowed, "{made} key frames in {elapsed:?}, at most {allowed} allowed");
     assert!(asked > 2 * made as usize, "there were more requests than key frames");
     server.metrics_until("all requests to be counted", |metrics| {
         (metrics.sum(counter) >= f64::from(asked as u32)).then_some(())
@@ -536,9 +537,12 @@ fn a_layer_that_nobody_watches_is_not_encoded() {
     for _ in 0..10 {
         client.frame();
     }
-    let camera = server.http.get("/api/v1/cameras/front").json();
-    let frames = |layer: usize| camera["encoder"]["layers"][layer]["framesEncoded"].as_u64();
-    assert!(frames(0) >= Some(10) && frames(1) == Some(0), "{camera}");
+    // A frame is counted once it has been handed on: its viewer may be faster.
+    let camera = until("ten frames to be counted", || {
+        let camera = server.http.get("/api/v1/cameras/front").json();
+        (camera["encoder"]["layers"][0]["framesEncoded"].as_u64() >= Some(10)).then_some(camera)
+    });
+    assert_eq!(camera["encoder"]["layers"][1]["framesEncoded"], 0, "{camera}");
     assert_eq!((&camera["viewers"][0]["layer"], &camera["viewerCount"]), (&0.into(), &1.into()));
     let sent = server.metrics().sum_where("lenscast_viewer_packets_sent_total", "camera", "front");
     assert!(sent >= 10.0, "its viewer is the camera's: {sent}");

@@ -1,17 +1,15 @@
 //! Many viewers on one thread, each with a UDP socket, ICE and DTLS of its own: just enough of a browser to be served.
 //!
 //! They take what they are sent, count it, and decrypt none of it: on a machine with few cores the viewers must not cost
-//! what is to be measured of the server. For the same reason they look at their sockets from time to time rather than sleep
-//! on them: on a loopback it is the sender who pays for waking a receiver, which over a network it never does.
+//! what is to be measured of the server.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use lenscast_media::Codec;
-use lenscast_router::PacketLayout;
 use lenscast_transport::{Fingerprint, ProtectionProfile, SrtpSender, client_keys};
 use rtc_crypto::RTCCryptoProvider;
 use rtc_dtls::config::{ConfigBuilder, HandshakeConfig};
@@ -39,35 +37,38 @@ pub(crate) struct Viewer {
     endpoint: Endpoint,
     check: Vec<u8>,
     check_due: Instant,
-    srtp: Option<SrtpSender>,
+    pub(crate) srtp: Option<SrtpSender>,
 }
 
-/// Connected viewers, taking what they are sent on a thread of their own.
-pub(crate) struct Seated {
-    shared: Arc<Shared>,
-    thread: Option<std::thread::JoinHandle<()>>,
-}
-
-/// What the viewers' thread tells, and is told.
+/// What viewers have received, all together.
 #[derive(Default)]
-pub(crate) struct Shared {
-    pub(crate) received: AtomicU64,
-    pub(crate) repaired: AtomicU64,
-    feedback: AtomicBool,
-    silent: AtomicBool,
-    stop: AtomicBool,
+pub(crate) struct Received {
+    /// Packets of media.
+    pub(crate) media: AtomicU64,
+    /// Packets that came again, because a NACK asked for them.
+    pub(crate) again: AtomicU64,
+}
+
+/// A connected viewer.
+pub(crate) struct Watching {
+    pub(crate) viewer: Viewer,
+    consent_due: Instant,
+    feedback_due: Instant,
+    turn: u64,
+    /// Of the latest packet of media.
+    ssrc: [u8; 4],
+    sequence: Option<u16>,
+    /// The first packet that is missing, and which of the 16 behind it are (RFC 4585 §6.2.1).
+    missing: Option<(u16, u16)>,
 }
 
 /// What the offers call media and its retransmissions.
 const MEDIA: u8 = 96;
 const RTX: u8 = 97;
-const BOUND: Duration = Duration::from_secs(60);
 /// How often a check is repeated until it is answered (RFC 8445 §14.3 has 500 ms for a network it knows nothing of).
 const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 /// How often each viewer renews its consent (RFC 7675 §5.1).
 const CONSENT: Duration = Duration::from_secs(5);
-/// Between two looks at the sockets. Their buffers hold some 400 ms of a 2 Mb/s stream.
-const NAP: Duration = Duration::from_millis(1);
 /// A viewer's turns of feedback are a second in sum: a receiver report, and as many NACKs of one packet as there are turns
 /// left. Of 208 packets a second that is a loss of 1 %.
 const FEEDBACK_TURN: Duration = Duration::from_millis(1_000 / FEEDBACK_TURNS);
@@ -117,23 +118,6 @@ impl Audience {
         let mut endpoint = Endpoint::new(server, TransportProtocol::UDP, None);
         endpoint.connect(Instant::now(), server, Arc::clone(&self.config), None).expect("a first flight");
         Viewer { check: self.check(ufrag, password), check_due: Instant::now(), socket, server, endpoint, srtp: None }
-    }
-
-    /// Connects all viewers, and goes on receiving for them.
-    pub(crate) fn seat(&self, viewers: Vec<Viewer>) -> Seated {
-        let mut viewers = viewers;
-        let deadline = Instant::now() + BOUND;
-        while !viewers.iter().all(Viewer::is_connected) {
-            assert!(Instant::now() < deadline, "not all viewers could connect");
-            viewers.iter_mut().for_each(Viewer::drive);
-        }
-        let shared = Arc::new(Shared::default());
-        let ours = Arc::clone(&shared);
-        let thread = std::thread::Builder::new()
-            .name("viewers".to_owned())
-            .spawn(move || receive(viewers, &ours))
-            .expect("the system gives a thread");
-        Seated { shared, thread: Some(thread) }
     }
 
     fn check(&self, ufrag: &str, password: &str) -> Vec<u8> {
@@ -199,95 +183,25 @@ impl Viewer {
         client_keys(profile, &material).expect("it has its length").0
     }
 
-    /// Protects an RTP packet and sends it, for whoever publishes.
-    #[allow(dead_code, reason = "a publisher is only in the soak")]
-    pub(crate) fn send_rtp(&self, packet: &mut Vec<u8>, layout: &PacketLayout) {
-        self.srtp.as_ref().expect("it is connected").seal_rtp(packet, 0, layout);
-        self.send(packet);
-    }
-
-    fn send(&self, datagram: &[u8]) {
+    pub(crate) fn send(&self, datagram: &[u8]) {
         // A full buffer is a loss like any other.
         let _ = self.socket.send_to(datagram, self.server);
     }
 }
 
-impl Seated {
-    /// Packets of media received so far by all together.
-    pub(crate) fn received(&self) -> u64 {
-        self.shared.received.load(Ordering::Relaxed)
-    }
-
-    /// Packets received again, because a NACK asked for them.
-    #[allow(dead_code, reason = "not every bench has feedback")]
-    pub(crate) fn repaired(&self) -> u64 {
-        self.shared.repaired.load(Ordering::Relaxed)
-    }
-
-    /// Begins or ends to report, and to ask for packets again that were not lost.
-    #[allow(dead_code, reason = "not every bench has feedback")]
-    pub(crate) fn give_feedback(&self, give: bool) {
-        self.shared.feedback.store(give, Ordering::Relaxed);
-    }
-
-    /// Sends nothing any more, so that the server does nothing but forward.
-    #[allow(dead_code, reason = "not every bench wants that")]
-    pub(crate) fn be_silent(&self) {
-        self.shared.silent.store(true, Ordering::Relaxed);
-    }
-}
-
-impl Drop for Seated {
-    fn drop(&mut self) {
-        self.shared.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            thread.join().expect("the viewers' thread does not panic");
-        }
-    }
-}
-
-/// A connected viewer.
-pub(crate) struct Watching {
-    pub(crate) viewer: Viewer,
-    consent_due: Instant,
-    feedback_due: Instant,
-    turn: u64,
-    /// Of the latest packet of media.
-    ssrc: [u8; 4],
-    sequence: u16,
-}
-
-fn receive(viewers: Vec<Viewer>, shared: &Shared) {
-    let (start, count) = (Instant::now(), viewers.len() as u32);
-    let watching = viewers.into_iter().zip(0..).map(|(viewer, number)| {
-        let (consent, feedback) = (CONSENT * number / count, FEEDBACK_TURN * number / count);
-        Watching {
-            consent_due: start + consent,
-            feedback_due: start + feedback,
-            turn: u64::from(number),
-            ..Watching::new(viewer)
-        }
-    });
-    let mut watching: Vec<_> = watching.collect();
-    let mut sealed = Vec::new();
-    while !shared.stop.load(Ordering::Relaxed) {
-        let feedback = shared.feedback.load(Ordering::Relaxed);
-        let silent = shared.silent.load(Ordering::Relaxed);
-        let now = Instant::now();
-        for watching in &mut watching {
-            watching.take(shared);
-            if !silent {
-                watching.speak(now, feedback, &mut sealed);
-            }
-        }
-        std::thread::sleep(NAP);
-    }
-}
-
 impl Watching {
-    pub(crate) fn new(viewer: Viewer) -> Self {
+    /// Viewer `number` of `count`, who take turns in what they say.
+    pub(crate) fn new(viewer: Viewer, number: u32, count: u32) -> Self {
         let now = Instant::now();
-        Self { viewer, consent_due: now, feedback_due: now, turn: 0, ssrc: [0; 4], sequence: 0 }
+        Self {
+            viewer,
+            consent_due: now + CONSENT * number / count,
+            feedback_due: now + FEEDBACK_TURN * number / count,
+            turn: u64::from(number),
+            ssrc: [0; 4],
+            sequence: None,
+            missing: None,
+        }
     }
 
     /// Says what is due by now.
@@ -305,7 +219,7 @@ impl Watching {
     }
 
     /// Takes what has come.
-    pub(crate) fn take(&mut self, shared: &Shared) {
+    pub(crate) fn take(&mut self, received: &Received) {
         let mut buffer = [0; 2_048];
         while self.viewer.socket.recv(&mut buffer).is_ok() {
             if !(128..192).contains(&buffer[0]) {
@@ -313,19 +227,36 @@ impl Watching {
             }
             match buffer[1] & 0x7F {
                 MEDIA => {
-                    shared.received.fetch_add(1, Ordering::Relaxed);
-                    self.sequence = u16::from_be_bytes([buffer[2], buffer[3]]);
+                    received.media.fetch_add(1, Ordering::Relaxed);
+                    self.note(u16::from_be_bytes([buffer[2], buffer[3]]));
                     self.ssrc.copy_from_slice(&buffer[8..12]);
                 }
-                RTX => _ = shared.repaired.fetch_add(1, Ordering::Relaxed),
+                RTX => _ = received.again.fetch_add(1, Ordering::Relaxed),
                 _ => {}
             }
         }
     }
 
+    /// A packet of media has come: those between it and the one before are missing.
+    fn note(&mut self, sequence: u16) {
+        if let Some(before) = self.sequence {
+            let gap = sequence.wrapping_sub(before).wrapping_sub(1);
+            // Beyond that it is an old one that comes late.
+            if gap > 0 && gap < 1 << 15 {
+                let behind = (1_u32 << u32::from((gap - 1).min(16))) - 1;
+                self.missing = Some((before.wrapping_add(1), behind as u16));
+            }
+            if gap >= 1 << 15 {
+                return;
+            }
+        }
+        self.sequence = Some(sequence);
+    }
+
     fn report(&mut self, sealed: &mut Vec<u8>) {
         /// Our own source.
         const OURS: [u8; 4] = [0, 0, 0, 1];
+        let Some(sequence) = self.sequence else { return };
         sealed.clear();
         if self.turn % FEEDBACK_TURNS == 0 {
             // A receiver report with one block (RFC 3550 §6.4.2) that says nothing but the highest sequence number.
@@ -333,16 +264,16 @@ impl Watching {
             sealed.extend_from_slice(&OURS);
             sealed.extend_from_slice(&self.ssrc);
             sealed.extend_from_slice(&[0; 6]);
-            sealed.extend_from_slice(&self.sequence.to_be_bytes());
+            sealed.extend_from_slice(&sequence.to_be_bytes());
             sealed.extend_from_slice(&[0; 12]);
         } else {
-            // A generic NACK of one packet (RFC 4585 §6.2.1), some frames old, another one each time.
-            let lost = self.sequence.wrapping_sub(40);
+            // A generic NACK (RFC 4585 §6.2.1) of what is missing, or of one packet some frames old, another one each time.
+            let (lost, behind) = self.missing.take().unwrap_or((sequence.wrapping_sub(40), 0));
             sealed.extend_from_slice(&[0x81, 205, 0, 3]);
             sealed.extend_from_slice(&OURS);
             sealed.extend_from_slice(&self.ssrc);
             sealed.extend_from_slice(&lost.to_be_bytes());
-            sealed.extend_from_slice(&[0; 2]);
+            sealed.extend_from_slice(&behind.to_be_bytes());
         }
         self.turn += 1;
         self.viewer.srtp.as_mut().expect("it is connected").seal_rtcp(sealed);

@@ -4,9 +4,12 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use lenscast_media::Codec;
 
+use crate::seated::{Manners, Seated};
 use crate::viewers::Audience;
 
 /// The argument that makes this program the viewers' process.
@@ -89,16 +92,20 @@ pub(crate) fn run() {
     let audience = Audience::new();
     println!("{}", audience.offer_of(Codec::Vp8).replace("\r\n", LINE_BREAK));
     let (mut viewers, mut seated) = (Vec::new(), None);
+    let manners = Arc::new(Manners::default());
     for line in std::io::stdin().lines() {
         let line = line.expect("the server's process writes text");
         match (line.as_str(), &seated) {
             ("connect", _) => {
-                seated = Some(audience.seat(std::mem::take(&mut viewers)));
+                seated = Some(Seated::seat(std::mem::take(&mut viewers), Arc::clone(&manners)));
                 println!("connected");
             }
-            ("count", Some(seated)) => println!("{} {}", seated.received(), seated.repaired()),
-            ("feedback", Some(seated)) => seated.give_feedback(true),
-            ("silence", Some(seated)) => seated.be_silent(),
+            ("count", Some(seated)) => {
+                let [media, again] = [&seated.received.media, &seated.received.again];
+                println!("{} {}", media.load(Ordering::Relaxed), again.load(Ordering::Relaxed));
+            }
+            ("feedback", Some(_)) => manners.feedback.store(true, Ordering::Relaxed),
+            ("silence", Some(_)) => manners.silent.store(true, Ordering::Relaxed),
             (answer, None) => viewers.push(audience.viewer(&answer.replace(LINE_BREAK, "\r\n"))),
             (other, Some(_)) => panic!("unknown: {other}"),
         }

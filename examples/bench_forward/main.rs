@@ -28,6 +28,8 @@ mod counting;
 mod frames;
 mod limit;
 mod processor;
+#[path = "../../benches/viewers/seated.rs"]
+mod seated;
 mod served;
 #[path = "../../benches/viewers/mod.rs"]
 mod viewers;

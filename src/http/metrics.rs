@@ -293,6 +293,11 @@ impl Page {
             }
             let segments = sockets.max_segments as f64;
             self.gauge("udp_max_segments", "Datagrams that one system call can send", &labels, segments);
+            for (kind, count) in worker.objects.named() {
+                let labels = vec![("worker", index.to_string()), ("kind", kind.to_owned())];
+                let help = "What each worker has, by kind: sessions, producers, mirrors of other workers' producers";
+                self.gauge("worker_objects", help, &labels, count as f64);
+            }
             for (reason, count) in worker.dropped.named() {
                 let labels = vec![("worker", index.to_string()), ("reason", reason.to_owned())];
                 self.counter("udp_dropped", "Datagrams that came in and were dropped", &labels, count);

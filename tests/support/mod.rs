@@ -10,6 +10,7 @@ pub(crate) mod answer;
 pub(crate) mod client;
 pub(crate) mod event_stream;
 pub(crate) mod frames;
+pub(crate) mod heap;
 pub(crate) mod http;
 pub(crate) mod log;
 pub(crate) mod metrics;

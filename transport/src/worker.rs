@@ -87,16 +87,25 @@ impl Worker {
                 command = self.links.commands.recv() => match command {
                     Some(Command::Shutdown(done)) => {
                         self.hub.close_all(Instant::now(), &mut self.sockets);
+                        self.end_readers().await;
                         self.pass_on_events();
                         let _ = done.send(());
                         return;
                     }
-                    Some(command) => self.handle_command(command),
+                    Some(command) => self.handle_command(command).await,
                     None => return,
                 },
                 _ = expiry.tick(), if self.index == 0 => expire_pending(Instant::now()),
             }
+            self.end_readers().await;
             self.pass_on_events();
+        }
+    }
+
+    /// Waits until the ports of plain transports that have ended are free: their readers have been told, and stop at once.
+    async fn end_readers(&mut self) {
+        for reader in self.hub.ended_readers() {
+            let _ = reader.await;
         }
     }
 
@@ -129,7 +138,7 @@ impl Worker {
         }
     }
 
-    fn handle_command(&mut self, command: Command) {
+    async fn handle_command(&mut self, command: Command) {
         // What was dropped before this was asked comes first: the same may be made anew.
         while let Ok(task) = self.links.releases.try_recv() {
             task(&mut self.hub, &mut self.sockets, Instant::now());
@@ -140,6 +149,7 @@ impl Worker {
             Command::Task(task) => task(&mut self.hub, &mut self.sockets, now),
             Command::CloseSession(id, done) => {
                 self.hub.close_session(now, id, CloseCause::Requested, &mut self.sockets);
+                self.end_readers().await;
                 let _ = done.send(());
             }
             Command::RestartIce(id, credentials, done) => {
@@ -159,10 +169,11 @@ impl Worker {
                 let mut dropped = self.hub.dropped();
                 dropped.worker_hand_over += self.lost_hand_overs;
                 let worker = WorkerStats {
-                    sockets: self.sockets.stats(),
+                    sockets: self.sockets.stats().and(self.hub.plain_sockets()),
                     dropped,
                     forwarding: self.hub.forwarding_cost(),
                     producers: self.hub.producer_stats(),
+                    objects: self.hub.object_counts(),
                 };
                 let _ = reply.send((worker, self.hub.all_session_stats(now)));
             }

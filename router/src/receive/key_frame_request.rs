@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 #[derive(Debug, Default)]
 pub(crate) struct KeyFrameRequest {
     pending: Option<Pending>,
+    /// When the last ones were sent, the newest last: what a key frame has ended counts too.
+    sent: [Option<Instant>; BURST],
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -26,13 +28,16 @@ const FIRST_RETRY: Duration = Duration::from_millis(350);
 const RETRY: Duration = Duration::from_secs(1);
 /// Times that one wish is sent.
 const ATTEMPTS: u32 = 3;
+/// Requests that may come in quick succession, as when somebody goes from layer to layer. In the long run there is one in
+/// each [`RETRY`], whatever is wished: a key frame is several times as large as another.
+const BURST: usize = 3;
 
 impl KeyFrameRequest {
     /// A key frame is wanted. While a request is on its way this makes sure only that it is repeated.
     pub(crate) fn ask(&mut self, now: Instant) {
         match &mut self.pending {
             Some(pending) => pending.asked = true,
-            None => self.pending = Some(Pending { due: now, sent: 0, asked: false }),
+            None => self.pending = Some(Pending { due: self.allowed_from(now), sent: 0, asked: false }),
         }
     }
 
@@ -54,7 +59,15 @@ impl KeyFrameRequest {
         }
         let wait = if pending.sent == 0 { FIRST_RETRY } else { RETRY };
         *pending = Pending { due: now + wait, sent: pending.sent.saturating_add(1), asked: false };
+        self.sent.rotate_left(1);
+        self.sent[BURST - 1] = Some(now);
         true
+    }
+
+    fn allowed_from(&self, now: Instant) -> Instant {
+        let after_last = self.sent[BURST - 1].map(|sent| sent + FIRST_RETRY);
+        let after_burst = self.sent[0].map(|sent| sent + RETRY * BURST as u32);
+        after_last.into_iter().chain(after_burst).fold(now, Instant::max)
     }
 }
 
@@ -106,7 +119,23 @@ mod tests {
                 request.handle_key_frame();
             }
         }
-        assert_eq!(frames, [0, 370]);
+        assert_eq!(frames, [0, 350], "not before libwebrtc listens again");
+    }
+
+    #[test]
+    fn wishes_without_end_are_a_request_a_second_even_if_each_is_fulfilled() {
+        let start = Instant::now();
+        let mut request = KeyFrameRequest::default();
+        let mut sent = Vec::new();
+        for ms in 0..60_000_u64 {
+            request.ask(start + Duration::from_millis(ms));
+            if request.take_due(start + Duration::from_millis(ms)) {
+                sent.push(ms);
+                request.handle_key_frame();
+            }
+        }
+        assert_eq!(sent[..4], [0, 350, 700, 3_000]);
+        assert_eq!(sent.len(), 60);
     }
 
     #[test]

@@ -172,6 +172,11 @@ impl Receiver {
         self.encodings.iter().map(|encoding| encoding.stream.score()).max().unwrap_or(Score::NONE)
     }
 
+    /// How well each layer gets through, the smallest first.
+    pub fn layer_scores(&self) -> impl Iterator<Item = Score> {
+        self.encodings.iter().map(|encoding| encoding.stream.score())
+    }
+
     /// What is known of each layer, the smallest first.
     pub fn stats(&self) -> impl Iterator<Item = ReceivedLayerStats> {
         self.encodings.iter().map(|encoding| encoding.stream.stats(encoding.layer, encoding.ssrc))
