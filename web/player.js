@@ -6,9 +6,9 @@
 // | `starting`, `degraded`, `stalled`, `failed`, `stopped` | what the server says of the camera; `reason` says why |
 // | `offline`, `silent`, `paused` | what the server says of a stream that comes in |
 // | `connecting` | no picture yet, or none yet of what was just switched on |
-// | `live` | pictures come |
+// | `live` | pictures come; `reason` says so where they are smaller than what was chosen |
 // | `off` | the camera's weight is 0: it sends nothing |
-// | `squeezed` | it sends nothing, since its minimum, or the layer that is played, does not fit into the bandwidth |
+// | `squeezed` | it sends nothing, since its minimum does not fit into the bandwidth |
 // | `reconnecting` | they came, and ceased |
 // | `failed` | this browser cannot play it; `reason` says why |
 //
@@ -98,7 +98,7 @@ export class Player extends EventTarget {
   // The state and its reason, as a person is to be told; `canRetry` if `retry` may help.
   get state() {
     const now = performance.now();
-    if (this.#isFresh(now)) return { state: "live", reason: null };
+    if (this.#isFresh(now)) return { state: "live", reason: this.#isSmaller ? "A smaller picture than chosen: that size does not fit into the bandwidth now." : null };
     if (this.#camera.state !== "live") return { state: this.#camera.state, reason: this.#camera.reason ?? null };
     if (!this.#playing) return { state: "paused", reason: null };
     if (this.#problem?.isPermanent) return { state: "failed", reason: this.#problem.message, canRetry: true };
@@ -335,21 +335,22 @@ export class Player extends EventTarget {
 
   // True if the camera sends nothing because it is not to.
   get #isWithheld() {
-    return this.#allocation?.weight === 0 || this.#allocation?.state === "paused" || this.#isLayerWithheld;
+    return this.#allocation?.weight === 0 || this.#allocation?.state === "paused";
   }
 
-  // True if others get a smaller layer of the camera, and this one nothing. Before a session has asked for it, nobody has.
-  get #isLayerWithheld() {
+  // True if the chosen layer is given no bits while a smaller one is: the server sends that one. Before a session has asked for
+  // the chosen one, nobody has.
+  get #isSmaller() {
     const { state, layers = [] } = this.#allocation ?? {};
-    const asked = this.#session !== null && performance.now() - this.#begunAt > STALE_MS;
-    return asked && state === "allocated" && layers.at(this.#layer ?? -1)?.targetKbps === 0;
+    const chosen = this.#layer ?? layers.length - 1;
+    const asked = this.#session !== null && performance.now() - Math.max(this.#begunAt, this.#releasedAt) > STALE_MS;
+    return asked && state === "allocated" && layers[chosen]?.targetKbps === 0 && layers.slice(0, chosen).some(({ targetKbps }) => targetKbps > 0);
   }
 
   #withheld() {
-    const { weight, state, minKbps } = this.#allocation;
+    const { weight, minKbps } = this.#allocation;
     if (weight === 0) return { state: "off", reason: "Its share of the bandwidth is 0: it sends nothing." };
-    if (state === "paused") return { state: "squeezed", reason: `Its minimum of ${minKbps} kb/s, with headers on top, does not fit into the bandwidth.` };
-    return { state: "squeezed", reason: "This size does not fit into the bandwidth; a smaller one does." };
+    return { state: "squeezed", reason: `Its minimum of ${minKbps} kb/s, with headers on top, does not fit into the bandwidth.` };
   }
 
   #staleSeconds(now) {

@@ -155,7 +155,9 @@ export class Tile extends EventTarget {
     const tap = blocked && (state === "connecting" || state === "reconnecting");
     const since = state === "degraded" ? this.player.camera.sinceSeconds : undefined;
     set(this.element.dataset, "state", state);
-    write(this.#parts.state, label);
+    const isSmaller = state === "live" && Boolean(reason);
+    write(this.#parts.state, isSmaller ? "live, smaller" : label);
+    set(this.#parts.state, "title", isSmaller ? reason : "");
     this.#parts.notice.hidden = state === "live";
     write(this.#parts["notice-title"], tap ? "The browser waits for a tap" : title);
     write(this.#parts["notice-reason"], tap ? "" : reason ?? "");

@@ -270,7 +270,8 @@ describe("the page's bandwidth panel", () => {
   });
 
   test("a camera in two sizes plays the one that is chosen", async (t) => {
-    const { page, server, seen } = await show(t, small("plain") + clip("front", "bigbuckbunny.mp4", "layers = 2"));
+    // Sizes are not to give way to a busy CPU here.
+    const { page, server, seen } = await show(t, small("plain") + clip("front", "bigbuckbunny.mp4", 'layers = 2\ndegradation = "disabled"'));
     await Promise.all(["front", "plain"].map((name) => playerIn(page, name, "live")));
     const widthIs = (width) => document.querySelector('[data-camera="front"] video').videoWidth === width;
     await until(page, widthIs, 1_280);
@@ -284,9 +285,9 @@ describe("the page's bandwidth panel", () => {
     await chooser.selectOption({ index: 0 });
     await until(page, widthIs, 1_280);
     await playerIn(page, "front", "live");
-    assert.deepEqual(await sessions(page), [1, 3]);
+    assert.deepEqual(await sessions(page), [1, 1], "another size takes no other session");
 
-    // Where only the small size fits, who plays the large one is told, and keeps the session.
+    // Where only the small size fits, who plays the large one gets the small one, is told why, and keeps the session.
     const { page: other } = await showPage(t, server);
     await playerIn(other, "front", "live");
     await other.getByLabel("Quality of front").selectOption({ index: 1 });
@@ -299,13 +300,19 @@ describe("the page's bandwidth panel", () => {
     await page.getByRole("checkbox", { name: "No limit" }).click();
     await until(page, () => !document.querySelector("[data-part=total-number]").disabled);
     await total(200);
-    const { reason } = await playerIn(page, "front", "squeezed");
-    assert.match(reason, /size does not fit/);
-    assert.equal((await player(other, "front")).state, "live");
+    await until(page, widthIs, 640);
+    const told = () => window.lenscast.players().find(({ name, state, reason }) => name === "front" && state === "live" && reason)?.reason;
+    assert.match(await until(page, told), /smaller picture than chosen/);
+    const label = () => document.querySelector('[data-camera="front"] [data-part=state]').textContent;
+    assert.equal(await page.evaluate(label), "live, smaller");
+    const chosen = await player(other, "front");
+    assert.deepEqual([chosen.state, chosen.reason], ["live", null], "who chose the small size has what it chose");
     await until(page, (at) => performance.now() > at + 5_000, await page.evaluate(() => performance.now()));
     await total(4_000);
-    await playerIn(page, "front", "live");
-    assert.deepEqual(await sessions(page), [1, 3]);
+    await until(page, widthIs, 1_280);
+    await until(page, () => window.lenscast.players().some(({ name, state, reason }) => name === "front" && state === "live" && reason === null));
+    assert.equal(await page.evaluate(label), "live");
+    assert.deepEqual(await sessions(page), [1, 1]);
     // A session's end is told twice, by its connection and by a request, which may come too late.
     assert.deepEqual([seen.errors.filter((error) => !/status of 404 .*\/whep\/front\//.test(error)), seen.elsewhere], [[], []]);
   });

@@ -3,7 +3,8 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::support::client::Client;
-use crate::support::http::Http;
+use crate::support::http::{Http, Reply};
+use crate::support::offer::publisher_offer;
 use crate::support::server::{CAMERA, Server, Setup};
 use crate::support::wait::until;
 
@@ -194,4 +195,58 @@ fn a_camera_that_is_restarted_keeps_its_share_and_one_that_comes_back_later_star
     assert_eq!(cameras(&server), ["front"]);
     reloaded(&server, &two_cameras("codec = \"h264\""));
     assert_eq!(claim(&server.http, "back"), json!([1, 30, 600]));
+}
+
+/// The cameras and streams of the second of two servers: a stream for publishers, and one that it fetches of the first.
+fn streams(origin: &Server, robot: &str, far: &str, more: &str) -> String {
+    format!(
+        "{CAMERA}[[stream]]\nname = \"robot\"\n{robot}\n[[pull]]\nname = \"far\"\nurl = \"{}\"\nstream = \"{far}\"\n{more}\n",
+        origin.http.base().trim_end_matches('/')
+    )
+}
+
+fn publish(server: &Server, name: &str) -> Reply {
+    server.http.call("POST", &format!("/whip/{name}"), &[("Content-Type", "application/sdp")], &publisher_offer())
+}
+
+#[test]
+fn streams_come_go_and_change_with_the_file_and_others_keep_their_sessions() {
+    let origin = Server::ready(&two_cameras(""));
+    let server = Setup::new(&streams(&origin, "", "front", "")).start();
+    let is_live = || server.http.get("/api/v1/cameras/far").json()["live"] == true;
+    until("the pull", || is_live().then_some(()));
+    let mut own = Client::play(&server.http, "/whep/front", Codec::Vp8);
+    let mut far = Client::play(&server.http, "/whep/far", Codec::Vp8);
+    let (first_own, first_far) = (own.frame(), far.frame());
+    let publisher = publish(&server, "robot").header("location").expect("a session has an address").to_owned();
+    let is_there = |session: &str| server.http.get(session).status == 204;
+    assert_eq!(publish(&server, "gate").status, 404);
+
+    // One more, and another claim of one that is being published.
+    let gate = "[[stream]]\nname = \"gate\"";
+    reloaded(&server, &streams(&origin, "max_kbps = 900\nmax_viewers = 3", "front", gate));
+    assert_eq!(cameras(&server), ["front", "robot", "gate", "far"]);
+    assert!(is_there(&publisher) && is_there(&far.session) && is_there(&own.session));
+    assert_eq!(publish(&server, "gate").status, 201);
+
+    // Fetched from elsewhere: another stream, as far as its viewers go.
+    reloaded(&server, &streams(&origin, "max_kbps = 900\nmax_viewers = 3", "back", gate));
+    until("its viewer's end", || (!is_there(&far.session)).then_some(()));
+    until("the other pull", || is_live().then_some(()));
+    Client::play(&server.http, "/whep/far", Codec::Vp8).frame();
+    assert!(is_there(&publisher) && is_there(&own.session));
+
+    // Gone, and there again.
+    reloaded(&server, &format!("{CAMERA}{gate}\n"));
+    assert_eq!(cameras(&server), ["front", "gate"]);
+    until("the publisher's end", || (!is_there(&publisher)).then_some(()));
+    assert_eq!((publish(&server, "robot").status, server.http.get("/api/v1/cameras/far").status), (404, 404));
+    reloaded(&server, &streams(&origin, "", "front", gate));
+    assert_eq!(publish(&server, "robot").status, 201);
+    until("the pull again", || is_live().then_some(()));
+
+    // The camera went on through all of it, without a gap and without beginning anew.
+    let later = (0..15).map(|_| own.frame()).last().unwrap();
+    assert!(is_there(&own.session) && later.first > first_own.first && !later.key_frame);
+    assert!(first_far.key_frame);
 }
