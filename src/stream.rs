@@ -135,6 +135,8 @@ impl Stream {
             Some(sender) if !sender.is_here => StreamState::Connecting,
             Some(_) if inner.paused => StreamState::Paused,
             Some(sender) if sender.is_moving(now) => StreamState::Live,
+            // Another lenscast sends what somebody watches, and nobody can before it is live.
+            Some(sender) if !sender.is_lost && self.is_pulled() => StreamState::Live,
             Some(Sender { moved: None, is_lost: false, .. }) => StreamState::Connecting,
             Some(_) => StreamState::Silent,
         };
@@ -157,6 +159,10 @@ impl Stream {
     #[must_use]
     pub fn is_paused(&self) -> bool {
         self.inner.lock().paused
+    }
+
+    fn is_pulled(&self) -> bool {
+        matches!(self.config.read().source, StreamSource::Pull(_))
     }
 
     /// The session that it comes by.
@@ -383,6 +389,21 @@ mod tests {
         assert_eq!(stream.status(now).state, StreamState::Paused);
         stream.note_paused(false);
         assert_eq!(stream.status(now).state, StreamState::Live);
+    }
+
+    #[test]
+    fn what_another_lenscast_has_can_be_watched_before_a_packet_of_it_has_come() {
+        let start = Instant::now();
+        let pull = crate::config::PullConfig { url: "http://a".to_owned(), stream: "b".to_owned(), token: None };
+        let stream = Stream::new(StreamConfig { source: StreamSource::Pull(pull), ..config(&[]) }, start);
+        assert!(stream.begin(TransportId(7), TRACKS, start));
+        assert!(!stream.is_live(start), "nobody has been heard of");
+        stream.arrive(TransportId(7), start);
+        assert!(stream.is_live(start + Duration::from_secs(60)), "nobody watches it, so nothing comes");
+        assert!(stream.lose(TransportId(7)));
+        assert!(!stream.is_live(start + Duration::from_secs(60)));
+        stream.arrive(TransportId(7), start);
+        assert!(stream.is_live(start + Duration::from_secs(60)), "it is back");
     }
 
     #[test]
