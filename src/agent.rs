@@ -24,8 +24,8 @@ use crate::camera::{Camera, StartCameraError};
 use crate::config::{CameraConfig, Config, Listen, StreamConfig, StreamSource};
 use crate::feed::Feed;
 use crate::ingress::{self, Tracks};
-use crate::pull;
 use crate::stream::Stream;
+use crate::{listening, pull};
 
 /// Everything that runs, besides HTTP.
 pub struct Agent {
@@ -73,6 +73,10 @@ pub enum ReloadError {
 
 /// How often streams are looked at: a quarter of the time after which one counts as silent.
 const STREAM_PERIOD: Duration = Duration::from_millis(500);
+
+/// How often it is looked which layers are withheld. Two looks tell, so that viewers of one that loses its bits go over to a
+/// smaller one within half a second and the time to its next key frame.
+const LAYER_PERIOD: Duration = Duration::from_millis(200);
 
 impl Agent {
     /// Starts the transport and every camera of `config`. Returns what happens to viewers' sessions.
@@ -264,15 +268,21 @@ impl Agent {
                 let held = stream.arrive(event.id, now);
                 self.hold_up(held).await;
             }
-            SessionState::Connected => {}
-            SessionState::Lost => {
-                stream.lose(event.id);
-            }
+            SessionState::Connected | SessionState::Lost | SessionState::Held => self.look_at_pipe(&stream),
             SessionState::Closed(cause) => {
                 stream.end(event.id, Some(format!("its sender is gone: {cause}")), now);
             }
         }
         Some(stream)
+    }
+
+    /// Notes how it stands with the pipe that a stream comes by, if it comes by one.
+    pub(crate) fn look_at_pipe(&self, stream: &Stream) {
+        if let Some(session) = stream.session()
+            && let Some(state) = self.transport.pipe_state(session)
+        {
+            stream.note_pipe(session, state, Instant::now());
+        }
     }
 
     /// Notes that a session is over, if a stream comes by it.
@@ -286,6 +296,8 @@ impl Agent {
     pub async fn set_paused(&self, feed: &Feed, paused: bool) -> bool {
         match feed {
             Feed::Camera(camera) => camera.set_paused(paused).await,
+            // Only its origin can.
+            Feed::Stream(stream) if matches!(stream.config().source, StreamSource::Pull(_)) => false,
             Feed::Stream(stream) => {
                 let producers = feed.producers();
                 let done = producers.is_empty() || ingress::set_paused(&self.transport, &producers, paused).await;
@@ -304,15 +316,24 @@ impl Agent {
         }
     }
 
-    /// Looks again and again whether packets come, and which layers cannot be had, for as long as the process runs.
-    pub async fn watch_streams(self: Arc<Self>) {
-        let mut interval = tokio::time::interval(STREAM_PERIOD);
+    /// Looks again and again which layers of cameras cannot be had, for as long as the process runs.
+    pub async fn watch_layers(self: Arc<Self>) {
+        let mut interval = tokio::time::interval(LAYER_PERIOD);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             interval.tick().await;
             for camera in self.cameras().iter().filter(|camera| camera.config().settings.layers > 1) {
                 camera.tell_sending();
             }
+        }
+    }
+
+    /// Looks again and again whether packets of streams come, for as long as the process runs.
+    pub async fn watch_streams(self: Arc<Self>) {
+        let mut interval = tokio::time::interval(STREAM_PERIOD);
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            interval.tick().await;
             let streams = self.streams();
             if streams.iter().all(|stream| stream.session().is_none()) {
                 continue;
@@ -380,11 +401,8 @@ impl Agent {
         for begun in streams.iter().filter(|stream| !is_in(stream, &before)) {
             match &begun.config().source {
                 StreamSource::Whip(_) => {}
-                StreamSource::Rtp(rtp) => {
-                    if let Err(error) = ingress::listen(&self.transport, begun, rtp).await {
-                        tracing::error!(stream = begun.name(), error, "cannot be received");
-                        begun.explain(error);
-                    }
+                StreamSource::Rtp(_) => {
+                    tokio::spawn(listening::follow(Arc::clone(self), Arc::clone(begun)));
                 }
                 StreamSource::Pull(_) => {
                     tokio::spawn(pull::follow(Arc::clone(self), Arc::clone(begun)));

@@ -163,14 +163,14 @@ impl Camera {
     }
 
     /// Tells viewers' workers which layers cannot be had though somebody wants them, so that those go over to smaller ones. To
-    /// be called now and then: a layer counts as withheld the second time that it is found so, since one that has just come to
-    /// be wanted has no bitrate yet.
+    /// be called again and again: a layer counts as withheld the second time that it is found so after an allocation that knew
+    /// that it is wanted, since its first encoder takes a moment to build.
     pub(crate) fn tell_sending(&self) {
-        let layers = self.track.stats().layers;
-        let idle = layers.iter().zip(0..).filter(|(layer, _)| layer.target_bitrate == Bitrate::ZERO);
-        let idle: LayerSet = idle.map(|(_, layer)| layer).collect();
-        let withheld = self.upstream.withheld(idle);
-        self.bursts.set_sending(LayerSet::all(layers.len() as u8).difference(withheld));
+        let control = self.track.control();
+        let layers = self.config.settings.layers as u8;
+        let idle = |layer: &u8| control.target(usize::from(*layer)) == Bitrate::ZERO;
+        let idle = if control.is_allocated() { (0..layers).filter(idle).collect() } else { LayerSet::EMPTY };
+        self.bursts.set_sending(LayerSet::all(layers).difference(self.upstream.withheld(idle)));
     }
 
     /// Whether its track does what it is to do.

@@ -4,9 +4,6 @@ use lenscast_media::{Codec, MediaCodec, Resolution};
 use lenscast_router::ProducerId;
 use lenscast_transport::{PublishedProducer, TransportServer, TransportStats};
 
-use crate::config::RtpConfig;
-use crate::stream::Stream;
-
 /// The tracks of one stream: its video, and its audio if it has any.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tracks {
@@ -86,13 +83,4 @@ pub async fn set_paused(transport: &TransportServer, producers: &[ProducerId], p
         all &= transport.set_producer_paused(*producer, paused).await;
     }
     all
-}
-
-/// Listens for plain RTP of a stream.
-///
-/// # Errors
-///
-/// Why it cannot be received.
-pub async fn listen(_transport: &TransportServer, _stream: &Stream, _rtp: &RtpConfig) -> Result<(), String> {
-    Err("plain RTP is not there yet".to_owned())
 }

@@ -14,6 +14,7 @@ pub mod config;
 pub mod feed;
 pub mod http;
 pub mod ingress;
+mod listening;
 pub mod listing;
 pub mod logging;
 mod pipe_message;

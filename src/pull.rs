@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lenscast_transport::{ConnectPipeError, PipeOffer, PublishedProducer};
+use lenscast_transport::{ConnectPipeError, PipeOffer, PipeState, PublishedProducer};
 use thiserror::Error;
 
 use crate::agent::Agent;
@@ -33,6 +33,8 @@ enum PullError {
     Answer(#[from] ReadPipeOfferError),
     #[error("the other one's stream has no video")]
     NoVideo,
+    #[error("the other one's stream ended at once")]
+    Ended,
     #[error(transparent)]
     Connect(#[from] ConnectPipeError),
 }
@@ -45,30 +47,38 @@ pub(crate) async fn follow(agent: Arc<Agent>, stream: Arc<Stream>) {
     let mut told = String::new();
     while !stream.is_stopped() {
         match attempt(&agent, &stream, pull).await {
-            Ok(()) => {
-                told.clear();
-                tracing::info!(stream = config.name, from = pull.url, "fetched from another lenscast");
-                let begun = Instant::now();
-                until_broken(&stream).await;
-                if stream.is_stopped() {
-                    return;
+            Ok(()) if until(&stream, |stream| stream.pipe() != Some(PipeState::Connecting)).await => {
+                if stream.pipe() == Some(PipeState::Lost) {
+                    explain(&stream, &mut told, "the other one answers, but not at the UDP addresses that it offers");
+                } else {
+                    told.clear();
+                    tracing::info!(stream = config.name, from = pull.url, "fetched from another lenscast");
+                    let begun = Instant::now();
+                    if !until(&stream, |stream| !matches!(stream.pipe(), Some(PipeState::Connected { .. }))).await {
+                        return;
+                    }
+                    tracing::warn!(stream = config.name, from = pull.url, "the other lenscast is lost, trying again");
+                    // One that breaks as soon as it is there is asked more and more seldom.
+                    if begun.elapsed() > LAST_PAUSE {
+                        pause = FIRST_PAUSE;
+                    }
                 }
-                tracing::warn!(stream = config.name, from = pull.url, "the other lenscast is lost, trying again");
-                // One that breaks as soon as it is there is not asked without a pause.
-                pause = if begun.elapsed() > LAST_PAUSE { FIRST_PAUSE } else { (pause * 2).min(LAST_PAUSE) };
             }
-            Err(error) => {
-                let error = error.to_string();
-                if error != told {
-                    tracing::warn!(stream = config.name, error, "cannot be fetched, trying again");
-                    told.clone_from(&error);
-                }
-                stream.explain(error);
-                pause_for(&stream, pause).await;
-                pause = (pause * 2).min(LAST_PAUSE);
-            }
+            Ok(()) => return,
+            Err(error) => explain(&stream, &mut told, &error.to_string()),
         }
+        stream.pause_for(pause).await;
+        pause = (pause * 2).min(LAST_PAUSE);
     }
+}
+
+/// Says why there is no pipe, in the log only if it is news.
+fn explain(stream: &Stream, told: &mut String, error: &str) {
+    if error != told {
+        tracing::warn!(stream = stream.name(), error, "cannot be fetched, trying again");
+        error.clone_into(told);
+    }
+    stream.explain(error.to_owned());
 }
 
 /// Asks once, and takes up what is offered.
@@ -83,8 +93,7 @@ async fn attempt(agent: &Agent, stream: &Stream, pull: &PullConfig) -> Result<()
         // Its viewers stay.
         match transport.reconnect_pipe(session, offer.clone()).await {
             Ok(()) => {
-                let held = stream.arrive(session, Instant::now());
-                agent.hold_up(held).await;
+                agent.look_at_pipe(stream);
                 return Ok(());
             }
             Err(ConnectPipeError::Changed | ConnectPipeError::Unknown(_)) => {
@@ -105,8 +114,14 @@ async fn attempt(agent: &Agent, stream: &Stream, pull: &PullConfig) -> Result<()
         transport.close_session(pipe.id).await;
         return if tracks.is_none() { Err(PullError::NoVideo) } else { Ok(()) };
     }
-    let held = stream.arrive(pipe.id, Instant::now());
-    agent.hold_up(held).await;
+    // Nothing holds it up here: only its origin can.
+    stream.arrive(pipe.id, Instant::now());
+    // It may have been connected before the stream knew its name.
+    agent.look_at_pipe(stream);
+    if transport.pipe_state(pipe.id).is_none() {
+        stream.end(pipe.id, None, Instant::now());
+        return Err(PullError::Ended);
+    }
     Ok(())
 }
 
@@ -138,31 +153,8 @@ fn ask(pull: &PullConfig) -> Result<PipeOffer, PullError> {
     Ok(pipe_message::read_offer(&text)?)
 }
 
-async fn until_broken(stream: &Stream) {
-    loop {
-        let changed = stream.changed().notified();
-        tokio::pin!(changed);
-        // Counts from here on, so that nothing is missed between the look and the wait.
-        changed.as_mut().enable();
-        if stream.is_stopped() || stream.is_lost() || stream.session().is_none() {
-            return;
-        }
-        changed.await;
-    }
-}
-
-/// Shorter if the stream is ended.
-async fn pause_for(stream: &Stream, pause: Duration) {
-    let stopped = async {
-        loop {
-            let changed = stream.changed().notified();
-            tokio::pin!(changed);
-            changed.as_mut().enable();
-            if stream.is_stopped() {
-                return;
-            }
-            changed.await;
-        }
-    };
-    let _ = tokio::time::timeout(pause, stopped).await;
+/// Waits until that is so of the stream. False if the stream is ended first.
+async fn until(stream: &Stream, is_so: impl Fn(&Stream) -> bool) -> bool {
+    stream.until(|| stream.is_stopped() || is_so(stream)).await;
+    !stream.is_stopped()
 }

@@ -101,6 +101,7 @@ pub async fn run(args: &ConfigArgs) -> Result<(), ServiceError> {
     let watchdog = tokio::spawn(feed_watchdog(Arc::clone(&agent)));
     let health = tokio::spawn(watch_encoders(Arc::clone(&agent)));
     let streams = tokio::spawn(Arc::clone(&agent).watch_streams());
+    let layers = tokio::spawn(Arc::clone(&agent).watch_layers());
 
     let running = config;
     let outcome = tokio::select! {
@@ -128,6 +129,7 @@ pub async fn run(args: &ConfigArgs) -> Result<(), ServiceError> {
     watchdog.abort();
     health.abort();
     streams.abort();
+    layers.abort();
     following.abort();
     outcome
 }

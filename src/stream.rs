@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use lenscast_media::Bitrate;
 use lenscast_media::sync::{Mutex, RwLock};
 use lenscast_router::TransportId;
+use lenscast_transport::PipeState;
 use tokio::sync::Notify;
 
 use crate::config::{StreamConfig, StreamSource};
@@ -38,8 +39,8 @@ struct Sender {
     tracks: Tracks,
     /// It has been heard of: its producers exist.
     is_here: bool,
-    /// Of a pipe: nothing comes from the other machine any more.
-    is_lost: bool,
+    /// Of a pipe: how it stands with the other machine. Packets tell nothing of that: they come while somebody here wants them.
+    pipe: Option<PipeState>,
     /// Its video's layers at the last look, and when there were last more packets than before.
     layers: Vec<StreamLayer>,
     looked: Option<Instant>,
@@ -68,7 +69,7 @@ pub enum StreamState {
     Live,
     /// Somebody is connected and sends nothing.
     Silent,
-    /// It is held up here.
+    /// It is held up, here or where it comes from.
     Paused,
 }
 
@@ -130,21 +131,33 @@ impl Stream {
     #[must_use]
     pub fn status(&self, now: Instant) -> StreamStatus {
         let inner = self.inner.lock();
+        let since = now.saturating_duration_since(inner.since);
         let state = match &inner.sender {
             None => StreamState::Offline,
+            // Whoever sends plain RTP does not say so first.
+            Some(sender) if !sender.is_here && self.config().rtp().is_some() => StreamState::Offline,
             Some(sender) if !sender.is_here => StreamState::Connecting,
+            Some(Sender { pipe: Some(pipe), .. }) => match pipe {
+                PipeState::Connecting => StreamState::Connecting,
+                PipeState::Connected { paused: true } => StreamState::Paused,
+                PipeState::Connected { paused: false } => StreamState::Live,
+                PipeState::Lost => StreamState::Silent,
+            },
             Some(_) if inner.paused => StreamState::Paused,
             Some(sender) if sender.is_moving(now) => StreamState::Live,
-            Some(Sender { moved: None, is_lost: false, .. }) => StreamState::Connecting,
+            Some(sender) if sender.moved.is_none() && since < SILENCE => StreamState::Connecting,
             Some(_) => StreamState::Silent,
         };
+        let is_pipe = inner.sender.as_ref().is_some_and(|sender| sender.pipe.is_some());
         let reason = match state {
             StreamState::Live | StreamState::Connecting => None,
+            StreamState::Silent if is_pipe => inner.reason.clone().or_else(|| Some("its origin is lost".to_owned())),
             StreamState::Silent => Some("its sender is silent".to_owned()),
+            StreamState::Paused if is_pipe => Some("it is held up at its origin".to_owned()),
             StreamState::Paused => Some("it is held up here".to_owned()),
             StreamState::Offline => inner.reason.clone(),
         };
-        StreamStatus { state, reason, since: now.saturating_duration_since(inner.since) }
+        StreamStatus { state, reason, since }
     }
 
     /// True while it can be played: somebody sends it, or did so a moment ago.
@@ -153,10 +166,20 @@ impl Stream {
         self.status(now).state == StreamState::Live
     }
 
-    /// True while it is held up here.
+    /// True while it is held up, here or at its origin.
     #[must_use]
     pub fn is_paused(&self) -> bool {
-        self.inner.lock().paused
+        let inner = self.inner.lock();
+        let pipe = inner.sender.as_ref().and_then(|sender| sender.pipe);
+        inner.paused || pipe == Some(PipeState::Connected { paused: true })
+    }
+
+    /// True if its sender is to make place for another one: it has had time to send something, and nothing comes.
+    #[must_use]
+    pub fn makes_place(&self, now: Instant) -> bool {
+        let inner = self.inner.lock();
+        let had_time = now.saturating_duration_since(inner.since) >= SILENCE;
+        inner.sender.as_ref().is_some_and(|sender| sender.is_here && had_time && !sender.is_moving(now))
     }
 
     /// The session that it comes by.
@@ -181,6 +204,7 @@ impl Stream {
     /// Somebody is about to send it. False if the stream has just been ended: nobody may.
     #[must_use]
     pub fn begin(&self, session: TransportId, tracks: Tracks, now: Instant) -> bool {
+        let is_pipe = matches!(self.config().source, StreamSource::Pull(_));
         let mut inner = self.inner.lock();
         if inner.stopped {
             return false;
@@ -189,7 +213,7 @@ impl Stream {
             session,
             tracks,
             is_here: false,
-            is_lost: false,
+            pipe: is_pipe.then_some(PipeState::Connecting),
             layers: Vec::new(),
             looked: None,
             moved: None,
@@ -206,7 +230,6 @@ impl Stream {
         let mut inner = self.inner.lock();
         let sender = inner.sender.as_mut().filter(|sender| sender.session == session)?;
         sender.is_here = true;
-        sender.is_lost = false;
         let tracks = sender.tracks;
         inner.since = now;
         let paused = inner.paused;
@@ -215,15 +238,19 @@ impl Stream {
         paused.then_some(tracks)
     }
 
-    /// Nothing comes from there any more, but it is not over. False if it is another session.
-    pub(crate) fn lose(&self, session: TransportId) -> bool {
+    /// How it stands with the pipe that it comes by.
+    pub(crate) fn note_pipe(&self, session: TransportId, pipe: PipeState, now: Instant) {
         let mut inner = self.inner.lock();
-        let Some(sender) = inner.sender.as_mut().filter(|sender| sender.session == session) else { return false };
-        sender.is_lost = true;
-        sender.moved = None;
+        let Some(sender) = inner.sender.as_mut().filter(|sender| sender.session == session) else { return };
+        if sender.pipe.replace(pipe) == Some(pipe) {
+            return;
+        }
+        inner.since = now;
+        if matches!(pipe, PipeState::Connected { .. }) {
+            inner.reason = None;
+        }
         drop(inner);
         self.changed.notify_waiters();
-        true
     }
 
     /// Its sender has gone. False if it is another's session.
@@ -245,9 +272,9 @@ impl Stream {
         self.inner.lock().reason = Some(reason);
     }
 
-    /// True if its connection to another machine has been lost.
-    pub(crate) fn is_lost(&self) -> bool {
-        self.inner.lock().sender.as_ref().is_some_and(|sender| sender.is_lost)
+    /// How it stands with the pipe that it comes by, if it comes by one.
+    pub(crate) fn pipe(&self) -> Option<PipeState> {
+        self.inner.lock().sender.as_ref().and_then(|sender| sender.pipe)
     }
 
     /// Its video's spatial layers, the smallest first, as they were at the last look. None while nobody sends it.
@@ -301,9 +328,28 @@ impl Stream {
         self.inner.lock().stopped
     }
 
-    /// Resolves at the next change of who sends it, counted from when this is first polled or enabled.
-    pub(crate) const fn changed(&self) -> &Notify {
-        &self.changed
+    /// Resolves once it has been ended, or nobody sends it.
+    pub(crate) async fn until_broken(&self) {
+        self.until(|| self.is_stopped() || self.session().is_none()).await;
+    }
+
+    /// Waits so long, or until it is ended.
+    pub(crate) async fn pause_for(&self, pause: Duration) {
+        let _ = tokio::time::timeout(pause, self.until(|| self.is_stopped())).await;
+    }
+
+    /// Resolves once that is done, which only changes of who sends it can do.
+    pub(crate) async fn until(&self, done: impl Fn() -> bool) {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            // Counts from here on, so that nothing is missed between the look and the wait.
+            changed.as_mut().enable();
+            if done() {
+                return;
+            }
+            changed.await;
+        }
     }
 }
 
@@ -370,6 +416,46 @@ mod tests {
         let status = stream.status(at(3_400));
         assert_eq!((status.state, status.reason.as_deref()), (StreamState::Offline, Some("it left")));
         assert_eq!(status.since, Duration::from_secs(1));
+    }
+
+    #[test]
+    fn what_is_fetched_is_live_without_any_packet_and_held_up_when_its_origin_is() {
+        let now = Instant::now();
+        let source = StreamSource::Pull(crate::config::PullConfig {
+            url: "http://a".to_owned(),
+            stream: "b".to_owned(),
+            token: None,
+        });
+        let stream = Stream::new(StreamConfig { source, ..config(&[]) }, now);
+        let note = |pipe| {
+            stream.note_pipe(TransportId(7), pipe, now);
+            (stream.status(now + SILENCE * 10).state, stream.is_paused())
+        };
+        assert!(stream.begin(TransportId(7), TRACKS, now));
+        assert_eq!(stream.arrive(TransportId(7), now), None);
+        assert_eq!(stream.status(now + SILENCE * 10).state, StreamState::Connecting);
+        assert_eq!(note(PipeState::Connected { paused: false }), (StreamState::Live, false));
+        assert_eq!(note(PipeState::Connected { paused: true }), (StreamState::Paused, true));
+        assert_eq!(note(PipeState::Lost), (StreamState::Silent, false));
+        stream.explain("it does not answer".to_owned());
+        assert_eq!(stream.status(now).reason.as_deref(), Some("it does not answer"));
+        assert_eq!(note(PipeState::Connected { paused: false }), (StreamState::Live, false));
+    }
+
+    #[test]
+    fn who_has_sent_nothing_for_two_seconds_makes_place_held_up_or_not() {
+        let start = Instant::now();
+        let stream = Stream::new(config(&[]), start);
+        let at = |millis| start + Duration::from_millis(millis);
+        stream.note_paused(true);
+        assert!(stream.begin(TransportId(7), TRACKS, start));
+        assert!(!stream.makes_place(at(60_000)), "it has not come yet");
+        assert!(stream.arrive(TransportId(7), at(1_000)).is_some());
+        assert_eq!((stream.makes_place(at(2_999)), stream.makes_place(at(3_000))), (false, true));
+        stream.note_paused(false);
+        assert_eq!(stream.status(at(3_000)).state, StreamState::Silent);
+        stream.observe(&[counted(1)], at(3_000));
+        assert_eq!((stream.makes_place(at(4_999)), stream.makes_place(at(5_000))), (false, true));
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! A client that no one here wrote: aiortc, in Python, plays cameras over WHEP and decodes their pictures.
+//! A client that no one here wrote: aiortc, in Python, plays cameras over WHEP, and streams that it publishes over WHIP, and
+//! decodes their pictures.
 //!
 //! The Python is that of the environment variable `LENSCAST_PYTHON`, `.venv/bin/python` by default; it must have what
 //! tests/interop/requirements.txt names.
@@ -6,67 +7,34 @@
 mod support;
 
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use serde_json::Value;
-use support::log::Log;
+use support::script::Script;
 use support::server::{Server, camera_of};
-use support::wait::within;
 
 const FRAMES: u64 = 60;
-/// Four seconds of video, and all the time that Python takes to begin.
-const BOUND: Duration = Duration::from_secs(60);
 
-fn python() -> PathBuf {
+fn script(name: &'static str) -> Script {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let python = root.join(std::env::var_os("LENSCAST_PYTHON").unwrap_or_else(|| ".venv/bin/python".into()));
-    let with_aiortc = Command::new(&python).args(["-c", "import aiortc"]).output();
-    assert!(
-        with_aiortc.is_ok_and(|output| output.status.success()),
-        "{} has no aiortc: `make .venv` makes one that has, or set LENSCAST_PYTHON to a Python with \
-         tests/interop/requirements.txt installed",
-        python.display()
-    );
-    python
+    let remedy = "`make .venv` makes a Python that can, or set LENSCAST_PYTHON to one with tests/interop/requirements.txt \
+                  installed";
+    Script::new(&python, name, "import aiortc", remedy)
 }
 
 /// Lets aiortc play the camera, and returns what it says of it.
 fn play(codec: &str) -> Value {
     let server = Server::ready(&camera_of(codec));
     let camera = format!("{}/whep/{codec}", server.http.base());
-    let report = run(&server, "aiortc_whep.py", &[&camera]);
+    let report = script("aiortc_whep.py").run(&server, &[&camera, "--frames", &FRAMES.to_string()]);
     println!("{codec}: {report}");
     report
 }
 
-/// Runs a script to its end, and returns what it says once the server knows of no session any more.
-fn run(server: &Server, script: &str, arguments: &[&str]) -> Value {
-    let python = python();
-    let mut child = Command::new(python)
-        .arg(format!("{}/tests/interop/{script}", env!("CARGO_MANIFEST_DIR")))
-        .args(arguments)
-        .args(["--frames", &FRAMES.to_string()])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("Python ran a moment ago");
-    let out = Log::of(child.stdout.take().expect("it is piped"));
-    let log = Log::of(child.stderr.take().expect("it is piped"));
-    let Some(status) = within(BOUND, || child.try_wait().expect("it is our child")) else {
-        let _ = child.kill();
-        let _ = child.wait();
-        panic!("aiortc did not end:\n{}", log.text());
-    };
-    assert!(status.success(), "aiortc failed:\n{}", log.whole());
-    server.metrics_until("its goodbye", |metrics| (metrics.connected() == 0.0).then_some(()));
-    serde_json::from_str(&out.whole()).expect("the script prints JSON")
-}
-
 fn publishes(codec: &str) {
     let server = Server::ready("[[stream]]\nname = \"robot\"\n");
-    let report = run(&server, "aiortc_whip.py", &[server.http.base(), "robot", "--codec", codec]);
+    let arguments = [server.http.base(), "robot", "--codec", codec, "--frames", &FRAMES.to_string()];
+    let report = script("aiortc_whip.py").run(&server, &arguments);
     println!("{codec}: {report}");
     assert_eq!((&report["frames"], &report["size"]), (&FRAMES.into(), &serde_json::json!([320, 240])));
     // The picture changes every fifth frame.

@@ -13,8 +13,8 @@ use support::namespace::{Cable, Namespace};
 use support::server::{CAMERA, Server, Setup};
 use support::wait::until;
 
-/// What a test may say besides passing.
-const NOT_RUN: &str = "NOT RUN: needs the right to make network namespaces";
+/// What the test says when it was told to do without what it needs.
+const NOT_RUN: &str = "NOT RUN, there are no network namespaces";
 
 /// Viewers of the edge: enough that each worker of it has some.
 const VIEWERS: usize = 12;
@@ -114,10 +114,11 @@ fn drain(viewer: &mut Client) {
 fn an_edge_follows_its_origin_through_pauses_and_its_death() {
     let mut site = match Site::new() {
         Ok(site) => site,
-        Err(why) => {
+        Err(why) if std::env::var_os("LENSCAST_SKIP_NAMESPACES").is_some_and(|value| value == "1") => {
             println!("{NOT_RUN}: {why}");
             return;
         }
+        Err(why) => panic!("needs the right to make network namespaces, or LENSCAST_SKIP_NAMESPACES=1: {why}"),
     };
     site.wait_live(true);
     let mut viewers = site.viewers();

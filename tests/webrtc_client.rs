@@ -164,12 +164,13 @@ fn key_frames_on_request(mut ask: impl FnMut(&mut Client, u8), counter: &str) {
             *seen += usize::from(client.frame().key_frame);
         }
     }
-    let made = key_frames(&server) - before;
+    // A frame is counted once it has been handed on: its viewers may be faster.
+    let made = until("the key frames to be counted", || Some(key_frames(&server) - before).filter(|made| *made >= 4.0));
     let elapsed = began.elapsed();
     // One may fall right on either end.
     let allowed = (elapsed.as_secs_f64() / 0.3).floor() + 1.0;
     println!("{asked} requests of {VIEWERS} viewers in {elapsed:?}: {made} key frames");
-    assert!(made >= 4.0 && made <= allowed, "{made} key frames in {elapsed:?}, at most {allowed} allowed");
+    assert!(made <= allowed, "{made} key frames in {elapsed:?}, at most {allowed} allowed");
     assert!(asked > 2 * made as usize, "there were more requests than key frames");
     server.metrics_until("all requests to be counted", |metrics| {
         (metrics.sum(counter) >= f64::from(asked as u32)).then_some(())
@@ -493,6 +494,42 @@ fn each_spatial_layer_is_played_in_its_own_size_and_the_largest_if_none_is_asked
     }
 }
 
+/// A viewer is shown another layer within this time of the change that takes or gives it.
+const FALL_BACK: Duration = Duration::from_secs(1);
+/// The same on a machine that has other things to do.
+const FALL_BACK_AT_ALL: Duration = Duration::from_secs(10);
+
+#[test]
+fn a_viewer_goes_over_to_a_smaller_layer_when_its_own_is_given_no_bits_and_comes_back() {
+    let camera = CAMERA.replace("width = 320\nheight = 240", "width = 640\nheight = 480");
+    let server = Server::ready(&format!("{camera}layers = 2\n"));
+    // Were the large layer the only one that is wanted, it would get what there is.
+    let _other = Client::play(&server.http, "/whep/front?layer=0", Codec::Vp8);
+    let mut client = Client::play(&server.http, "/whep/front", Codec::Vp8);
+    let mut decoder = Decoder::new(Codec::Vp8);
+    let mut time_until = |width: u32| {
+        let begun = Instant::now();
+        while decoder.decode(&client.frame().data).resolution().width() != width {
+            assert!(begun.elapsed() < FALL_BACK_AT_ALL, "not {width} wide after {:?}", begun.elapsed());
+        }
+        begun.elapsed()
+    };
+    time_until(640);
+    let mut times = Vec::new();
+    for _ in 0..3 {
+        for (total, width) in [("100", 320), ("null", 640)] {
+            let body = format!("{{\"totalKbps\": {total}}}");
+            let reply = server.http.call("PUT", "/api/v1/allocation", &[("Content-Type", "application/json")], &body);
+            assert_eq!(reply.status, 200, "{reply:?}");
+            times.push((width, time_until(width)));
+        }
+    }
+    println!("{times:?}");
+    // Half of them may meet a machine that is busy with something else.
+    times.sort_by_key(|(_, took)| *took);
+    assert!(times[times.len() / 2].1 < FALL_BACK, "{times:?}");
+}
+
 #[test]
 fn a_layer_that_nobody_watches_is_not_encoded() {
     let server = Server::ready(&format!("{CAMERA}layers = 2\n"));
@@ -500,9 +537,12 @@ fn a_layer_that_nobody_watches_is_not_encoded() {
     for _ in 0..10 {
         client.frame();
     }
-    let camera = server.http.get("/api/v1/cameras/front").json();
-    let frames = |layer: usize| camera["encoder"]["layers"][layer]["framesEncoded"].as_u64();
-    assert!(frames(0) >= Some(10) && frames(1) == Some(0), "{camera}");
+    // A frame is counted once it has been handed on: its viewer may be faster.
+    let camera = until("ten frames to be counted", || {
+        let camera = server.http.get("/api/v1/cameras/front").json();
+        (camera["encoder"]["layers"][0]["framesEncoded"].as_u64() >= Some(10)).then_some(camera)
+    });
+    assert_eq!(camera["encoder"]["layers"][1]["framesEncoded"], 0, "{camera}");
     assert_eq!((&camera["viewers"][0]["layer"], &camera["viewerCount"]), (&0.into(), &1.into()));
     let sent = server.metrics().sum_where("lenscast_viewer_packets_sent_total", "camera", "front");
     assert!(sent >= 10.0, "its viewer is the camera's: {sent}");

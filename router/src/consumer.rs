@@ -4,10 +4,14 @@ use lenscast_media::{Burst, BurstMeta, LayerSet, NtpTime, RtpTime, Ssrc, WallClo
 
 use crate::resend::{Refusal, Resend};
 use crate::rewrite::{FrameIds, Rewrite};
+use crate::round_trip::round_trip;
 use crate::rtcp::{Compound, ReportBlock};
 use crate::rtp::{Carried, Header};
+use crate::score::{PacketCounts, Score, StreamScore};
 use crate::sequence_map::{Place, SequenceMap};
-use crate::{ConsumerId, ConsumerParameters, ConsumerStats, Layers, RtpPackets, TransportSlot};
+use crate::{
+    ConsumerId, ConsumerParameters, ConsumerScore, ConsumerStats, LayerScores, Layers, RtpPackets, TransportSlot,
+};
 
 /// One stream to one peer: chooses layers, rewrites what packets say of their place in the stream, reports.
 ///
@@ -41,6 +45,11 @@ pub(crate) struct Consumer {
     extensions_due: Instant,
     last_fir: Option<u8>,
     reference_time: Option<ReferenceTime>,
+    score: StreamScore,
+    /// Packets that were sent again, each counted once.
+    repaired: u64,
+    /// What was last told of the score.
+    told_score: ConsumerScore,
     pub(crate) stats: ConsumerStats,
 }
 
@@ -98,7 +107,14 @@ struct ReferenceTime {
 const EXTENSION_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Consumer {
-    pub(crate) fn new(parameters: ConsumerParameters, slot: TransportSlot, format: Format, now: Instant) -> Self {
+    /// One of a producer whose layers get here with `scores`.
+    pub(crate) fn new(
+        parameters: ConsumerParameters,
+        slot: TransportSlot,
+        format: Format,
+        scores: LayerScores,
+        now: Instant,
+    ) -> Self {
         Self {
             slot,
             format,
@@ -118,6 +134,9 @@ impl Consumer {
             extensions_due: now,
             last_fir: None,
             reference_time: None,
+            score: StreamScore::new(Score::BEST),
+            repaired: 0,
+            told_score: ConsumerScore::new(Score::BEST, None, scores),
             stats: ConsumerStats::default(),
             parameters,
         }
@@ -175,18 +194,29 @@ impl Consumer {
         transport_sequence: &mut u16,
     ) -> Option<RtpPackets<'a>> {
         let layer = arrival.layer;
+        let (burst, meta) = (arrival.burst, arrival.burst.meta());
+        if burst.payload_bytes() == 0 {
+            // Padding belongs to no frame, and says nothing of the numbers that frames bear.
+            if self.current == Some(layer) {
+                self.map.leave_out(layer, meta.first_packet, burst.len() as u64, self.rewrite, self.temporal);
+            }
+            return None;
+        }
         if self.current != Some(layer) || self.current != self.target {
             self.consider_switch(arrival);
         }
         if self.current != Some(layer) {
             return None;
         }
-        let (burst, meta) = (arrival.burst, arrival.burst.meta());
         let packets = burst.len() as u64;
         if meta.begins_frame {
             self.consider_temporal_layer(meta);
         }
         if meta.temporal_layer > self.temporal {
+            if !meta.begins_frame && self.left_out == Some(meta.rtp_time) {
+                // What is missing before it is of the same frame: it has no place either.
+                self.map.restart(meta.first_packet);
+            }
             self.map.leave_out(layer, meta.first_packet, packets, self.rewrite, self.temporal);
             self.leave_frame_out(meta, arrival.ids);
             return None;
@@ -268,6 +298,20 @@ impl Consumer {
         (layers != self.told).then(|| (std::mem::replace(&mut self.told, layers), layers))
     }
 
+    /// How well the stream gets through whose layers get here with `scores`.
+    pub(crate) fn score(&self, scores: LayerScores) -> ConsumerScore {
+        ConsumerScore::new(self.score.score(), self.current, scores)
+    }
+
+    /// The same if it has changed since this was last asked.
+    pub(crate) fn take_score_change(&mut self, scores: LayerScores) -> Option<ConsumerScore> {
+        let score = self.score(scores);
+        (score != self.told_score).then(|| {
+            self.told_score = score;
+            score
+        })
+    }
+
     /// Where the packet is that was sent with `sequence`, if it may be sent again now; then it must be.
     pub(crate) fn place_of(&self, sequence: u16) -> Option<Place> {
         self.map.find(sequence)
@@ -285,7 +329,8 @@ impl Consumer {
         let rtx = self.parameters.rtx.ok_or(Refusal::Exhausted)?;
         let position = (place.packet - burst.meta().first_packet) as usize;
         let bytes = burst.payload(position).len();
-        let first_index = self.resend.take(now, sequence, bytes, self.stats.round_trip_time)?;
+        let resent = self.resend.take(now, sequence, bytes, self.stats.round_trip_time)?;
+        self.repaired += u64::from(resent.first);
         let timestamp = burst.meta().rtp_time.wrapping_add(place.rewrite.timestamp);
         let mut header = Header::new(rtx.payload_type, rtx.ssrc, timestamp);
         if self.parameters.extensions.transport_sequence.is_some()
@@ -301,7 +346,7 @@ impl Consumer {
             burst,
             packets: position..position + 1,
             header,
-            first_index,
+            first_index: resent.index,
             original_sequence: Some(sequence),
             rewrite: place.rewrite,
         })
@@ -324,16 +369,21 @@ impl Consumer {
     pub(crate) fn handle_report(&mut self, now: NtpTime, report: &ReportBlock) {
         self.stats.fraction_lost = Some(f64::from(report.fraction_lost) / 256.0);
         self.stats.packets_lost = i64::from(report.cumulative_lost);
+        self.count_interval();
         let jitter = f64::from(report.jitter) / f64::from(self.format.clock_rate);
         self.stats.jitter = Some(Duration::from_secs_f64(jitter));
-        if report.last_sender_report != 0 {
-            let since_sent = now.compact().wrapping_sub(report.last_sender_report);
-            let round_trip = since_sent.wrapping_sub(report.delay_since_last_sender_report);
-            // Clocks of two machines drift: a negative or absurd result is noise, not a measurement.
-            if (round_trip as i32) >= 0 && round_trip < 60 << 16 {
-                self.stats.round_trip_time = Some(Duration::from_secs_f64(f64::from(round_trip) / 65_536.0));
-            }
-        }
+        let measured = round_trip(now, report.last_sender_report, report.delay_since_last_sender_report);
+        self.stats.round_trip_time = measured.or(self.stats.round_trip_time);
+    }
+
+    /// A report's interval is over.
+    fn count_interval(&mut self) {
+        self.score.handle_interval(PacketCounts {
+            expected: self.stats.packets_sent,
+            lost: u64::try_from(self.stats.packets_lost).unwrap_or(0),
+            repaired: self.repaired,
+            retransmitted: self.stats.retransmitted_packets_sent,
+        });
     }
 
     pub(crate) fn handle_reference_time(&mut self, now: Instant, receiver: Ssrc, ntp: NtpTime) {
@@ -391,8 +441,10 @@ impl Consumer {
         // Two frames of one timestamp would be one frame to a decoder.
         let aligned = last.timestamp.wrapping_add(ticks(elapsed, rate).max(1));
         let as_before = meta.rtp_time.wrapping_add(self.rewrite.timestamp);
-        // The same clock goes on, as the layers of one encoder have it: no rounding then.
-        let same_clock = layer == last.layer || as_before.ticks_since(aligned).unsigned_abs() <= rate / 1_000;
+        // The same clock goes on, as the layers of one encoder have it: no rounding then. Nor does a layer keep its clock
+        // for ever: a source that starts anew has another, anywhere.
+        let tolerance = if layer == last.layer { rate } else { rate / 1_000 };
+        let same_clock = as_before.ticks_since(aligned).unsigned_abs() <= tolerance;
         if same_clock && as_before.ticks_since(last.timestamp) > 0 { as_before } else { aligned }
     }
 

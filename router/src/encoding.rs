@@ -15,6 +15,8 @@ pub(crate) struct Encoding {
     expected: Option<u64>,
     /// Nobody had a use for what came last: a gap before what comes next is no loss.
     idle: bool,
+    /// What came while nobody had a use for it did not continue what was before.
+    broken: bool,
     /// Of each temporal layer.
     rates: [RateMeter; LayerBitrates::MAX_TEMPORAL],
 }
@@ -66,16 +68,18 @@ impl Encoding {
             }
             Some(_) => Continuity::Again,
         };
-        if matches!(continuity, Continuity::Follows { .. } | Continuity::Breaks) {
-            self.expected = Some(packets.end);
-            self.idle = false;
+        if !matches!(continuity, Continuity::Follows { .. } | Continuity::Breaks) {
+            return continuity;
         }
-        continuity
+        self.expected = Some(packets.end);
+        self.idle = false;
+        if std::mem::take(&mut self.broken) { Continuity::Breaks } else { continuity }
     }
 
     /// A burst that nobody has a use for goes by.
-    pub(crate) fn pass_over(&mut self, burst: &Burst) {
+    pub(crate) fn pass_over(&mut self, burst: &Burst, broken: bool) {
         let packets = burst.packets();
+        self.broken |= broken;
         if !self.expected.is_some_and(|expected| is_late(packets.start, expected)) {
             self.expected = Some(packets.end);
         }

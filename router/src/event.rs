@@ -1,4 +1,4 @@
-use crate::{ConsumerId, Layers, OutletId, ProducerId, ProducerKey, RouterId, Trace, TransportId};
+use crate::{ConsumerId, ConsumerScore, Layers, OutletId, ProducerId, ProducerKey, RouterId, Trace, TransportId};
 
 /// What the router has to tell its surroundings.
 ///
@@ -38,6 +38,15 @@ pub enum Event {
         transport: TransportId,
         /// What it forwards now.
         layers: Option<Layers>,
+    },
+    /// A consumer's score is another from now on.
+    ScoreChanged {
+        /// Which.
+        consumer: ConsumerId,
+        /// Where it sends to.
+        transport: TransportId,
+        /// What it is now.
+        score: ConsumerScore,
     },
     /// What was asked to be traced.
     Trace(Trace),

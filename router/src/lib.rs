@@ -19,6 +19,7 @@
 pub mod bandwidth_split;
 mod consumer;
 mod consumer_parameters;
+mod consumer_score;
 mod egress;
 mod encoding;
 mod error;
@@ -39,6 +40,7 @@ mod producer_parameters;
 pub mod receive;
 mod resend;
 mod rewrite;
+mod round_trip;
 pub mod rtcp;
 mod rtp;
 pub mod rtp_parameters;
@@ -55,6 +57,7 @@ mod vp8;
 mod worker;
 
 pub use consumer_parameters::{ConsumerParameters, RtxParameters};
+pub use consumer_score::{ConsumerScore, LayerScores};
 pub use egress::Egress;
 pub use error::{
     AttachError, ConsumeError, CreateRouterError, CreateTransportError, HandleRtpError, OpenMirrorError,
@@ -70,10 +73,11 @@ pub use producer_parameters::{EncodingParameters, MediaKind, ProducerParameters,
 pub use rtp::{ExtensionId, HeaderExtensions, MAX_HEADER, Mid, PacketLayout, PayloadType, Rid, RtpPackets};
 pub use stats::{ConsumerStats, ProducerLayerStats, ProducerStats};
 pub use stream_state::StreamState;
+pub use timers::Timers;
 pub use trace::Trace;
 pub use transport::TransportKind;
 pub use upstream::Upstream;
 pub use worker::{
-    AttachParameters, ConsumerDump, EncodingDump, OutletDump, ProducerDump, RouterDump, Source, TransportDump, Worker,
-    WorkerDump,
+    AttachParameters, ConsumerDump, EncodingDump, LOCAL_SOURCE, OutletDump, ProducerDump, RouterDump, Source,
+    TransportDump, Worker, WorkerDump,
 };

@@ -11,9 +11,10 @@ use crate::encoding::{Continuity, Encoding};
 use crate::outlet::Outlet;
 use crate::receive::{ExtensionReader, Receiver};
 use crate::rewrite::FrameIds;
+use crate::score::Score;
 use crate::{
-    Egress, Event, Layers, MediaKind, OutletId, ProducerKey, ProducerLayerStats, ProducerParameters, ProducerStats,
-    StreamState, Trace, TransportSlot, Upstream,
+    Egress, Event, LayerScores, Layers, MediaKind, OutletId, ProducerKey, ProducerLayerStats, ProducerParameters,
+    ProducerStats, StreamState, Trace, TransportSlot, Upstream,
 };
 
 /// One stream that enters a router, or the mirror of one, with all consumers it has there.
@@ -32,6 +33,8 @@ pub(crate) struct Producer {
     wanted: LayerSet,
     /// Consumers that are being served, or wait only for a key frame.
     active: usize,
+    /// As its consumers know them.
+    scores: LayerScores,
     stats: ProducerStats,
 }
 
@@ -103,13 +106,13 @@ impl Producer {
         let layers = parameters.encodings.len();
         let format = Format {
             layers: layers as u8,
-            temporal_layers: parameters.temporal_layers.max(1),
+            temporal_layers: temporal_layers(&parameters),
             clock_rate: parameters.clock_rate.max(1),
             key_frames: parameters.kind() == MediaKind::Video,
             counts_pictures: parameters.codec == MediaCodec::Video(Codec::Vp8),
             local: parameters.is_local(),
         };
-        Self {
+        let mut producer = Self {
             key,
             parameters,
             origin,
@@ -121,8 +124,11 @@ impl Producer {
             format,
             wanted: LayerSet::EMPTY,
             active: 0,
+            scores: LayerScores::from_iter([]),
             stats: ProducerStats::default(),
-        }
+        };
+        producer.scores = producer.scores_now();
+        producer
     }
 
     pub(crate) const fn format(&self) -> Format {
@@ -140,6 +146,27 @@ impl Producer {
             paused: self.state.paused,
             sending: self.state.sending,
             ..self.stats.clone()
+        }
+    }
+
+    pub(crate) const fn scores(&self) -> LayerScores {
+        self.scores
+    }
+
+    /// How well its layers get here may have changed: tells of what that changes for its consumers.
+    pub(crate) fn update_scores(&mut self, events: &mut VecDeque<Event>) {
+        let scores = self.scores_now();
+        if scores != self.scores {
+            self.scores = scores;
+            self.consumers.iter_mut().for_each(|consumer| note_score(consumer, scores, events));
+        }
+    }
+
+    fn scores_now(&self) -> LayerScores {
+        let can_be_had = |layer| if self.state.sending.contains(layer) { Score::BEST } else { Score::NONE };
+        match &self.origin {
+            Origin::Rtp { reception, .. } => reception.receiver.layer_scores().collect(),
+            Origin::Local { .. } | Origin::Mirror { .. } => (0..self.format.layers).map(can_be_had).collect(),
         }
     }
 
@@ -208,7 +235,7 @@ impl Producer {
         }
         if self.state.paused || !self.wanted.contains(layer) {
             // It was on its way when the last one left. What comes next is not what follows it.
-            encoding.pass_over(&burst);
+            encoding.pass_over(&burst, broken);
             return;
         }
         let continuity = encoding.place(&burst, broken, !self.format.local);
@@ -243,6 +270,7 @@ impl Producer {
             waiting |= consumer.awaits_key_frame(layer);
             if let Some((from, to)) = consumer.take_change() {
                 note_layers(consumer, from, to, with.events);
+                note_score(consumer, self.scores, with.events);
                 changed = true;
             }
         }
@@ -287,6 +315,7 @@ impl Producer {
         let needed = consumer.choose(self.state.sending, forwarded);
         if let Some((from, to)) = consumer.take_change() {
             note_layers(consumer, from, to, events);
+            note_score(consumer, self.scores, events);
         }
         match consumer.target() {
             Some(target) if needed && self.format.key_frames => LayerSet::only(target),
@@ -357,6 +386,15 @@ impl Producer {
     }
 }
 
+/// How many temporal layers there can be. A publisher seldom says: what it can send, it may.
+fn temporal_layers(parameters: &ProducerParameters) -> u8 {
+    let codec_has_them = matches!(parameters.codec, MediaCodec::Video(Codec::Vp8 | Codec::Vp9));
+    match parameters.temporal_layers {
+        0 | 1 if codec_has_them && !parameters.is_local() => LayerBitrates::MAX_TEMPORAL as u8,
+        said => said.max(1),
+    }
+}
+
 impl fmt::Debug for Producer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Producer").field("key", &self.key).field("state", &self.state).finish_non_exhaustive()
@@ -383,6 +421,13 @@ fn note_layers(consumer: &mut Consumer, from: Option<Layers>, to: Option<Layers>
     events.push_back(Event::LayersChanged { consumer: id, transport, layers: to });
     if consumer.traced {
         trace(events, Trace::LayerSwitch { consumer: id, from, to });
+    }
+}
+
+pub(crate) fn note_score(consumer: &mut Consumer, scores: LayerScores, events: &mut VecDeque<Event>) {
+    if let Some(score) = consumer.take_score_change(scores) {
+        let (id, transport) = (consumer.id(), consumer.parameters().transport);
+        events.push_back(Event::ScoreChanged { consumer: id, transport, score });
     }
 }
 

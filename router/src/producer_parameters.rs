@@ -20,7 +20,8 @@ pub struct ProducerParameters {
     pub clock_rate: u32,
     /// Its spatial layers, the smallest first: 1 to [`ProducerParameters::MAX_ENCODINGS`].
     pub encodings: Vec<EncodingParameters>,
-    /// Temporal layers of each encoding, 1 if it has none. 0 counts as 1.
+    /// Temporal layers of each encoding, 1 if it has none or nobody has said: of received VP8 and VP9 all that the codec
+    /// allows are expected then. 0 counts as 1.
     pub temporal_layers: u8,
     /// The payload type of its packets. `None` for a source in this process, whose bursts come without RTP headers.
     pub payload_type: Option<PayloadType>,
@@ -28,6 +29,8 @@ pub struct ProducerParameters {
     pub rtx_payload_type: Option<PayloadType>,
     /// The media identification of its m-section: names its packets that carry no SSRC known yet.
     pub mid: Option<Mid>,
+    /// Its sender returns a receiver's reference time (`rcvr-rtt`, RFC 3611 §5), so that the round trip to it can be measured.
+    pub returns_reference_times: bool,
     /// The header extensions its sender may use.
     pub extensions: ReceivedExtensions,
 }
@@ -82,6 +85,7 @@ impl ProducerParameters {
             payload_type: None,
             rtx_payload_type: None,
             mid: None,
+            returns_reference_times: false,
             extensions: ReceivedExtensions::default(),
         }
     }

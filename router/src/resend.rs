@@ -5,8 +5,18 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub(crate) struct Resend {
     next_index: u64,
+    /// The oldest first.
     recent: VecDeque<(u16, Instant)>,
     budget: Budget,
+}
+
+/// A packet may be sent again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Resent {
+    /// Its index in the retransmission stream.
+    pub(crate) index: u64,
+    /// False if it was sent again before, as far as that is remembered.
+    pub(crate) first: bool,
 }
 
 /// Why a packet is not sent again.
@@ -22,6 +32,8 @@ const DEFAULT_ROUND_TRIP: Duration = Duration::from_millis(100);
 
 /// Packets remembered as resent; a viewer can ask for no more than this within a round trip and get each just once.
 const MAX_RECENTLY_RESENT: usize = 256;
+/// How long one is remembered, to tell its first retransmission: as long as the history keeps it.
+const REMEMBERED: Duration = Duration::from_secs(2);
 
 /// Packets looked up for one RTCP datagram, which could ask for 6,000: no more than [`MAX_RECENTLY_RESENT`] will be sent,
 /// and as many again may be gone.
@@ -37,31 +49,37 @@ impl Resend {
         self.budget.add_media(now, bytes);
     }
 
-    /// The index in the retransmission stream for a packet of `bytes` that went out with `sequence`, if it may go again.
+    /// Whether a packet of `bytes` that went out with `sequence` may go again; then it must.
     pub(crate) fn take(
         &mut self,
         now: Instant,
         sequence: u16,
         bytes: usize,
         round_trip: Option<Duration>,
-    ) -> Result<u64, Refusal> {
+    ) -> Result<Resent, Refusal> {
         let round_trip = round_trip.unwrap_or(DEFAULT_ROUND_TRIP);
-        while self.recent.front().is_some_and(|(_, at)| now.saturating_duration_since(*at) >= round_trip) {
+        let age = |at: &Instant| now.saturating_duration_since(*at);
+        while self.recent.front().is_some_and(|(_, at)| age(at) >= round_trip.max(REMEMBERED)) {
             self.recent.pop_front();
         }
         if self.recent.len() >= MAX_RECENTLY_RESENT {
-            return Err(Refusal::Exhausted);
+            if self.recent.front().is_some_and(|(_, at)| age(at) < round_trip) {
+                return Err(Refusal::Exhausted);
+            }
+            self.recent.pop_front();
         }
-        if self.recent.iter().any(|(resent, _)| *resent == sequence) {
+        let last = self.recent.iter().rev().find(|(resent, _)| *resent == sequence);
+        if last.is_some_and(|(_, at)| age(at) < round_trip) {
             return Err(Refusal::JustResent);
         }
+        let first = last.is_none();
         if !self.budget.take(now, bytes) {
             return Err(Refusal::Exhausted);
         }
         self.recent.push_back((sequence, now));
         let index = self.next_index;
         self.next_index += 1;
-        Ok(index)
+        Ok(Resent { index, first })
     }
 
     pub(crate) fn clear(&mut self) {

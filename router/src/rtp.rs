@@ -275,6 +275,7 @@ impl Header {
             }
             if let Some(id) = extensions.playout_delay
                 && carried.local
+                && passed.playout_delay.is_none()
             {
                 self.push_extension(id, &[0; 3]);
             }

@@ -63,9 +63,9 @@ const INTERVALS: usize = 24;
 impl StreamScore {
     /// One that begins with `initial`: 0 for a stream that has not come yet, 10 for one that is sent (as mediasoup).
     #[must_use]
-    pub const fn new(initial: Score) -> Self {
+    pub fn new(initial: Score) -> Self {
         let scored = PacketCounts { expected: 0, lost: 0, repaired: 0, retransmitted: 0 };
-        Self { intervals: VecDeque::new(), scored, score: initial }
+        Self { intervals: VecDeque::with_capacity(INTERVALS), scored, score: initial }
     }
 
     /// What it is now.

@@ -14,6 +14,7 @@ mod tests;
 
 pub use creation::Source;
 pub use dump::{ConsumerDump, EncodingDump, OutletDump, ProducerDump, RouterDump, TransportDump, WorkerDump};
+pub use ingest::LOCAL_SOURCE;
 pub use pipes::AttachParameters;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -25,11 +26,10 @@ use crate::outlet::Outlet;
 use crate::producer::{Forwarding, Producer};
 use crate::receive::ReceivedBurst;
 use crate::rtcp::Compound;
-use crate::timers::Timers;
 use crate::transport_table::TransportTable;
 use crate::{
-    ConsumerId, ConsumerStats, Egress, Event, Inbound, OutletId, ProducerId, ProducerKey, ProducerStats, RouterId,
-    TransportId, TransportKind, TransportSlot,
+    ConsumerId, ConsumerScore, ConsumerStats, Egress, Event, Inbound, OutletId, ProducerId, ProducerKey, ProducerStats,
+    RouterId, Timers, TransportId, TransportKind, TransportSlot,
 };
 
 /// Everything one thread forwards: routers with their transports, producers and consumers.
@@ -94,7 +94,7 @@ struct ConsumerPlace {
 }
 
 /// What has to be done at some time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Timer {
     Report(TransportSlot),
     /// A hold ends: the bandwidth is split anew.
@@ -174,6 +174,14 @@ impl Worker {
     pub fn consumer_layers(&self, consumer: ConsumerId) -> Option<crate::Layers> {
         let place = self.consumers.get(&consumer)?;
         self.producers.at(place.producer).consumers[place.position].layers()
+    }
+
+    /// How well a consumer's stream gets through.
+    #[must_use]
+    pub fn consumer_score(&self, consumer: ConsumerId) -> Option<ConsumerScore> {
+        let place = self.consumers.get(&consumer)?;
+        let producer = self.producers.at(place.producer);
+        Some(producer.consumers[place.position].score(producer.scores()))
     }
 
     /// What came over the worker's ordered channel. What is for a producer that is gone, which can be on its way still, is

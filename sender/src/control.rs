@@ -125,6 +125,13 @@ impl TrackControl {
         self.layers[layer].key_frame.store(false, Ordering::Release);
     }
 
+    /// True if the last allocation went by what is wanted now. A layer that it gave nothing then may still get its target, when
+    /// its encoder is built.
+    #[must_use]
+    pub fn is_allocated(&self) -> bool {
+        self.is_allocated_by(self.basis())
+    }
+
     /// Sets a layer's target. For the latest allocation, while it is being made: nobody else can have a later sequence.
     pub(crate) fn publish(&self, layer: usize, sequence: u32, target: Bitrate) {
         // Not a plain store: of one that races with a late target, a model cannot tell that it came after.

@@ -231,6 +231,9 @@ pub struct RawRtp {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 127))]
     pub payload_type: Option<u8>,
+    /// RTCP comes to the same port. Default: to the next one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rtcp_mux: bool,
     /// Its packets are protected. Default: they are not, and whoever reaches the port can send pictures.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub srtp: Option<RawSrtp>,
@@ -244,7 +247,8 @@ pub struct RawSrtp {
     /// Default: the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<String>,
-    /// A file whose first line is master key and salt, base64, as in `a=crypto` behind `inline:`.
+    /// A file whose first line is master key and salt, base64, as in `a=crypto` behind `inline:`. They protect both what
+    /// comes and the reports that are sent back.
     pub key_file: PathBuf,
 }
 

@@ -3,6 +3,7 @@ use std::net::SocketAddr;
 
 use lenscast_encoder::BITRATES;
 use lenscast_media::{Bitrate, Codec};
+use lenscast_transport::ProtectionProfile;
 
 use super::camera::require_name;
 use super::raw::{RawPull, RawRtp, RawSrtp, RawStream};
@@ -52,6 +53,8 @@ pub struct RtpConfig {
     pub codec: Codec,
     /// Under this payload type.
     pub payload_type: u8,
+    /// RTCP shares the port; if not, it has the next one.
+    pub rtcp_mux: bool,
     /// How packets are protected, if they are.
     pub srtp: Option<SrtpConfig>,
 }
@@ -59,8 +62,8 @@ pub struct RtpConfig {
 /// How plain RTP is protected.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SrtpConfig {
-    /// The name of the suite in `a=crypto` (RFC 4568 §6.2, RFC 7714 §14.2).
-    pub suite: &'static str,
+    /// The suite.
+    pub profile: ProtectionProfile,
     /// Master key and salt, base64.
     pub key: Secret,
 }
@@ -76,12 +79,12 @@ pub struct PullConfig {
     pub token: Option<Secret>,
 }
 
-/// The suites with the bytes of their master keys and salts together.
-const SUITES: [(&str, usize); 4] = [
-    ("AES_CM_128_HMAC_SHA1_80", 30),
-    ("AES_CM_128_HMAC_SHA1_32", 30),
-    ("AEAD_AES_128_GCM", 28),
-    ("AEAD_AES_256_GCM", 44),
+/// The suites as `a=crypto` calls them (RFC 4568 §6.2, RFC 7714 §14.2).
+const SUITES: [(&str, ProtectionProfile); 4] = [
+    ("AES_CM_128_HMAC_SHA1_80", ProtectionProfile::Aes128CmHmacSha1_80),
+    ("AES_CM_128_HMAC_SHA1_32", ProtectionProfile::Aes128CmHmacSha1_32),
+    ("AEAD_AES_128_GCM", ProtectionProfile::AeadAes128Gcm),
+    ("AEAD_AES_256_GCM", ProtectionProfile::AeadAes256Gcm),
 ];
 
 const MAX_STREAMS: usize = 256;
@@ -105,6 +108,15 @@ impl StreamConfig {
     pub const fn whip(&self) -> Option<&WhipConfig> {
         match &self.source {
             StreamSource::Whip(whip) => Some(whip),
+            _ => None,
+        }
+    }
+
+    /// If it comes as plain RTP: where.
+    #[must_use]
+    pub const fn rtp(&self) -> Option<&RtpConfig> {
+        match &self.source {
+            StreamSource::Rtp(rtp) => Some(rtp),
             _ => None,
         }
     }
@@ -136,15 +148,22 @@ pub(super) fn streams(
         checked.extend(check.pull(raw, max_viewers));
     }
     if let Some((first, second, listen)) = shared_port(&checked) {
-        problems.add(format!("stream {second:?}: rtp.listen = \"{listen}\": is already used by stream {first:?}"));
+        problems.add(format!("stream {second:?}: rtp.listen: \"{listen}\" is already used by stream {first:?}"));
     }
     checked
 }
 
 fn shared_port(streams: &[StreamConfig]) -> Option<(&str, &str, SocketAddr)> {
-    let ports = streams.iter().filter_map(|stream| match &stream.source {
-        StreamSource::Rtp(rtp) if rtp.listen.port() != 0 => Some((stream.name.as_str(), rtp.listen)),
-        _ => None,
+    let ports = streams.iter().flat_map(|stream| {
+        let rtp = match &stream.source {
+            StreamSource::Rtp(rtp) if rtp.listen.port() != 0 => Some(rtp),
+            _ => None,
+        };
+        let own = rtp.map(|rtp| rtp.listen);
+        let next = rtp
+            .filter(|rtp| !rtp.rtcp_mux)
+            .and_then(|rtp| rtp.listen.port().checked_add(1).map(|port| SocketAddr::new(rtp.listen.ip(), port)));
+        own.into_iter().chain(next).map(|port| (stream.name.as_str(), port))
     });
     let ports: Vec<_> = ports.collect();
     ports.iter().enumerate().find_map(|(position, (second, listen))| {
@@ -216,7 +235,7 @@ impl<'n> Checked<'n, '_> {
     }
 
     fn rtp(&mut self, raw: &RawRtp) -> Option<RtpConfig> {
-        let listen = raw.listen.parse().ok();
+        let listen: Option<SocketAddr> = raw.listen.parse().ok();
         if listen.is_none() {
             self.problem(
                 "rtp.listen",
@@ -238,23 +257,29 @@ impl<'n> Checked<'n, '_> {
             None => None,
             Some(srtp) => Some(self.srtp(srtp)?),
         };
-        Some(RtpConfig { listen: listen?, codec: codec?, payload_type, srtp })
+        let (listen, rtcp_mux) = (listen?, raw.rtcp_mux);
+        if listen.port() == u16::MAX && !rtcp_mux {
+            self.problem("rtp.listen", &raw.listen, "must leave a port above it for RTCP, or rtp.rtcp_mux be true");
+            return None;
+        }
+        Some(RtpConfig { listen, codec: codec?, payload_type, rtcp_mux, srtp })
     }
 
     fn srtp(&mut self, raw: &RawSrtp) -> Option<SrtpConfig> {
-        let profile = raw.profile.as_deref().unwrap_or(SUITES[0].0);
-        let Some((suite, bytes)) = SUITES.into_iter().find(|(suite, _)| *suite == profile) else {
+        let suite = raw.profile.as_deref().unwrap_or(SUITES[0].0);
+        let Some((_, profile)) = SUITES.into_iter().find(|(name, _)| *name == suite) else {
             let suites = SUITES.map(|(suite, _)| suite).join(", ");
-            self.problem("rtp.srtp.profile", profile, format!("must be one of {suites}"));
+            self.problem("rtp.srtp.profile", suite, format!("must be one of {suites}"));
             return None;
         };
         let key = self.secret("rtp.srtp.key_file", Some(&raw.key_file))?;
+        let bytes = profile.master_key_len();
         if key.base64().is_none_or(|key| key.len() != bytes) {
             let path = raw.key_file.display().to_string();
             self.problem("rtp.srtp.key_file", path, format!("its first line must be {bytes} bytes in base64"));
             return None;
         }
-        Some(SrtpConfig { suite, key })
+        Some(SrtpConfig { profile, key })
     }
 
     fn pull(&mut self, raw: &RawPull, max_viewers: usize) -> Option<StreamConfig> {
@@ -356,6 +381,11 @@ mod tests {
                 "stream \"s\": token_file = \"/nonexistent\": No such",
             ),
             (format!("{stream}play_token_file = \"/nonexistent\"\n"), "play_token_file = \"/nonexistent\": No such"),
+            (rtp("").replace(":5004", ":65535"), "must leave a port above it for RTCP"),
+            (
+                format!("{}{}", rtp(""), rtp("").replace(":5004", ":5005").replace("\"s\"", "\"t\"")),
+                "\"0.0.0.0:5005\" is already used by stream \"s\"",
+            ),
             (rtp("").replace("0.0.0.0:5004", "5004"), "rtp.listen = \"5004\": must be address and port"),
             (rtp("").replace("vp8", "av1"), "rtp.codec = \"av1\": must be"),
             (rtp("payload_type = 72"), "rtp.payload_type = 72: must be 0 to 63 or 96 to 127"),

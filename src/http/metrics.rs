@@ -28,7 +28,6 @@ use super::App;
 use super::allocation::state_name;
 use crate::allocation::overhead_of;
 use crate::camera::Camera;
-use crate::feed::Feed;
 use crate::stream::Stream;
 
 /// Sessions that have ended, by cause.

@@ -108,7 +108,7 @@ impl App {
             let stream = self.agent.follow_session(&event).await.map(|stream| stream.name());
             let SessionEvent { id, state } = event;
             match (state, stream) {
-                (SessionState::Published(_), _) => {}
+                (SessionState::Published(_) | SessionState::Held, _) => {}
                 (SessionState::Lost, stream) => tracing::warn!(session = id.0, stream, "a pipe has lost its origin"),
                 (SessionState::Connected, None) => {
                     tracing::info!(session = id.0, "a viewer is connected");
@@ -117,7 +117,7 @@ impl App {
                     }
                 }
                 (SessionState::Connected, Some(stream)) => {
-                    tracing::info!(session = id.0, stream, "a publisher is connected");
+                    tracing::info!(session = id.0, stream, "a stream's sender is connected");
                 }
                 (SessionState::Closed(cause), stream) => {
                     let who = if stream.is_some() { "publisher" } else { "viewer" };

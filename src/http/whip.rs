@@ -27,7 +27,7 @@ use super::sessions::NewSession;
 use super::{App, Problem};
 use crate::config::WhipConfig;
 use crate::ingress::Tracks;
-use crate::stream::{Stream, StreamState};
+use crate::stream::Stream;
 
 /// Routes below the server's root.
 pub(super) fn routes() -> Router<Arc<App>> {
@@ -105,7 +105,7 @@ async fn create(
     peer: SocketAddr,
 ) -> Result<CreatedPublisher, Problem> {
     if let Some(before) = stream.session() {
-        if stream.status(Instant::now()).state != StreamState::Silent {
+        if !stream.makes_place(Instant::now()) {
             return Err(busy(&request.stream));
         }
         tracing::info!(stream = request.stream, session = before.0, "a silent publisher makes place for another");

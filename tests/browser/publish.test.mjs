@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { after, afterEach, before, beforeEach, describe, test } from "node:test";
 
 import { FAKE_CAMERA, launch, open, openTab, player, playerIn, until } from "./browser.mjs";
+import { CpuWatch, judge } from "./cpu.mjs";
 import { Server } from "./server.mjs";
 
 const TOML = `
@@ -49,6 +50,26 @@ describe("publishing", () => {
     return performance.now() - begun;
   };
 
+  // Chooses a size on the page; resolves with how long it took until the picture had it, by the page's own clock: what driving
+  // the page takes is no part of it.
+  const switchTo = (page, layer, width) =>
+    page.evaluate(
+      ([layer, width, bound]) =>
+        new Promise((resolve, reject) => {
+          const [select, video] = [document.querySelector("[data-part=layer]"), document.querySelector("video")];
+          const begun = performance.now();
+          const look = () => {
+            if (video.videoWidth === width) resolve(performance.now() - begun);
+            else if (performance.now() - begun > bound) reject(new Error(`${video.videoWidth} and not ${width} after ${bound} ms`));
+            else setTimeout(look, 5);
+          };
+          select.value = layer;
+          select.dispatchEvent(new Event("change", { bubbles: true }));
+          look();
+        }),
+      [layer, width, 15_000],
+    );
+
   for (const codec of ["VP8", "VP9", "H264"]) {
     test(`${codec} is published and played`, async (t) => {
       const publisher = await open(browser, server, { hash: "publish#robot" });
@@ -68,23 +89,24 @@ describe("publishing", () => {
     });
   }
 
-  test("of simulcast each viewer gets the size it asks for, without another session", async () => {
+  test("of simulcast each viewer gets the size it asks for, without another session", async (t) => {
     await publish({ codec: "video/VP8", simulcast: true, size: "1280x720" });
     const { page: viewer } = await openTab(context, server);
     await playerIn(viewer, "robot", "live");
     await server.cameraThat("robot", ({ layers }) => layers.length === 3 && layers.every(({ active, frameWidth }) => active && frameWidth > 0), 30_000);
     await widthIs(viewer, 1280);
     const [before] = await viewer.evaluate(() => window.lenscast.players().map(({ sessions }) => sessions));
-    const choose = (layer) => viewer.selectOption("[data-part=layer]", layer);
     await until(viewer, () => document.querySelector("[data-part=layer]").length === 3);
-    for (const [layer, width] of [["0", 320], ["", 1280], ["1", 640], ["0", 320]]) {
-      // Chromium makes no key frame within 300 ms of another (kMinKeyFrameRequestInterval of libwebrtc), and a request that it
-      // passes over is made again a second later.
-      await new Promise((resolve) => setTimeout(resolve, 1_000));
-      await choose(layer);
-      const took = await widthIs(viewer, width);
-      assert.ok(took < SWITCH_MS, `${width} after ${Math.round(took)} ms`);
+    const cpu = new CpuWatch();
+    const choices = [["0", 320], ["", 1280], ["1", 640], ["0", 320], ["2", 1280], ["0", 320], ["1", 640], ["2", 1280], ["0", 320], ["", 1280]];
+    const times = [];
+    for (const [layer, width] of choices) {
+      // The next choice follows at once, also where Chromium has just made a key frame and would not make another.
+      times.push([width, Math.round(await switchTo(viewer, layer, width))]);
     }
+    t.diagnostic(`went over to ${times.map(([width, took]) => `${width} in ${took} ms`).join(", ")}`);
+    const slowest = Math.max(...times.map(([, took]) => took));
+    judge(t, cpu, slowest <= SWITCH_MS, `another size showed only after ${slowest} ms`);
     assert.equal((await player(viewer, "robot")).sessions, before, "nobody had to reconnect");
   });
 

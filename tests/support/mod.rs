@@ -17,5 +17,6 @@ pub(crate) mod namespace;
 pub(crate) mod offer;
 pub(crate) mod relay;
 pub(crate) mod resources;
+pub(crate) mod script;
 pub(crate) mod server;
 pub(crate) mod wait;

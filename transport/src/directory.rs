@@ -99,6 +99,16 @@ impl Directory {
         true
     }
 
+    /// Takes in a session that is a worker's from the beginning. False if there are `limit` already.
+    pub(crate) fn admit(&self, id: TransportId, worker: usize, limit: usize) -> bool {
+        let mut inner = self.inner.lock();
+        if inner.sessions.len() >= limit {
+            return false;
+        }
+        inner.sessions.insert(id, Entry { place: Place::Worker(worker), ufrags: Vec::new() });
+        true
+    }
+
     /// A check for `ufrag` has reached `worker`.
     pub(crate) fn claim(&self, ufrag: &str, worker: usize) -> Claim {
         let mut inner = self.inner.lock();

@@ -15,10 +15,11 @@ use lenscast_router::rtcp::Compound;
 use lenscast_router::{
     AttachError, AttachParameters, Confirm, ConsumeError, ConsumerParameters, CreateRouterError, CreateTransportError,
     Egress, EndCause, Event, HandleRtpError, Inbound, OpenMirrorError, OutletId, ProducerId, ProducerKey, RouterId,
-    RtpPackets, Source, TransportId, TransportKind, TransportSlot, Worker as Router,
+    RtpPackets, Source, Timers, TransportId, TransportKind, TransportSlot, Worker as Router,
 };
 use rtc_crypto::RTCCryptoProvider;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 
 use crate::directory::{Claim, Directory};
 use crate::elsewhere::Elsewhere;
@@ -28,10 +29,11 @@ use crate::nudges::Pending;
 use crate::object::{DirectPackets, DirectSink, Life, LifeOf, Lives, Pipe};
 use crate::outbox::{Message, Outbox};
 use crate::pipe::{PipeOrigin, WritePacket};
+use crate::plain::PlainLeg;
 use crate::port::Incoming;
 use crate::purpose::{Purpose, Role, published};
 use crate::session::{CloseCause, Session, SessionEvent, SessionSetup};
-use crate::stats::{DropStats, SessionConsumer, SessionStats};
+use crate::stats::{DropStats, SessionConsumer, SessionStats, SocketStats};
 use crate::{Certificate, ForwardingCost, IceCredentials, OpenSrtpError, Path, PreferredLayers, PublishedProducer};
 
 /// Where datagrams go out.
@@ -85,13 +87,14 @@ pub(crate) struct Hub {
     /// Addresses whose checks came here but name another worker's session: their other packets go there too, where they
     /// are dropped unless a check from there was authentic.
     elsewhere: Elsewhere,
-    deadlines: BTreeSet<(Instant, TransportId)>,
+    deadlines: Timers<TransportId>,
     directory: Arc<Directory>,
     certificate: Certificate,
     crypto: Arc<dyn RTCCryptoProvider>,
     dropped: DropStats,
     /// RTP has come since the last [`Hub::end_of_batch`].
     in_batch: bool,
+    ended_readers: Vec<JoinHandle<()>>,
     events: Vec<HubEvent>,
 }
 
@@ -104,6 +107,9 @@ struct Legs {
     by_slot: Vec<Option<TransportId>>,
     direct: HashMap<TransportSlot, DirectSink>,
     direct_slots: HashMap<TransportId, TransportSlot>,
+    plain: BTreeMap<TransportId, PlainLeg>,
+    plain_slots: HashMap<TransportSlot, TransportId>,
+    plain_sockets: SocketStats,
     outlets: HashMap<OutletId, Way>,
     /// Outlets that lead to other machines, and over which session.
     pipes: HashMap<OutletId, TransportId>,
@@ -123,7 +129,6 @@ struct Leg {
     slot: TransportSlot,
     role: Role,
     flood: FloodGuard,
-    deadline: Instant,
 }
 
 /// Where an outlet leads, until its mirror has been told the end.
@@ -190,12 +195,13 @@ impl Hub {
             by_address: HashMap::new(),
             by_ufrag: HashMap::new(),
             elsewhere: Elsewhere::default(),
-            deadlines: BTreeSet::new(),
+            deadlines: Timers::default(),
             directory,
             certificate,
             crypto,
             dropped: DropStats::default(),
             in_batch: false,
+            ended_readers: Vec::new(),
             events: Vec::new(),
         }
     }
@@ -227,27 +233,35 @@ impl Hub {
     }
 
     pub(crate) fn all_session_stats(&self, now: Instant) -> Vec<SessionStats> {
-        self.legs.sessions.keys().filter_map(|id| self.session_stats(now, *id)).collect()
+        let all = self.legs.sessions.keys().chain(self.legs.plain.keys());
+        all.filter_map(|id| self.session_stats(now, *id)).collect()
     }
 
     pub(crate) fn session_stats(&self, now: Instant, id: TransportId) -> Option<SessionStats> {
-        let session = &self.legs.sessions.get(&id)?.session;
-        let consumers = self.router.consumer_stats(id).map(|(consumer, producer, stats)| SessionConsumer {
-            id: consumer,
-            producer,
-            stats: stats.clone(),
-            layer: self.router.consumer_layers(consumer).map(|layers| layers.spatial),
-            rtp_clock: self.router.viewer_clock(consumer, now),
-            read_at: now,
-        });
+        let Some(Leg { session, .. }) = self.legs.sessions.get(&id) else { return self.plain_stats(now, id) };
         Some(SessionStats {
             id,
             created: session.created(),
             connected: session.connected(),
             remote: session.path().map(|path| path.remote),
             profile: session.profile(),
-            consumers: consumers.collect(),
+            consumers: self.session_consumers(now, id),
         })
+    }
+
+    fn session_consumers(&self, now: Instant, id: TransportId) -> Vec<SessionConsumer> {
+        let consumers = self.router.consumer_stats(id).filter_map(|(consumer, producer, stats)| {
+            Some(SessionConsumer {
+                id: consumer,
+                producer,
+                stats: stats.clone(),
+                score: self.router.consumer_score(consumer)?,
+                layer: self.router.consumer_layers(consumer).map(|layers| layers.spatial),
+                rtp_clock: self.router.viewer_clock(consumer, now),
+                read_at: now,
+            })
+        });
+        consumers.collect()
     }
 
     /// A message of the worker's ordered channel. `clock` is read once its packets are on their way.
@@ -392,9 +406,11 @@ impl Hub {
     pub(crate) fn handle_timeout(&mut self, now: Instant, wire: &mut impl Wire) {
         self.router.handle_timeout(now, &mut self.legs.on(wire));
         self.pass_on_router_events(now, wire);
-        while let Some(&(due, id)) = self.deadlines.first().filter(|(due, _)| *due <= now) {
-            self.deadlines.remove(&(due, id));
-            let Some(leg) = self.legs.sessions.get_mut(&id) else { continue };
+        while let Some((_, id)) = self.deadlines.take_due(now) {
+            let Some(leg) = self.legs.sessions.get_mut(&id) else {
+                self.handle_plain_timeout(now, id, wire);
+                continue;
+            };
             match leg.session.handle_timeout(now) {
                 Some(event) => self.handle_session_event(now, id, event, wire),
                 None => self.tell(now, id, wire),
@@ -487,7 +503,7 @@ impl Hub {
 
     /// A publisher's producers have mirrors everywhere. One that has ended meanwhile is not told of: nothing follows an end.
     pub(crate) fn announce_published(&mut self, id: TransportId, producers: Vec<PublishedProducer>) {
-        if self.legs.sessions.contains_key(&id) {
+        if self.legs.sessions.contains_key(&id) || self.legs.plain.contains_key(&id) {
             self.events.push(HubEvent::Published(id, producers));
         }
     }
@@ -515,6 +531,9 @@ impl Hub {
     /// Ends a session and tells its viewer.
     pub(crate) fn close_session(&mut self, now: Instant, id: TransportId, cause: CloseCause, wire: &mut impl Wire) {
         if !self.legs.sessions.contains_key(&id) {
+            if self.legs.plain.contains_key(&id) {
+                self.close_plain(now, id, cause, wire);
+            }
             return;
         }
         let _ = self.router.close_transport(now, id, &mut self.legs.on(wire));
@@ -529,7 +548,7 @@ impl Hub {
         self.legs.outbox.direct(leg.slot, None);
         leg.session.close(now);
         flush(&mut leg.session, wire);
-        self.deadlines.remove(&(leg.deadline, id));
+        self.deadlines.set(id, None);
         for address in leg.session.addresses() {
             self.disown(id, address);
         }
@@ -542,7 +561,8 @@ impl Hub {
 
     /// Ends every session.
     pub(crate) fn close_all(&mut self, now: Instant, wire: &mut impl Wire) {
-        for id in self.legs.sessions.keys().copied().collect::<Vec<_>>() {
+        let all = self.legs.sessions.keys().chain(self.legs.plain.keys());
+        for id in all.copied().collect::<Vec<_>>() {
             self.close_session(now, id, CloseCause::Shutdown, wire);
         }
     }
@@ -569,7 +589,7 @@ impl Hub {
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        let sessions = self.deadlines.first().map(|(due, _)| *due);
+        let sessions = self.deadlines.first();
         sessions.into_iter().chain(self.router.poll_timeout()).min()
     }
 
@@ -791,9 +811,8 @@ impl Hub {
         for credentials in std::iter::once(setup.credentials).chain(setup.restart) {
             self.by_ufrag.insert(credentials.ufrag, id);
         }
-        let deadline = session.poll_timeout();
-        self.deadlines.insert((deadline, id));
-        self.legs.sessions.insert(id, Leg { session, slot, role, flood: FloodGuard::default(), deadline });
+        self.deadlines.set(id, Some(session.poll_timeout()));
+        self.legs.sessions.insert(id, Leg { session, slot, role, flood: FloodGuard::default() });
         let places = self.legs.by_slot.len().max(slot.index() + 1);
         self.legs.by_slot.resize(places, None);
         self.legs.by_slot[slot.index()] = Some(id);
@@ -858,10 +877,7 @@ impl Hub {
         let Some(leg) = self.legs.sessions.get_mut(&id) else { return };
         self.legs.outbox.direct(leg.slot, leg.session.path().zip(leg.session.rtp_sealer()));
         flush(&mut leg.session, wire);
-        let deadline = leg.poll_timeout();
-        self.deadlines.remove(&(leg.deadline, id));
-        self.deadlines.insert((deadline, id));
-        leg.deadline = deadline;
+        self.deadlines.set(id, Some(leg.poll_timeout()));
     }
 
     fn pass_on_router_events(&mut self, now: Instant, wire: &mut impl Wire) {
@@ -919,6 +935,11 @@ impl Legs {
         self.outbox.begin();
         LegsOnWire { legs: self, wire }
     }
+
+    fn plain_at(&mut self, slot: TransportSlot) -> Option<(&mut PlainLeg, &mut Vec<u8>, &mut SocketStats)> {
+        let leg = self.plain.get_mut(self.plain_slots.get(&slot)?)?;
+        Some((leg, &mut self.buffer, &mut self.plain_sockets))
+    }
 }
 
 /// The way from the router to the network. What it was given has left once it is dropped.
@@ -954,6 +975,8 @@ impl<W: Wire> Egress for LegsOnWire<'_, W> {
         if self.legs.by_slot.get(slot.index()).copied().flatten().is_none() {
             if let Some(sink) = self.legs.direct.get(&slot) {
                 sink.send(DirectPackets::Rtp((0..packets.len()).map(|position| written(packets, position)).collect()));
+            } else if let Some((leg, buffer, stats)) = self.legs.plain_at(slot) {
+                leg.send_rtp(packets, buffer, stats);
             }
             return;
         }
@@ -964,6 +987,8 @@ impl<W: Wire> Egress for LegsOnWire<'_, W> {
         let Some(transport) = self.legs.by_slot.get(slot.index()).copied().flatten() else {
             if let Some(sink) = self.legs.direct.get(&slot) {
                 sink.send(DirectPackets::Rtcp(compound.to_vec()));
+            } else if let Some((leg, buffer, stats)) = self.legs.plain_at(slot) {
+                leg.send_rtcp(compound, buffer, stats);
             }
             return;
         };
@@ -1057,6 +1082,7 @@ fn protocol_of(datagram: &[u8]) -> Protocol {
     }
 }
 
+mod plain;
 #[cfg(test)]
 mod publishing_tests;
 #[cfg(test)]

@@ -11,7 +11,8 @@
 //! more than an error, and only one that has proved to own the offer's certificate is sent media. No lock is taken on
 //! the packet path, but for checks that name a user fragment their worker does not know. Every datagram that is dropped is counted by its reason.
 //!
-//! What it does not do: gather candidates, ICE over TCP, media from viewers, congestion control.
+//! What it does not do: gather candidates, ICE over TCP, media from viewers, congestion control, and sending again over
+//! plain RTP what was lost on its way out.
 
 #![deny(unsafe_code)]
 #![warn(clippy::print_stdout, clippy::print_stderr)]
@@ -36,7 +37,7 @@ pub mod object;
 mod offer;
 mod outbox;
 mod pipe;
-mod plain_transport;
+mod plain;
 mod play_request;
 mod playing;
 mod port;
@@ -61,9 +62,13 @@ pub use ice::{IceCredentials, Path};
 pub use lenscast_router::Upstream;
 pub use offer::{MAX_OFFER_BYTES, OfferError, PublisherOffer, ViewerOffer};
 pub use pipe::{
-    ConnectPipeError, ConnectedPipe, CreatePipeError, PipeKeys, PipeOffer, PipeProducer, PipedEncoding, PipedProducer,
+    ConnectPipeError, ConnectedPipe, CreatePipeError, PipeKeys, PipeOffer, PipeProducer, PipeState, PipedEncoding,
+    PipedProducer,
 };
-pub use plain_transport::{CreatePlainTransportError, CreatedPlainTransport, PlainTransportOptions, SrtpParameters};
+pub use plain::{
+    ConnectPlainTransportError, ConsumePlainError, CreatePlainTransportError, CreatedPlainTransport, PlainConsumer,
+    PlainConsumerOptions, PlainProducer, PlainTransportOptions, SrtpParameters,
+};
 pub use play_request::{PlayRequest, PlayedVideo, PreferredLayers};
 pub use playing::CreateSessionError;
 pub use port::WorkerGone;

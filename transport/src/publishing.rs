@@ -115,6 +115,7 @@ pub(crate) fn parameters(section: &PublishedSection, track: &AgreedTrack) -> Pro
         payload_type: Some(track.payload_type),
         rtx_payload_type: track.rtx,
         mid: section.mid(),
+        returns_reference_times: section.returns_reference_times,
         extensions: ReceivedExtensions {
             mid: extension(ExtensionUri::Mid),
             rid: extension(ExtensionUri::RtpStreamId),

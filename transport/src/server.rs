@@ -33,8 +33,8 @@ use crate::source::BurstSender;
 use crate::time_slice;
 use crate::worker::{Command, Worker, WorkerLinks};
 use crate::{
-    Candidate, Certificate, CreatePlainTransportError, CreatedPlainTransport, IceCredentials, MakeCertificateError,
-    PlainTransportOptions, PreferredLayers, PublishedProducer, SessionStats, TransportStats, Upstream,
+    Candidate, Certificate, IceCredentials, MakeCertificateError, PreferredLayers, PublishedProducer, SessionStats,
+    TransportStats, Upstream,
 };
 
 /// How the transport is set up.
@@ -116,13 +116,15 @@ pub struct SessionEvent {
 /// The stations of a session after its creation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SessionState {
-    /// Its publisher has been heard of: from now on these exist on all workers, and can be played once connected. May come
-    /// after [`SessionState::Connected`].
+    /// Its publisher has been heard of: from now on these exist on all workers, and can be played once connected.
     Published(Vec<PublishedProducer>),
     /// Its peer is connected.
     Connected,
     /// Only of pipes of an edge: nothing comes from the origin any more, see [`TransportServer::reconnect_pipe`].
     Lost,
+    /// The edge's end of a pipe: the origin holds its producers up, or lets them go on.
+    /// [`TransportServer::pipe_state`] says which.
+    Held,
     /// It ended. Nothing follows.
     Closed(CloseCause),
 }
@@ -393,18 +395,6 @@ impl TransportServer {
     pub async fn set_paused(&self, id: TransportId, paused: bool) -> bool {
         let Some(worker) = self.directory.worker_of(id) else { return false };
         ask(&self.workers[worker].port.commands, |done| Command::SetPaused(id, paused, done)).await == Some(true)
-    }
-
-    /// Makes a plain RTP transport.
-    ///
-    /// # Errors
-    ///
-    /// If its address cannot be bound or its keys cannot be used.
-    pub async fn create_plain_transport(
-        &self,
-        _options: PlainTransportOptions,
-    ) -> Result<CreatedPlainTransport, CreatePlainTransportError> {
-        Err(CreatePlainTransportError::NotYet)
     }
 
     /// Offers a session new ICE credentials; the old ones work until its viewer uses the new. `None` if the session has

@@ -1,7 +1,7 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use lenscast_router::{ConsumerId, ConsumerStats, ProducerId, ProducerStats, TransportId};
+use lenscast_router::{ConsumerId, ConsumerScore, ConsumerStats, ProducerId, ProducerStats, TransportId};
 
 use crate::{ForwardingCost, ProtectionProfile};
 
@@ -29,7 +29,7 @@ pub struct WorkerStats {
     pub producers: Vec<(ProducerId, ProducerStats)>,
 }
 
-/// System calls and what went wrong with them.
+/// System calls and what went wrong with them, plain RTP transports' included.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SocketStats {
     /// Datagrams received.
@@ -45,6 +45,20 @@ pub struct SocketStats {
     /// Datagrams of ours that can leave in one call; 1 if the kernel has no segmentation, or once it was refused for what
     /// then went out one by one.
     pub max_segments: u64,
+}
+
+impl SocketStats {
+    /// Both together, with the limits of the first.
+    pub(crate) const fn and(self, other: Self) -> Self {
+        Self {
+            received: self.received + other.received,
+            sent: self.sent + other.sent,
+            send_calls: self.send_calls + other.send_calls,
+            send_would_block: self.send_would_block + other.send_would_block,
+            send_errors: self.send_errors + other.send_errors,
+            max_segments: self.max_segments,
+        }
+    }
 }
 
 macro_rules! drop_stats {
@@ -88,6 +102,8 @@ drop_stats! {
     rtp_too_long,
     /// RTP of a session that sends more packets than any stream has.
     rtp_flood,
+    /// For a plain RTP transport, from somebody else than its peer.
+    plain_stranger,
     /// SRTP that came before, or is too old to tell.
     srtp_replayed,
     /// SRTP that is not authentic or malformed.
@@ -136,6 +152,8 @@ pub struct SessionConsumer {
     pub producer: ProducerId,
     /// Its counters.
     pub stats: ConsumerStats,
+    /// How well it gets through.
+    pub score: ConsumerScore,
     /// The spatial layer that it is sent now; `None` while it is sent nothing.
     pub layer: Option<u8>,
     /// The viewer's RTP timestamp that belongs to [`SessionConsumer::read_at`], so that a viewer can turn a frame's

@@ -1,5 +1,6 @@
 //! The thread that drives one [`Hub`]: receives, sleeps, carries out commands.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -58,13 +59,24 @@ pub(crate) struct Worker {
     sockets: Sockets,
     buffers: ReceiveBuffers,
     links: WorkerLinks,
+    /// Publishers whose producers are not known everywhere yet, and whether they are connected: nobody is to hear of that
+    /// before they can be watched.
+    publishing: HashMap<TransportId, bool>,
     /// Datagrams for other workers' sessions that did not fit into their queues.
     lost_hand_overs: u64,
 }
 
 impl Worker {
     pub(crate) fn new(index: usize, hub: Hub, sockets: Sockets, links: WorkerLinks) -> Self {
-        Self { index, hub, sockets, buffers: ReceiveBuffers::new(), links, lost_hand_overs: 0 }
+        Self {
+            index,
+            hub,
+            sockets,
+            buffers: ReceiveBuffers::new(),
+            links,
+            publishing: HashMap::new(),
+            lost_hand_overs: 0,
+        }
     }
 
     /// Runs until it is told to stop or everybody who could tell is gone.
@@ -87,16 +99,25 @@ impl Worker {
                 command = self.links.commands.recv() => match command {
                     Some(Command::Shutdown(done)) => {
                         self.hub.close_all(Instant::now(), &mut self.sockets);
+                        self.end_readers().await;
                         self.pass_on_events();
                         let _ = done.send(());
                         return;
                     }
-                    Some(command) => self.handle_command(command),
+                    Some(command) => self.handle_command(command).await,
                     None => return,
                 },
                 _ = expiry.tick() => expire_pending(Instant::now()),
             }
+            self.end_readers().await;
             self.pass_on_events();
+        }
+    }
+
+    /// Waits until the ports of plain transports that have ended are free: their readers have been told, and stop at once.
+    async fn end_readers(&mut self) {
+        for reader in self.hub.ended_readers() {
+            let _ = reader.await;
         }
     }
 
@@ -129,7 +150,7 @@ impl Worker {
         }
     }
 
-    fn handle_command(&mut self, command: Command) {
+    async fn handle_command(&mut self, command: Command) {
         // What was dropped before this was asked comes first: the same may be made anew.
         while let Ok(task) = self.links.releases.try_recv() {
             task(&mut self.hub, &mut self.sockets, Instant::now());
@@ -140,6 +161,7 @@ impl Worker {
             Command::Task(task) => task(&mut self.hub, &mut self.sockets, now),
             Command::CloseSession(id, done) => {
                 self.hub.close_session(now, id, CloseCause::Requested, &mut self.sockets);
+                self.end_readers().await;
                 // Whoever asked is to find it gone.
                 self.pass_on_events();
                 let _ = done.send(());
@@ -161,7 +183,7 @@ impl Worker {
                 let mut dropped = self.hub.dropped();
                 dropped.worker_hand_over += self.lost_hand_overs;
                 let worker = WorkerStats {
-                    sockets: self.sockets.stats(),
+                    sockets: self.sockets.stats().and(self.hub.plain_sockets()),
                     dropped,
                     forwarding: self.hub.forwarding_cost(),
                     producers: self.hub.producer_stats(),
@@ -198,21 +220,33 @@ impl Worker {
 
     fn pass_on_events(&mut self) {
         let mut produced = Vec::new();
-        for event in self.hub.poll_events() {
+        let Self { hub, links, publishing, .. } = self;
+        let tell = |id, state| {
+            let _ = links.events.send(SessionEvent { id, state });
+        };
+        for event in hub.poll_events() {
             match event {
-                HubEvent::Produced(id, producers) => produced.push((id, producers)),
-                HubEvent::Published(id, producers) => {
-                    let _ = self.links.events.send(SessionEvent { id, state: SessionState::Published(producers) });
+                HubEvent::Produced(id, producers) if links.peers.len() > 1 => {
+                    publishing.insert(id, false);
+                    produced.push((id, producers));
                 }
-                HubEvent::Connected(id) => {
-                    let _ = self.links.events.send(SessionEvent { id, state: SessionState::Connected });
+                HubEvent::Produced(id, producers) | HubEvent::Published(id, producers) => {
+                    tell(id, SessionState::Published(producers));
+                    if publishing.remove(&id) == Some(true) {
+                        tell(id, SessionState::Connected);
+                    }
                 }
+                HubEvent::Connected(id) => match publishing.get_mut(&id) {
+                    Some(connected) => *connected = true,
+                    None => tell(id, SessionState::Connected),
+                },
                 HubEvent::Closed(id, cause) => {
-                    let _ = self.links.events.send(SessionEvent { id, state: SessionState::Closed(cause) });
+                    publishing.remove(&id);
+                    tell(id, SessionState::Closed(cause));
                 }
                 HubEvent::HandOver(worker, path, datagram) => {
                     // A worker that is that far behind loses a datagram, as a full socket buffer would.
-                    let peer = self.links.peers[worker].commands.upgrade();
+                    let peer = links.peers[worker].commands.upgrade();
                     if peer.is_none_or(|peer| peer.try_send(Command::HandOver(path, datagram)).is_err()) {
                         self.lost_hand_overs += 1;
                     }

@@ -31,6 +31,8 @@ impl Gatherer {
                 burst.push(&[payload]);
                 let whole = burst.meta_mut();
                 whole.ends_frame = meta.ends_frame;
+                // What stands before a key frame's parameter sets in its burst is a beginning as good.
+                whole.begins_frame |= meta.begins_frame && meta.key_frame && !whole.key_frame;
                 whole.key_frame |= meta.key_frame;
                 whole.layer_sync |= meta.layer_sync;
                 whole.resolution = meta.resolution.or(whole.resolution);

@@ -180,17 +180,18 @@ impl ReceivedStream {
             times,
             extensions: passed(extensions),
         };
-        if packet.payload.is_empty() {
-            // Padding, which keeps its place in the sequence.
+        if !packet.payload.is_empty() {
+            self.last_packet = Some(now);
+        }
+        let Some(facts) = PayloadFacts::read(self.codec, packet.payload).filter(|_| !packet.payload.is_empty()) else {
+            // Padding, or what cannot be read: it keeps its place in the sequence, and nothing is missing there.
             if let Some((broken, burst)) = self.take_open() {
                 ready(broken, burst);
             }
             meta.key_frame = false;
             ready(false, self.gatherer.alone(meta, &[]));
-            return Ok(());
-        }
-        self.last_packet = Some(now);
-        let facts = PayloadFacts::read(self.codec, packet.payload).ok_or(Refused::MalformedPayload)?;
+            return if packet.payload.is_empty() { Ok(()) } else { Err(Refused::MalformedPayload) };
+        };
         meta.begins_frame = match self.codec {
             // Every NAL unit of a frame may be its first, so that the timestamps tell better.
             MediaCodec::Video(lenscast_media::Codec::H264) => begins_by_time.unwrap_or(facts.begins_frame),
@@ -201,7 +202,10 @@ impl ReceivedStream {
         meta.layer_sync = facts.layer_sync;
         self.counts.frames += u64::from(meta.ends_frame);
         if facts.key_frame && self.codec.video().is_some() {
-            self.note_key_frame(index, packet.timestamp, facts.resolution);
+            if self.note_key_frame(index, packet.timestamp, facts.resolution) {
+                // A decoder can start here, even if a delimiter before it came in another batch.
+                meta.begins_frame = true;
+            }
             meta.key_frame = true;
             meta.resolution = self.resolution;
         }
@@ -330,6 +334,7 @@ impl ReceivedStream {
         self.key_frame = None;
         self.broken = true;
         // A decoder cannot go on with what another encoder made.
+        self.key_frame_request = KeyFrameRequest::default();
         if self.codec.video().is_some() {
             self.key_frame_request.ask(now);
         }
@@ -347,14 +352,17 @@ impl ReceivedStream {
         }
     }
 
-    fn note_key_frame(&mut self, index: u64, timestamp: RtpTime, resolution: Option<Resolution>) {
+    /// True if it is the first packet that tells of this key frame.
+    fn note_key_frame(&mut self, index: u64, timestamp: RtpTime, resolution: Option<Resolution>) -> bool {
         self.nacks.handle_key_frame(index);
         self.key_frame_request.handle_key_frame();
         self.resolution = resolution.or(self.resolution);
-        if self.key_frame.is_none_or(|before| timestamp.ticks_since(before) > 0) {
+        let first = self.key_frame.is_none_or(|before| timestamp.ticks_since(before) > 0);
+        if first {
             self.key_frame = Some(timestamp);
             self.counts.key_frames += 1;
         }
+        first
     }
 
     /// When a frame was captured by the publisher's clock, else when it came.

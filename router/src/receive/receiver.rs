@@ -172,6 +172,11 @@ impl Receiver {
         self.encodings.iter().map(|encoding| encoding.stream.score()).max().unwrap_or(Score::NONE)
     }
 
+    /// How well each layer gets through, the smallest first.
+    pub fn layer_scores(&self) -> impl Iterator<Item = Score> {
+        self.encodings.iter().map(|encoding| encoding.stream.score())
+    }
+
     /// What is known of each layer, the smallest first.
     pub fn stats(&self) -> impl Iterator<Item = ReceivedLayerStats> {
         self.encodings.iter().map(|encoding| encoding.stream.stats(encoding.layer, encoding.ssrc))
@@ -234,7 +239,7 @@ impl Receiver {
         self.update_sending(now);
     }
 
-    /// Somebody needs a key frame of `layer`. Many wishes become one request a second.
+    /// Somebody needs a key frame of `layer`. Many wishes become one request at a time.
     pub fn request_key_frame(&mut self, now: Instant, layer: u8) {
         if self.kind == MediaKind::Video
             && let Some(encoding) = self.encodings.get_mut(usize::from(layer))

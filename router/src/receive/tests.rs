@@ -78,6 +78,7 @@ fn parameters(codec: MediaCodec, encodings: &[EncodingParameters]) -> ProducerPa
         payload_type: PayloadType::new(MEDIA),
         rtx_payload_type: PayloadType::new(RTX),
         mid: None,
+        returns_reference_times: false,
         extensions: ReceivedExtensions {
             rid: id(RID),
             repaired_rid: id(REPAIRED_RID),
@@ -236,6 +237,32 @@ fn h264_frames_begin_where_the_timestamp_changes() {
         begins.extend(bench.bursts().iter().map(|burst| burst.burst.meta().begins_frame));
     }
     assert_eq!(begins, [true, false, false, true, false, true], "the last by its first macroblock");
+}
+
+#[test]
+fn a_decoder_can_start_at_the_parameter_sets_whatever_came_in_the_batch_before() {
+    let mut bench = Bench::one(Codec::H264);
+    let now = bench.start;
+    let mut take = |sequence: u16, timestamp: u32, payload: &[u8]| {
+        bench.take(now, &Rtp { sequence, timestamp, payload, ..Rtp::default() }).unwrap();
+    };
+    take(1, 0, &[0x41, 0x9A]);
+    take(2, 3_000, &[9, 0x10]);
+    let before = bench.bursts();
+    assert!(before.iter().all(|received| !received.burst.meta().key_frame));
+    // Supplemental information, then the parameter sets and the slice.
+    let mut take = |sequence: u16, payload: &[u8]| {
+        bench.take(now, &Rtp { sequence, timestamp: 3_000, payload, ..Rtp::default() }).unwrap();
+    };
+    take(3, &[6, 5, 1, 0]);
+    take(4, &[0x67, 0x42, 0xC0, 0x1E]);
+    take(5, &[0x68, 0xCE]);
+    take(6, &[0x65, 0x88]);
+    let bursts = bench.bursts();
+    let starts = |received: &ReceivedBurst| received.burst.meta().key_frame && received.burst.meta().begins_frame;
+    assert_eq!(bursts.iter().filter(|received| starts(received)).count(), 1);
+    bench.take(now, &Rtp { sequence: 7, timestamp: 3_000, payload: &[0x65, 0x18], ..Rtp::default() }).unwrap();
+    assert!(!bench.bursts().iter().any(starts), "once");
 }
 
 #[test]

@@ -10,8 +10,8 @@ mod read;
 mod write;
 
 pub use read::{
-    Application, FirEntries, Goodbyes, NackPairs, Names, Packet, ReadRtcpError, ReportBlock, ReportBlocks,
-    SenderReport, read,
+    Application, ExtendedBlock, ExtendedBlocks, FirEntries, Goodbyes, NackPairs, Names, Packet, ReadRtcpError,
+    ReportBlock, ReportBlocks, SenderReport, read,
 };
 pub use write::{Compound, PacketStatus, TransportFeedbackHead};
 
@@ -205,7 +205,28 @@ mod tests {
         bytes.extend_from_slice(&[1, 0, 0, 1, 1, 2, 3, 4]);
         bytes.extend_from_slice(&[4, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 2]);
         bytes[3] = (bytes.len() / 4 - 1) as u8;
-        assert_eq!(all(&bytes), vec![Packet::ReceiverReferenceTime { receiver: Ssrc(9), ntp: NtpTime(1 << 32 | 2) }]);
+        let [Packet::Extended { sender, blocks }] = all(&bytes)[..] else { panic!() };
+        assert_eq!(sender, Ssrc(9));
+        assert_eq!(blocks.collect::<Vec<_>>(), [ExtendedBlock::ReferenceTime(NtpTime(1 << 32 | 2))]);
+    }
+
+    #[test]
+    fn returned_reference_times_are_read_whoever_they_are_for() {
+        let mut bytes = vec![0x80, 207, 0, 0, 0, 0, 0, 9];
+        bytes.extend_from_slice(&[5, 0, 0, 6, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 4, 0, 0, 0, 5, 0, 0, 0, 6]);
+        bytes.extend_from_slice(&[4, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 2]);
+        bytes[3] = (bytes.len() / 4 - 1) as u8;
+        let returned =
+            |receiver, last_report, delay| ExtendedBlock::Returned { receiver: Ssrc(receiver), last_report, delay };
+        let blocks = |bytes: &[u8]| match all(bytes)[..] {
+            [Packet::Extended { blocks, .. }] => blocks.collect::<Vec<_>>(),
+            _ => panic!(),
+        };
+        let expected = [returned(1, 2, 3), returned(4, 5, 6), ExtendedBlock::ReferenceTime(NtpTime(1 << 32 | 2))];
+        assert_eq!(blocks(&bytes), expected);
+        // The first block says that it is longer than all there is.
+        bytes[11] = 60;
+        assert_eq!(blocks(&bytes), []);
     }
 
     #[test]
@@ -263,7 +284,8 @@ mod tests {
                 Packet::Application(application) => assert!(application.data.len() < bytes.len()),
                 Packet::Nack { lost, .. } => assert!(lost.sequences().count() <= bytes.len() / 4 * 17),
                 Packet::Fir(entries) => assert!(entries.count() <= bytes.len() / 8),
-                Packet::Pli { .. } | Packet::ReceiverReferenceTime { .. } | Packet::Other { .. } => {}
+                Packet::Extended { blocks, .. } => assert!(blocks.count() <= bytes.len() / 12),
+                Packet::Pli { .. } | Packet::Other { .. } => {}
             }
         }
     }

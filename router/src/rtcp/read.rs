@@ -3,7 +3,7 @@ use thiserror::Error;
 
 use super::{
     APPLICATION, EXTENDED_REPORT, FMT_FIR, FMT_NACK, FMT_PLI, GOODBYE, HEADER_LEN, PADDED, PAYLOAD_FEEDBACK,
-    RECEIVER_REPORT, SENDER_REPORT, SOURCE_DESCRIPTION, TRANSPORT_FEEDBACK, XR_RECEIVER_REFERENCE_TIME,
+    RECEIVER_REPORT, SENDER_REPORT, SOURCE_DESCRIPTION, TRANSPORT_FEEDBACK, XR_DLRR, XR_RECEIVER_REFERENCE_TIME,
 };
 
 /// One packet of a compound, as far as it concerns a router.
@@ -33,12 +33,12 @@ pub enum Packet<'a> {
     },
     /// The viewer wants a key frame, once per new command sequence number.
     Fir(FirEntries<'a>),
-    /// The viewer's own time, to be sent back so that it can measure the round trip.
-    ReceiverReferenceTime {
-        /// Who wants it back.
-        receiver: Ssrc,
-        /// Its time.
-        ntp: NtpTime,
+    /// Times that a receiver wants back, or returns, to measure the round trip (RFC 3611).
+    Extended {
+        /// Whose report it is.
+        sender: Ssrc,
+        /// What it says.
+        blocks: ExtendedBlocks<'a>,
     },
     /// A well-formed packet of another type or format.
     Other {
@@ -243,6 +243,58 @@ impl Iterator for Goodbyes<'_> {
     }
 }
 
+/// What an extended report says of round trips (RFC 3611 §4.4 and §4.5); other blocks are passed over, and a malformed one is
+/// the last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ExtendedBlocks<'a> {
+    blocks: &'a [u8],
+    /// The rest of a block of returned times.
+    returned: &'a [u8],
+}
+
+/// One time of an extended report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExtendedBlock {
+    /// The receiver's own time, to be returned.
+    ReferenceTime(NtpTime),
+    /// A receiver's time, returned.
+    Returned {
+        /// Whose.
+        receiver: Ssrc,
+        /// [`NtpTime::compact`] of the time; 0 if none has come.
+        last_report: u32,
+        /// For how long it was held, in 1/65,536 s.
+        delay: u32,
+    },
+}
+
+impl Iterator for ExtendedBlocks<'_> {
+    type Item = ExtendedBlock;
+
+    fn next(&mut self) -> Option<ExtendedBlock> {
+        loop {
+            if let Some((entry, rest)) = self.returned.split_first_chunk::<12>() {
+                self.returned = rest;
+                let (receiver, last_report, delay) = (Ssrc(word(entry, 0)), word(entry, 4), word(entry, 8));
+                return Some(ExtendedBlock::Returned { receiver, last_report, delay });
+            }
+            let (header, rest) = self.blocks.split_first_chunk::<4>()?;
+            let len = usize::from(u16::from_be_bytes([header[2], header[3]])) * 4;
+            let content = rest.get(..len);
+            self.blocks = rest.get(len..).unwrap_or_default();
+            match (header[0], content?) {
+                (XR_RECEIVER_REFERENCE_TIME, content) => {
+                    if let Some(ntp) = content.first_chunk::<8>() {
+                        return Some(ExtendedBlock::ReferenceTime(NtpTime(u64::from_be_bytes(*ntp))));
+                    }
+                }
+                (XR_DLRR, content) => self.returned = content,
+                _ => {}
+            }
+        }
+    }
+}
+
 fn split_first(compound: &[u8]) -> Result<(&[u8], &[u8]), ReadRtcpError> {
     let Some(header) = compound.first_chunk::<4>() else {
         return Err(ReadRtcpError::TooShort(compound.len()));
@@ -299,11 +351,8 @@ fn read_one(packet: &[u8]) -> Result<Packet<'_>, ReadRtcpError> {
         }
         (PAYLOAD_FEEDBACK, FMT_FIR) => Packet::Fir(FirEntries(after(12)?)),
         (EXTENDED_REPORT, _) => {
-            let blocks = after(8)?;
-            match receiver_reference_time(blocks) {
-                Some(ntp) => Packet::ReceiverReferenceTime { receiver: Ssrc(word(packet, 4)), ntp },
-                None => Packet::Other { packet_type },
-            }
+            let blocks = ExtendedBlocks { blocks: after(8)?, returned: &[] };
+            Packet::Extended { sender: Ssrc(word(packet, 4)), blocks }
         }
         _ => Packet::Other { packet_type },
     })
@@ -322,20 +371,6 @@ fn without_padding(packet: &[u8]) -> Result<&[u8], ReadRtcpError> {
 fn report_blocks(blocks: &[u8], count: u8) -> ReportBlocks<'_> {
     // Behind the counted blocks there may be profile-specific extensions (RFC 3550 §6.4.3).
     ReportBlocks(&blocks[..blocks.len().min(usize::from(count) * 24)])
-}
-
-fn receiver_reference_time(mut blocks: &[u8]) -> Option<NtpTime> {
-    while let Some(header) = blocks.first_chunk::<4>() {
-        let len = usize::from(u16::from_be_bytes([header[2], header[3]])) * 4;
-        let content = blocks.get(4..4 + len)?;
-        if header[0] == XR_RECEIVER_REFERENCE_TIME
-            && let Some(ntp) = content.first_chunk::<8>()
-        {
-            return Some(NtpTime(u64::from_be_bytes(*ntp)));
-        }
-        blocks = &blocks[4 + len..];
-    }
-    None
 }
 
 fn word(bytes: &[u8], at: usize) -> u32 {

@@ -34,6 +34,7 @@ impl RtpParameters {
             payload_type: Some(payload_type),
             rtx_payload_type: self.rtx_of(payload_type),
             mid: self.mid,
+            returns_reference_times: false,
             extensions: self.received_extensions(),
         })
     }

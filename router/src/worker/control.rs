@@ -209,6 +209,7 @@ impl Worker {
             outlet.send_state(producer.state, egress);
         }
         producer.choose_all(now, &mut self.events);
+        producer.update_scores(&mut self.events);
         self.watch(now, index);
         let mut slots: Vec<_> = self.producers.at(index).consumers.iter().map(|consumer| consumer.slot).collect();
         slots.sort_unstable();

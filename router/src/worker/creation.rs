@@ -135,12 +135,16 @@ impl Worker {
             }
         };
         let counted = parameters.extensions.transport_sequence.is_some();
+        let returns_reference_times = parameters.returns_reference_times;
         let index = self.producers.insert(Producer::new(key, parameters, origin, state));
         if !local {
             let publisher = &mut self.transports.get_mut(slot).expect("it was there a moment ago").publisher;
             publisher.producers.push(index);
             if counted {
                 publisher.count_all_packets(now);
+            }
+            if returns_reference_times {
+                publisher.measure_round_trip(now);
             }
             self.watch(now, index);
         }
@@ -177,7 +181,7 @@ impl Worker {
         }
         transport.consumers.push(ConsumerEntry { ssrc, rtx_ssrc, consumer: id, holds_until: None });
         let producer = self.producers.at_mut(index);
-        let mut consumer = Consumer::new(parameters, slot, producer.format(), now);
+        let mut consumer = Consumer::new(parameters, slot, producer.format(), producer.scores(), now);
         consumer.connected = transport.connected;
         let position = producer.add_consumer(consumer);
         self.consumers.insert(id, ConsumerPlace { transport: slot, producer: index, position });

@@ -4,8 +4,8 @@ use lenscast_media::{Bitrate, LayerSet, Ssrc};
 
 use super::Worker;
 use crate::{
-    ConsumerId, ConsumerStats, Layers, MediaKind, OutletId, OutletStats, Priority, ProducerId, ProducerKey,
-    ProducerStats, RouterId, StreamState, TransportId, TransportKind,
+    ConsumerId, ConsumerScore, ConsumerStats, Layers, MediaKind, OutletId, OutletStats, Priority, ProducerId,
+    ProducerKey, ProducerStats, RouterId, StreamState, TransportId, TransportKind,
 };
 
 /// Everything that a worker has, as it is now.
@@ -98,6 +98,8 @@ pub struct ConsumerDump {
     pub current: Option<Layers>,
     /// The spatial layer that it forwards or waits for.
     pub target: Option<u8>,
+    /// How well it gets through.
+    pub score: ConsumerScore,
     /// Its counters.
     pub stats: ConsumerStats,
 }
@@ -170,6 +172,7 @@ impl Worker {
                 preferred: consumer.parameters().preferred_layers,
                 current: consumer.layers(),
                 target: consumer.target(),
+                score: consumer.score(producer.scores()),
                 stats: consumer.stats.clone(),
             })
             .collect();

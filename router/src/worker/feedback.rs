@@ -1,12 +1,13 @@
 use std::time::Instant;
 
-use lenscast_media::Ssrc;
+use lenscast_media::{NtpTime, Ssrc};
 
+use super::ingest::LOCAL_SOURCE;
 use super::{ConsumerPlace, Worker};
 use crate::consumer::CarriedBy;
-use crate::producer::{Producer, trace};
+use crate::producer::{Producer, note_score, trace};
 use crate::resend::{MAX_LOOKED_UP, Refusal};
-use crate::rtcp::{self, Packet, ReadRtcpError};
+use crate::rtcp::{self, ExtendedBlock, Packet, ReadRtcpError};
 use crate::{Egress, Trace, TransportId, TransportSlot};
 
 impl Worker {
@@ -60,13 +61,15 @@ impl Worker {
                     }
                 }
             }
-            Packet::ReceiverReferenceTime { receiver, ntp } => {
-                // One answer serves the whole session: it goes out with the first stream's report.
-                let first = self.transports.get(slot).and_then(|transport| transport.consumers.first()).copied();
-                if let Some(entry) = first
-                    && let Some((producer, place)) = self.consumer_by_ssrc(slot, entry.ssrc)
-                {
-                    producer.consumers[place.position].handle_reference_time(now, receiver, ntp);
+            Packet::Extended { sender, blocks } => {
+                for block in blocks {
+                    match block {
+                        ExtendedBlock::ReferenceTime(ntp) => self.handle_reference_time(now, slot, sender, ntp),
+                        ExtendedBlock::Returned { receiver: LOCAL_SOURCE, last_report, delay } => {
+                            self.handle_returned_time(now, slot, last_report, delay);
+                        }
+                        ExtendedBlock::Returned { .. } => {}
+                    }
                 }
             }
             Packet::Goodbyes(sources) => {
@@ -78,11 +81,25 @@ impl Worker {
         }
     }
 
+    /// A viewer wants its time back.
+    fn handle_reference_time(&mut self, now: Instant, slot: TransportSlot, receiver: Ssrc, ntp: NtpTime) {
+        // One answer serves the whole session: it goes out with the first stream's report.
+        let first = self.transports.get(slot).and_then(|transport| transport.consumers.first()).copied();
+        if let Some(entry) = first
+            && let Some((producer, place)) = self.consumer_by_ssrc(slot, entry.ssrc)
+        {
+            producer.consumers[place.position].handle_reference_time(now, receiver, ntp);
+        }
+    }
+
     fn handle_report_blocks(&mut self, now: Instant, slot: TransportSlot, blocks: rtcp::ReportBlocks<'_>) {
         let ntp = self.wall.ntp_at(now);
         for block in blocks {
             if let Some((producer, place)) = self.consumer_by_ssrc(slot, block.ssrc) {
-                producer.consumers[place.position].handle_report(ntp, &block);
+                let scores = producer.scores();
+                let consumer = &mut self.producers.at_mut(place.producer).consumers[place.position];
+                consumer.handle_report(ntp, &block);
+                note_score(consumer, scores, &mut self.events);
             }
         }
     }

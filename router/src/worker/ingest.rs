@@ -5,6 +5,8 @@ use lenscast_media::{NtpTime, RtpTime, Ssrc};
 use super::{Timer, Worker};
 use crate::producer::{Origin, Reception};
 use crate::receive::{PublisherClock, ReceivedLayerStats, RtpPacket, TransportFeedback};
+use crate::round_trip::round_trip;
+use crate::rtcp::Compound;
 use crate::score::Score;
 use crate::{Egress, HandleRtpError, ProducerKey, TransportId, TransportSlot};
 
@@ -14,23 +16,40 @@ pub(super) struct Publisher {
     /// Indices of what it produces.
     pub(super) producers: Vec<usize>,
     clock: PublisherClock,
+    /// When it is to hear our time again, to return it; `None` if it does not return it.
+    reference_time_due: Option<Instant>,
     /// If its packets are counted over all its streams.
     feedback: Option<TransportFeedback>,
 }
 
 /// The source that feedback to publishers comes from; libwebrtc has the same for receivers without a stream of their own.
-pub(super) const LOCAL_SOURCE: Ssrc = Ssrc(1);
+pub const LOCAL_SOURCE: Ssrc = Ssrc(1);
+
+/// How often the round trip to a publisher is measured: with every report on video.
+const REFERENCE_TIME_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Timers of receivers that are due at once come no more often than this.
 const RESOLUTION: Duration = Duration::from_millis(1);
 
 impl Publisher {
     pub(super) const fn new() -> Self {
-        Self { producers: Vec::new(), clock: PublisherClock::new(), feedback: None }
+        Self { producers: Vec::new(), clock: PublisherClock::new(), reference_time_due: None, feedback: None }
     }
 
     pub(super) fn count_all_packets(&mut self, now: Instant) {
         self.feedback.get_or_insert_with(|| TransportFeedback::new(LOCAL_SOURCE, now));
+    }
+
+    pub(super) fn measure_round_trip(&mut self, now: Instant) {
+        self.reference_time_due.get_or_insert(now);
+    }
+
+    /// Adds our time to what is said anyway, if it is due.
+    fn write_reference_time(&mut self, now: Instant, ntp: NtpTime, compound: &mut Compound) {
+        if let Some(due) = self.reference_time_due.as_mut().filter(|due| **due <= now) {
+            *due = now + REFERENCE_TIME_INTERVAL;
+            compound.push_receiver_reference_time(LOCAL_SOURCE, ntp);
+        }
     }
 }
 
@@ -109,6 +128,17 @@ impl Worker {
         }
     }
 
+    /// A publisher returns our time: what it sends again takes that long to come.
+    pub(super) fn handle_returned_time(&mut self, now: Instant, slot: TransportSlot, sent: u32, held: u32) {
+        let Some(measured) = round_trip(self.wall.ntp_at(now), sent, held) else { return };
+        let Some(transport) = self.transports.get(slot) else { return };
+        for &index in &transport.publisher.producers {
+            if let Some(reception) = self.producers.at_mut(index).origin.reception_mut() {
+                reception.receiver.set_round_trip(measured);
+            }
+        }
+    }
+
     pub(super) fn handle_goodbye(&mut self, now: Instant, slot: TransportSlot, ssrc: Ssrc, egress: &mut impl Egress) {
         let Some(transport) = self.transports.get(slot) else { return };
         for index in transport.publisher.producers.clone() {
@@ -128,11 +158,14 @@ impl Worker {
         reception.receiver.write_feedback(now, &mut self.compound);
         let next = reception.receiver.poll_timeout().max(now + RESOLUTION);
         self.timers.set(Timer::Receive(index), Some(next));
-        let connected = self.transports.get(slot).is_some_and(|transport| transport.connected);
-        if connected && !self.compound.is_empty() {
+        if let Some(transport) = self.transports.get_mut(slot).filter(|transport| transport.connected)
+            && !self.compound.is_empty()
+        {
+            transport.publisher.write_reference_time(now, self.wall.ntp_at(now), &mut self.compound);
             egress.send_rtcp(slot, self.compound.as_bytes());
         }
         self.sending_may_have_changed(now, index, egress);
+        self.producers.at_mut(index).update_scores(&mut self.events);
     }
 
     pub(super) fn feedback_due(&mut self, now: Instant, slot: TransportSlot, egress: &mut impl Egress) {

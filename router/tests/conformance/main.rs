@@ -3,4 +3,7 @@
 
 mod closing;
 mod forwarding;
+mod received;
 mod scene;
+mod scores;
+mod traces;

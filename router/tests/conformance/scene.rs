@@ -5,12 +5,14 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use lenscast_media::{
-    Burst, BurstMeta, Codec, LayerSet, PassedExtensions, Resolution, RtpTime, Ssrc, StageTimes, WallClock,
+    Burst, BurstMeta, Codec, LayerSet, MediaCodec, PassedExtensions, Resolution, RtpTime, Ssrc, StageTimes, WallClock,
 };
+use lenscast_router::rtcp::Compound;
 use lenscast_router::{
-    AttachParameters, Confirm, ConsumerId, ConsumerParameters, Egress, Event, ExtensionId, HeaderExtensions, Inbound,
-    Layers, OutletId, OutletLink, PayloadType, Priority, ProducerId, ProducerKey, ProducerParameters, RouterId,
-    RtpPackets, Source, TransportId, TransportKind, TransportSlot, Upstream, Worker,
+    AttachParameters, Confirm, ConsumerId, ConsumerParameters, Egress, EncodingParameters, Event, ExtensionId,
+    HeaderExtensions, Inbound, Layers, OutletId, OutletLink, PayloadType, Priority, ProducerId, ProducerKey,
+    ProducerParameters, ReceivedExtensions, RouterId, RtpPackets, Source, TransportId, TransportKind, TransportSlot,
+    Upstream, Worker,
 };
 use rtc_rtp::packet::Packet;
 use rtc_shared::marshal::Unmarshal;
@@ -20,6 +22,8 @@ pub(crate) const AWAY: RouterId = RouterId(2);
 pub(crate) const CAMERA: ProducerKey = ProducerKey { router: HOME, producer: ProducerId(1) };
 pub(crate) const MIRROR: ProducerKey = ProducerKey { router: AWAY, producer: ProducerId(1) };
 pub(crate) const SOURCE: TransportId = TransportId(1);
+pub(crate) const PUBLISHER: TransportId = TransportId(70);
+pub(crate) const STREAM: ProducerKey = ProducerKey { router: HOME, producer: ProducerId(70) };
 
 /// A source that remembers what it was asked for.
 #[derive(Default)]
@@ -59,6 +63,7 @@ pub(crate) struct Out {
     running: usize,
     slots: BTreeMap<(usize, TransportSlot), TransportId>,
     pub(crate) rtp: Vec<(TransportId, Packet)>,
+    pub(crate) rtcp: Vec<(TransportId, Vec<u8>)>,
     pub(crate) channel: VecDeque<Inbound>,
 }
 
@@ -72,7 +77,11 @@ impl Egress for Out {
         }
     }
 
-    fn send_rtcp(&mut self, _: TransportSlot, _: &[u8]) {}
+    fn send_rtcp(&mut self, slot: TransportSlot, compound: &[u8]) {
+        if let Some(transport) = self.slots.get(&(self.running, slot)) {
+            self.rtcp.push((*transport, compound.to_vec()));
+        }
+    }
 
     fn send_inbound(&mut self, _: OutletId, message: Inbound) -> bool {
         self.channel.push_back(message);
@@ -120,6 +129,17 @@ impl Scene {
         number: u64,
         extensions: HeaderExtensions,
     ) -> ConsumerId {
+        self.consumer_of(CAMERA.producer, worker, transport, number, extensions)
+    }
+
+    pub(crate) fn consumer_of(
+        &mut self,
+        producer: ProducerId,
+        worker: usize,
+        transport: u64,
+        number: u64,
+        extensions: HeaderExtensions,
+    ) -> ConsumerId {
         let parameters = ConsumerParameters {
             id: ConsumerId(number),
             transport: TransportId(transport),
@@ -135,7 +155,7 @@ impl Scene {
             priority: Priority::LOWEST,
             paused: false,
         };
-        self.workers[worker].consume(self.now, CAMERA.producer, parameters).unwrap();
+        self.workers[worker].consume(self.now, producer, parameters).unwrap();
         ConsumerId(number)
     }
 
@@ -197,6 +217,52 @@ impl Scene {
         self.arrive();
     }
 
+    /// A publisher of one stream, of source 42 and payload type 100, on the first worker.
+    pub(crate) fn publish(&mut self, codec: MediaCodec, temporal_layers: u8, extensions: ReceivedExtensions) {
+        self.transport(0, PUBLISHER.0);
+        let parameters = ProducerParameters {
+            encodings: vec![EncodingParameters { ssrc: Some(Ssrc(42)), ..EncodingParameters::default() }],
+            payload_type: PayloadType::new(100),
+            extensions,
+            ..ProducerParameters::local(codec, 1, temporal_layers)
+        };
+        self.workers[0].produce(self.now, PUBLISHER, STREAM.producer, parameters, Source::Rtp).unwrap();
+    }
+
+    /// A packet of the publisher, a frame by itself, 20 ms after the last.
+    pub(crate) fn receive(&mut self, sequence: u16, extensions: &[(u8, &[u8])], payload: &[u8]) {
+        self.now += Duration::from_millis(20);
+        let mut elements: Vec<u8> = Vec::new();
+        for (id, data) in extensions {
+            elements.push(id << 4 | (data.len() - 1) as u8);
+            elements.extend_from_slice(data);
+        }
+        elements.resize(elements.len().next_multiple_of(4), 0);
+        let mut packet = vec![0x90, 0x80 | 100];
+        packet.extend_from_slice(&sequence.to_be_bytes());
+        packet.extend_from_slice(&(u32::from(sequence) * 1_800).to_be_bytes());
+        packet.extend_from_slice(&42_u32.to_be_bytes());
+        packet.extend_from_slice(&[0xBE, 0xDE, 0, (elements.len() / 4) as u8]);
+        packet.extend_from_slice(&elements);
+        packet.extend_from_slice(payload);
+        self.out.running = 0;
+        self.workers[0].handle_rtp(self.now, PUBLISHER, &packet).unwrap();
+        self.workers[0].end_of_batch(self.now, &mut self.out);
+    }
+
+    /// RTCP from a transport's peer.
+    pub(crate) fn rtcp(&mut self, transport: u64, compound: &Compound) {
+        self.out.running = 0;
+        self.workers[0].handle_rtcp(self.now, TransportId(transport), compound.as_bytes(), &mut self.out).unwrap();
+    }
+
+    /// Time passes, and what is due at its end is done.
+    pub(crate) fn wait(&mut self, span: Duration) {
+        self.now += span;
+        self.out.running = 0;
+        self.workers[0].handle_timeout(self.now, &mut self.out);
+    }
+
     /// The layers of the packets that one viewer got since the last call, and that their sequence has no gap.
     pub(crate) fn layers_seen(&mut self, transport: u64) -> Vec<u8> {
         let packets = self.seen(transport);
@@ -216,9 +282,12 @@ impl Scene {
         std::iter::from_fn(|| self.workers[worker].poll_event()).collect()
     }
 
-    /// The same without what is told of layers.
+    /// The same without what is told of layers and scores.
     pub(crate) fn endings(&mut self, worker: usize) -> Vec<Event> {
         let events = self.events(worker);
-        events.into_iter().filter(|event| !matches!(event, Event::LayersChanged { .. })).collect()
+        events
+            .into_iter()
+            .filter(|event| !matches!(event, Event::LayersChanged { .. } | Event::ScoreChanged { .. }))
+            .collect()
     }
 }

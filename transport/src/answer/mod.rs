@@ -24,6 +24,9 @@ pub(crate) struct LocalDescription<'a> {
     pub(crate) stream: &'a str,
 }
 
+/// Both sides send reference times and return each other's (RFC 3611 §5).
+const RECEIVER_ROUND_TRIP: &str = "a=rtcp-xr:rcvr-rtt=all\r\n";
+
 fn write_session<'m>(
     sdp: &mut String,
     mids: impl Iterator<Item = &'m str>,

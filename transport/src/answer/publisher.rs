@@ -6,7 +6,9 @@ use lenscast_media::{Bitrate, Codec, MediaCodec};
 use lenscast_router::PayloadType;
 use lenscast_router::rtp_parameters::{ExtensionUri, RtcpFeedback};
 
-use super::{LocalDescription, SectionHead, write_candidates, write_extension, write_refusal, write_session};
+use super::{
+    LocalDescription, RECEIVER_ROUND_TRIP, SectionHead, write_candidates, write_extension, write_refusal, write_session,
+};
 use crate::PublisherOffer;
 use crate::offer::{OfferedCodec, PublishedSection};
 
@@ -89,6 +91,9 @@ fn write_section(
         reduced_size_rtcp: section.reduced_size_rtcp,
     };
     head.write(sdp, local)?;
+    if section.returns_reference_times {
+        sdp.push_str(RECEIVER_ROUND_TRIP);
+    }
     let extensions = &section.extensions;
     let numbers_packets = extensions.id(ExtensionUri::TransportWideSequence).is_some();
     let kept = |feedback: &RtcpFeedback| match feedback {
@@ -150,6 +155,19 @@ pub(crate) mod tests {
     fn assert_has(sdp: &str, lines: &[&str]) {
         for line in lines {
             assert!(sdp.lines().any(|found| found == *line), "{line} is missing in\n{sdp}");
+        }
+    }
+
+    #[test]
+    fn round_trips_are_measured_with_publishers_that_agree_to_it() {
+        const LINE: &str = "a=rtcp-xr:rcvr-rtt=all";
+        let silent = SIMULCAST.replace("a=rtcp-xr", "a=x-nothing");
+        for (offer, agrees) in [(SIMULCAST, true), (&silent, false)] {
+            let parsed = PublisherOffer::parse(offer).unwrap();
+            let (agreement, sdp) = answered(&parsed, &Codec::ALL).unwrap();
+            assert_eq!(sdp.lines().filter(|line| *line == LINE).count(), if agrees { 2 } else { 0 });
+            let parameters = crate::publishing::parameters(&parsed.video, &agreement.video);
+            assert_eq!(parameters.returns_reference_times, agrees);
         }
     }
 

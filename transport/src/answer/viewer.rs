@@ -6,7 +6,9 @@ use lenscast_media::{Codec, Ssrc};
 use lenscast_router::rtp_parameters::{ExtensionUri, RtcpFeedback};
 use lenscast_router::{HeaderExtensions, PayloadType, RtxParameters};
 
-use super::{LocalDescription, SectionHead, write_candidates, write_extension, write_refusal, write_session};
+use super::{
+    LocalDescription, RECEIVER_ROUND_TRIP, SectionHead, write_candidates, write_extension, write_refusal, write_session,
+};
 use crate::ViewerOffer;
 use crate::offer::{AudioSection, OfferedCodec};
 
@@ -125,7 +127,7 @@ fn write_video(
     };
     head.write(sdp, local)?;
     if video.receiver_reference_time {
-        sdp.push_str("a=rtcp-xr:rcvr-rtt=all\r\n");
+        sdp.push_str(RECEIVER_ROUND_TRIP);
     }
     let kept = |feedback: &RtcpFeedback| match feedback {
         // Without a stream to send packets again on, a NACK would not be answered.

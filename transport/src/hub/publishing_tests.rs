@@ -74,6 +74,7 @@ fn track(ssrc: Option<u32>) -> ProducerParameters {
         payload_type: Some(payload_type(96)),
         rtx_payload_type: Some(payload_type(97)),
         mid: None,
+        returns_reference_times: false,
         extensions: ReceivedExtensions::default(),
     }
 }
@@ -230,7 +231,7 @@ fn replayed_forged_and_strangers_rtp_goes_no_further_and_is_counted() {
         unknown_address: 1,
         rtp_unexpected: 1,
         rtp_too_long: 1,
-        rtp_unknown_source: 1,
+        rtp_refused: 1,
         ..DropStats::default()
     };
     assert_eq!(scene.hub.dropped(), expected);

@@ -1,6 +1,8 @@
 use std::collections::HashMap;
 
-use lenscast_router::{ConsumerId, EndCause, Event, Layers, OutletId, ProducerKey, RouterId, TransportId};
+use lenscast_router::{
+    ConsumerId, ConsumerScore, EndCause, Event, Layers, OutletId, ProducerKey, RouterId, TransportId,
+};
 use tokio::sync::watch;
 
 /// What is known of an object at this moment.
@@ -10,6 +12,8 @@ pub struct Life {
     pub paused: bool,
     /// Of a consumer: the layers that it forwards.
     pub layers: Option<Layers>,
+    /// Of a consumer: how well it gets through, once that has changed.
+    pub score: Option<ConsumerScore>,
     /// Why it ended, once it has. Nothing changes after that.
     pub ended: Option<EndCause>,
 }
@@ -39,6 +43,7 @@ impl Lives {
         self.followed.remove(&object);
     }
 
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.followed.len()
     }
@@ -55,6 +60,9 @@ impl Lives {
             Event::ProducerResumed(key) => self.change(LifeOf::Producer(key), |life| life.paused = false),
             Event::LayersChanged { consumer, layers, .. } => {
                 self.change(LifeOf::Consumer(consumer), |life| life.layers = layers);
+            }
+            Event::ScoreChanged { consumer, score, .. } => {
+                self.change(LifeOf::Consumer(consumer), |life| life.score = Some(score));
             }
             _ => {}
         }

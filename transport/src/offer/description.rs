@@ -122,6 +122,11 @@ pub(super) fn values<'a>(media: &'a MediaDescription, key: &'static str) -> impl
         .filter_map(|attribute| attribute.value.as_deref())
 }
 
+/// True if the section agrees to receivers' reference times and their return (`rcvr-rtt`, RFC 3611 §5.1).
+pub(super) fn measures_round_trips(media: &MediaDescription) -> bool {
+    values(media, "rtcp-xr").any(|formats| formats.contains("rcvr-rtt="))
+}
+
 /// What can be shown of what somebody sent.
 fn shortened(text: &str) -> String {
     text.chars().take(32).collect()

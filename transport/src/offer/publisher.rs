@@ -5,7 +5,7 @@ use rtc_sdp::description::media::MediaDescription;
 
 use super::OfferError;
 use super::codec::{OfferedCodec, OfferedExtensions, offered_codecs};
-use super::description::{Description, Remote, Section, is_disabled, value, values};
+use super::description::{Description, Remote, Section, is_disabled, measures_round_trips, value, values};
 use crate::Fingerprint;
 
 /// An acceptable offer of somebody who publishes (RFC 9725 §4.4): one video section and at most one of audio, of one media
@@ -31,6 +31,8 @@ pub(crate) struct PublishedSection {
     pub(crate) simulcast: Vec<Rid>,
     pub(crate) extensions: OfferedExtensions,
     pub(crate) reduced_size_rtcp: bool,
+    /// The publisher returns our time (`rcvr-rtt`, RFC 3611 §5).
+    pub(crate) returns_reference_times: bool,
 }
 
 /// How one of its layers can be told from the others.
@@ -183,6 +185,7 @@ fn section(
         simulcast,
         extensions: OfferedExtensions::of(media, Direction::sends),
         reduced_size_rtcp: media.has_attribute("rtcp-rsize"),
+        returns_reference_times: measures_round_trips(media),
     })
 }
 

@@ -5,7 +5,7 @@ use rtc_sdp::description::media::MediaDescription;
 
 use super::OfferError;
 use super::codec::{OfferedCodec, OfferedExtensions, offered_codecs};
-use super::description::{Description, Remote, Section, is_disabled, values};
+use super::description::{Description, Remote, Section, is_disabled, measures_round_trips};
 use crate::Fingerprint;
 
 /// An acceptable offer of a viewer: exactly one video section that receives, and perhaps one of audio.
@@ -76,7 +76,7 @@ impl ViewerOffer {
                 position,
                 extensions: OfferedExtensions::of(video, Direction::receives),
                 reduced_size_rtcp: video.has_attribute("rtcp-rsize"),
-                receiver_reference_time: values(video, "rtcp-xr").any(|formats| formats.contains("rcvr-rtt=")),
+                receiver_reference_time: measures_round_trips(video),
                 codecs,
                 mid,
             },

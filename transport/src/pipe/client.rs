@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use lenscast_media::LayerSet;
+use lenscast_media::sync::Mutex;
 use lenscast_router::receive::ReceivedBurst;
 use lenscast_router::{Inbound, ProducerKey, StreamState, TransportId, Upstream};
 use socket2::{Domain, Socket, Type};
@@ -14,7 +15,7 @@ use tokio::net::UdpSocket;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::edge::{EdgeEvent, PipeEdge};
-use super::{ConnectPipeError, PipeOffer};
+use super::{ConnectPipeError, PipeOffer, PipeState};
 use crate::catalog::Catalog;
 use crate::port::{Incoming, WorkerPort};
 use crate::session::CloseCause;
@@ -35,6 +36,8 @@ pub(crate) struct PipeClient {
     pub(crate) commands: mpsc::Receiver<ClientCommand>,
     pub(crate) events: mpsc::UnboundedSender<SessionEvent>,
     pub(crate) nudge: Arc<Notify>,
+    /// For whoever asks. Of each change an event is told, after it.
+    pub(crate) state: Arc<Mutex<PipeState>>,
 }
 
 /// A mirror of an origin's producer in this process, and the channel to the worker that it is on. Dropped, the mirror ends.
@@ -137,6 +140,9 @@ impl PipeClient {
                 command = self.commands.recv() => match command {
                     Some(ClientCommand::Reconnect(offer, reply)) => {
                         let result = self.edge.reconnect(Instant::now(), &offer);
+                        if result.is_ok() {
+                            *self.state.lock() = PipeState::Connecting;
+                        }
                         let _ = reply.send(result);
                     }
                     Some(ClientCommand::Close(cause, done)) => {
@@ -177,11 +183,15 @@ impl PipeClient {
     fn pass_on(&mut self) {
         while let Some(event) = self.edge.poll_event() {
             match event {
-                EdgeEvent::Connected => self.tell(SessionState::Connected),
+                EdgeEvent::Connected => {
+                    *self.state.lock() = PipeState::Connected { paused: self.is_held() };
+                    self.tell(SessionState::Connected);
+                }
                 EdgeEvent::Lost => {
                     for mirror in &mut self.mirrors {
                         mirror.change(|state| state.sending = LayerSet::EMPTY);
                     }
+                    *self.state.lock() = PipeState::Lost;
                     self.tell(SessionState::Lost);
                 }
                 EdgeEvent::State(place, said) => {
@@ -190,6 +200,7 @@ impl PipeClient {
                     mirror.change(|state| {
                         (state.paused, state.closed, state.sending) = (said.paused, said.closed, sending);
                     });
+                    self.note_held();
                 }
             }
         }
@@ -219,6 +230,21 @@ impl PipeClient {
             mirror.close();
         }
         self.tell(SessionState::Closed(cause));
+    }
+
+    /// True while the origin holds up what viewers see: the first of a stream's producers.
+    fn is_held(&self) -> bool {
+        self.mirrors.first().is_some_and(|mirror| mirror.state.paused)
+    }
+
+    fn note_held(&self) {
+        let now = PipeState::Connected { paused: self.is_held() };
+        let mut state = self.state.lock();
+        if matches!(*state, PipeState::Connected { .. }) && *state != now {
+            *state = now;
+            drop(state);
+            self.tell(SessionState::Held);
+        }
     }
 
     fn tell(&self, state: SessionState) {

@@ -28,6 +28,20 @@ pub struct PipeProducer {
     pub layers: u8,
 }
 
+/// What there is to know of an edge's end of a pipe beside its packets: those come only while somebody wants them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PipeState {
+    /// The origin has not answered yet.
+    Connecting,
+    /// It is there.
+    Connected {
+        /// It holds its producers up.
+        paused: bool,
+    },
+    /// Nothing comes from it any more.
+    Lost,
+}
+
 /// Why an origin could not offer a pipe.
 #[derive(Debug, Error)]
 #[non_exhaustive]

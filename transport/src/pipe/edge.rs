@@ -355,6 +355,8 @@ impl PipedProducer {
             payload_type: Some(self.payload_type),
             rtx_payload_type: self.rtx_payload_type,
             mid: None,
+            // The checks measure the round trip.
+            returns_reference_times: false,
             extensions: ReceivedExtensions {
                 rid: Some(RID_EXTENSION),
                 repaired_rid: Some(REPAIRED_RID_EXTENSION),

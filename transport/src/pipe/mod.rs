@@ -18,7 +18,7 @@ mod tests;
 
 use lenscast_router::{ExtensionId, Rid};
 
-pub use connected::{ConnectPipeError, ConnectedPipe, CreatePipeError, PipeProducer};
+pub use connected::{ConnectPipeError, ConnectedPipe, CreatePipeError, PipeProducer, PipeState};
 pub(crate) use layer_sender::WritePacket;
 pub use offer::{PipeKeys, PipeOffer, PipedEncoding, PipedProducer};
 pub(crate) use origin::{PipeOrigin, PipeSetup};

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use lenscast_media::sync::Mutex;
 use lenscast_media::{LayerSet, MediaCodec, Ssrc, StageHistograms};
 use lenscast_router::{
     Confirm, ExtensionId, Inbound, Open, OutletId, PayloadType, ProducerId, ProducerKey, ProducerParameters,
@@ -18,7 +19,7 @@ use super::client::{ClientCommand, Feed, PipeClient, Wishes, bind, release};
 use super::edge::PipeEdge;
 use super::{
     ConnectPipeError, ConnectedPipe, CreatePipeError, MAX_PIPED_PRODUCERS, PipeKeys, PipeOffer, PipeProducer,
-    PipeSetup, PipedEncoding, PipedProducer, extension,
+    PipeSetup, PipeState, PipedEncoding, PipedProducer, extension,
 };
 use crate::object::{Living, Pipe};
 use crate::port::{Incoming, answered};
@@ -32,6 +33,7 @@ pub(crate) struct Edges(HashMap<TransportId, Edge>);
 
 struct Edge {
     commands: mpsc::Sender<ClientCommand>,
+    state: Arc<Mutex<PipeState>>,
     /// Mirrors of its mirrors, on the other workers.
     _pipes: Vec<Pipe>,
 }
@@ -123,16 +125,21 @@ impl TransportServer {
         }
         let (commands, received) = mpsc::channel(COMMANDS);
         let events = self.event_sender();
+        let state = Arc::new(Mutex::new(PipeState::Connecting));
+        let told = Arc::clone(&state);
         let run = move || async move {
             match UdpSocket::from_std(socket) {
-                Ok(socket) => PipeClient { id, edge, socket, mirrors, commands: received, events, nudge }.run().await,
+                Ok(socket) => {
+                    let state = told;
+                    PipeClient { id, edge, socket, mirrors, commands: received, events, nudge, state }.run().await;
+                }
                 Err(error) => tracing::error!(%error, "cannot use a pipe's socket"),
             }
         };
         self.background.spawn(run).map_err(ConnectPipeError::Socket)?;
         let mut edges = self.edges.lock();
         edges.0.retain(|_, edge| !edge.commands.is_closed());
-        edges.0.insert(id, Edge { commands, _pipes: pipes });
+        edges.0.insert(id, Edge { commands, state, _pipes: pipes });
         Ok(ConnectedPipe { id, producers })
     }
 
@@ -148,6 +155,13 @@ impl TransportServer {
         let sent = commands.send(ClientCommand::Reconnect(Box::new(offer), reply)).await;
         sent.map_err(|_| ConnectPipeError::Unknown(id))?;
         answer.await.unwrap_or(Err(ConnectPipeError::Unknown(id)))
+    }
+
+    /// How things stand with the edge's end of a pipe. `None` if it has ended.
+    #[must_use]
+    pub fn pipe_state(&self, id: TransportId) -> Option<PipeState> {
+        let edges = self.edges.lock();
+        edges.0.get(&id).filter(|edge| !edge.commands.is_closed()).map(|edge| *edge.state.lock())
     }
 
     /// Ends the edge's end of a pipe. False if there is none of that name.

@@ -24,7 +24,7 @@ fn scene() -> Scene {
 }
 
 fn closures(scene: &mut Scene) -> Vec<Event> {
-    scene.events().into_iter().filter(|event| !matches!(event, Event::LayersChanged { .. })).collect()
+    scene.endings()
 }
 
 fn consumer(number: u64, transport: u64, producer: ProducerId, cause: EndCause) -> Event {

@@ -137,6 +137,12 @@ impl Scene {
         std::iter::from_fn(|| self.worker.poll_event()).collect()
     }
 
+    /// The same without what is told of layers and scores.
+    fn endings(&mut self) -> Vec<Event> {
+        let told = |event: &Event| !matches!(event, Event::LayersChanged { .. } | Event::ScoreChanged { .. });
+        self.events().into_iter().filter(told).collect()
+    }
+
     fn asked(&mut self) -> Vec<Asked> {
         std::mem::take(&mut self.camera.0.lock().unwrap())
     }
@@ -434,8 +440,7 @@ fn a_producer_that_ends_takes_its_consumers_along() {
         producer: CAMERA.producer,
         cause: EndCause::ProducerClosed,
     };
-    let events: Vec<_> =
-        scene.events().into_iter().filter(|event| !matches!(event, Event::LayersChanged { .. })).collect();
+    let events: Vec<_> = scene.endings();
     assert_eq!(events, [Event::ProducerClosed(CAMERA, EndCause::Requested), ended(1), ended(2)]);
     assert_eq!(scene.out.rtcp.len(), 1, "only the connected viewer can be told");
     assert_eq!(scene.worker.consumer_stats(TransportId(1)).count(), 0);

@@ -182,8 +182,7 @@ fn the_end_of_a_producer_reaches_its_mirror_even_if_the_channel_is_full() {
     let due = bench.home.worker.poll_timeout().unwrap();
     bench.home.worker.handle_timeout(due, &mut bench.home.out);
     bench.drain();
-    let closures: Vec<_> =
-        bench.away.events().into_iter().filter(|event| !matches!(event, Event::LayersChanged { .. })).collect();
+    let closures: Vec<_> = bench.away.endings();
     let consumer = Event::ConsumerClosed {
         consumer: ConsumerId(1),
         transport: TransportId(1),

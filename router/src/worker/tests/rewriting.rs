@@ -267,6 +267,8 @@ impl Bench {
             let same_frame = (tag.layer, tag.frame) == (before.layer, before.frame);
             let ticks = timestamp.wrapping_sub(before_timestamp) as i32;
             prop_assert!(if same_frame { ticks == 0 } else { ticks > 0 }, "{before:?} {tag:?} {ticks}");
+            // No more than the time that passed: 150 steps of a frame each at most, and a tick where clocks are joined.
+            prop_assert!(ticks <= 150 * 3_001, "{before:?} {tag:?} {ticks}");
             let missing = index - before_index - 1;
             if tag.layer != before.layer {
                 prop_assert!(tag.key_frame && tag.begins_frame, "{before:?} {tag:?}");
