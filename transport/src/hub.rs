@@ -516,7 +516,7 @@ impl Hub {
 
     /// A publisher's producers have mirrors everywhere. One that has ended meanwhile is not told of: nothing follows an end.
     pub(crate) fn announce_published(&mut self, id: TransportId, producers: Vec<PublishedProducer>) {
-        if self.legs.sessions.contains_key(&id) {
+        if self.legs.sessions.contains_key(&id) || self.legs.plain.contains_key(&id) {
             self.events.push(HubEvent::Published(id, producers));
         }
     }

@@ -116,8 +116,7 @@ pub struct SessionEvent {
 /// The stations of a session after its creation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SessionState {
-    /// Its publisher has been heard of: from now on these exist on all workers, and can be played once connected. May come
-    /// after [`SessionState::Connected`].
+    /// Its publisher has been heard of: from now on these exist on all workers, and can be played once connected.
     Published(Vec<PublishedProducer>),
     /// Its peer is connected.
     Connected,

@@ -1,5 +1,6 @@
 //! The thread that drives one [`Hub`]: receives, sleeps, carries out commands.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -58,13 +59,24 @@ pub(crate) struct Worker {
     sockets: Sockets,
     buffers: ReceiveBuffers,
     links: WorkerLinks,
+    /// Publishers whose producers are not known everywhere yet, and whether they are connected: nobody is to hear of that
+    /// before they can be watched.
+    publishing: HashMap<TransportId, bool>,
     /// Datagrams for other workers' sessions that did not fit into their queues.
     lost_hand_overs: u64,
 }
 
 impl Worker {
     pub(crate) fn new(index: usize, hub: Hub, sockets: Sockets, links: WorkerLinks) -> Self {
-        Self { index, hub, sockets, buffers: ReceiveBuffers::new(), links, lost_hand_overs: 0 }
+        Self {
+            index,
+            hub,
+            sockets,
+            buffers: ReceiveBuffers::new(),
+            links,
+            publishing: HashMap::new(),
+            lost_hand_overs: 0,
+        }
     }
 
     /// Runs until it is told to stop or everybody who could tell is gone.
@@ -209,21 +221,33 @@ impl Worker {
 
     fn pass_on_events(&mut self) {
         let mut produced = Vec::new();
-        for event in self.hub.poll_events() {
+        let Self { hub, links, publishing, .. } = self;
+        let tell = |id, state| {
+            let _ = links.events.send(SessionEvent { id, state });
+        };
+        for event in hub.poll_events() {
             match event {
-                HubEvent::Produced(id, producers) => produced.push((id, producers)),
-                HubEvent::Published(id, producers) => {
-                    let _ = self.links.events.send(SessionEvent { id, state: SessionState::Published(producers) });
+                HubEvent::Produced(id, producers) if links.peers.len() > 1 => {
+                    publishing.insert(id, false);
+                    produced.push((id, producers));
                 }
-                HubEvent::Connected(id) => {
-                    let _ = self.links.events.send(SessionEvent { id, state: SessionState::Connected });
+                HubEvent::Produced(id, producers) | HubEvent::Published(id, producers) => {
+                    tell(id, SessionState::Published(producers));
+                    if publishing.remove(&id) == Some(true) {
+                        tell(id, SessionState::Connected);
+                    }
                 }
+                HubEvent::Connected(id) => match publishing.get_mut(&id) {
+                    Some(connected) => *connected = true,
+                    None => tell(id, SessionState::Connected),
+                },
                 HubEvent::Closed(id, cause) => {
-                    let _ = self.links.events.send(SessionEvent { id, state: SessionState::Closed(cause) });
+                    publishing.remove(&id);
+                    tell(id, SessionState::Closed(cause));
                 }
                 HubEvent::HandOver(worker, path, datagram) => {
                     // A worker that is that far behind loses a datagram, as a full socket buffer would.
-                    let peer = self.links.peers[worker].commands.upgrade();
+                    let peer = links.peers[worker].commands.upgrade();
                     if peer.is_none_or(|peer| peer.try_send(Command::HandOver(path, datagram)).is_err()) {
                         self.lost_hand_overs += 1;
                     }

@@ -130,7 +130,6 @@ impl Hub {
 
     pub(super) fn close_plain(&mut self, now: Instant, id: TransportId, cause: CloseCause, wire: &mut impl Wire) {
         self.forget_plain(now, id, wire);
-        self.directory.remove(id);
         self.events.push(HubEvent::Closed(id, cause));
     }
 
@@ -216,7 +215,7 @@ impl Hub {
         if heard.published
             && let Some(leg) = self.legs.plain.get(&id)
         {
-            self.events.push(HubEvent::Published(id, leg.producers.clone()));
+            self.events.push(HubEvent::Produced(id, leg.producers.clone()));
         }
         if heard.connected {
             let _ = self.router.connect_transport(now, id);
