@@ -290,7 +290,11 @@ impl<'n> Checked<'n, '_> {
             !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_graphic() && !b"<>\"?#@\\".contains(&byte))
         });
         if url.starts_with("https://") {
-            self.problem("url", &raw.url, "must be http://: TLS is not spoken here, let a tunnel or a proxy on this machine do");
+            self.problem(
+                "url",
+                &raw.url,
+                "must be http://: TLS is not spoken here, let a tunnel or a proxy on this machine do",
+            );
         } else if !is_url {
             self.problem("url", &raw.url, "must be where the other lenscast is, such as \"http://robot.local:8080\"");
         }

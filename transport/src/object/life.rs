@@ -43,7 +43,6 @@ impl Lives {
         self.followed.remove(&object);
     }
 
-    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.followed.len()
     }
