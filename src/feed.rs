@@ -62,9 +62,7 @@ impl Feed {
     pub fn is_playable(&self) -> bool {
         match self {
             Self::Camera(camera) => camera.is_live(),
-            Self::Stream(stream) => {
-                stream.tracks().is_some() && (stream.is_live(Instant::now()) || stream.is_paused())
-            }
+            Self::Stream(stream) => stream.tracks().is_some() && (stream.is_live(Instant::now()) || stream.is_paused()),
         }
     }
 

@@ -277,8 +277,7 @@ fn warn_of_open_doors(config: &Config) {
     let shows_something =
         config.cameras.iter().any(|camera| !matches!(camera.source, lenscast_capture::SourceConfig::Pattern { .. }));
     let shows_something = shows_something || config.streams.iter().any(|stream| stream.play_token.is_none());
-    let takes_something =
-        config.streams.iter().any(|stream| stream.whip().is_some_and(|whip| whip.token.is_none()));
+    let takes_something = config.streams.iter().any(|stream| stream.whip().is_some_and(|whip| whip.token.is_none()));
     if open && takes_something && config.http.token.is_none() {
         tracing::warn!(
             "whoever reaches this machine's HTTP port can publish: set http.token_file, or token_file of the streams"

@@ -265,7 +265,11 @@ impl<'n> Checked<'n, '_> {
             !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_graphic() && !b"<>\"?#@\\".contains(&byte))
         });
         if url.starts_with("https://") {
-            self.problem("url", &raw.url, "must be http://: TLS is not spoken here, let a tunnel or a proxy on this machine do");
+            self.problem(
+                "url",
+                &raw.url,
+                "must be http://: TLS is not spoken here, let a tunnel or a proxy on this machine do",
+            );
         } else if !is_url {
             self.problem("url", &raw.url, "must be where the other lenscast is, such as \"http://robot.local:8080\"");
         }
@@ -359,6 +363,7 @@ mod tests {
             ),
             (format!("{stream}play_token_file = \"/nonexistent\"\n"), "play_token_file = \"/nonexistent\": No such"),
             (rtp("").replace("0.0.0.0:5004", "5004"), "rtp.listen = \"5004\": must be address and port"),
+            (pull.replace("http:", "https:"), "url = \"https://a\": must be http://: TLS is not spoken here"),
             (rtp("").replace("vp8", "av1"), "rtp.codec = \"av1\": must be"),
             (rtp("payload_type = 72"), "rtp.payload_type = 72: must be 0 to 63 or 96 to 127"),
             (

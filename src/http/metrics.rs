@@ -311,11 +311,8 @@ impl Page {
                     continue;
                 };
                 let kind = if feed.producers().first() == Some(&consumer.producer) { "video" } else { "audio" };
-                let labels: Labels = vec![
-                    ("camera", feed.name()),
-                    ("kind", kind.to_owned()),
-                    ("session", session.id.0.to_string()),
-                ];
+                let labels: Labels =
+                    vec![("camera", feed.name()), ("kind", kind.to_owned()), ("session", session.id.0.to_string())];
                 // No label: it changes while the viewer's counters go on.
                 if let Some(layer) = consumer.layer.filter(|_| kind == "video") {
                     let help = "The spatial layer that is sent now, 0 for the smallest; not there while none is";

@@ -60,7 +60,8 @@ pub use ice::{IceCredentials, Path};
 pub use lenscast_router::Upstream;
 pub use offer::{MAX_OFFER_BYTES, OfferError, PublisherOffer, ViewerOffer};
 pub use pipe::{
-    ConnectPipeError, ConnectedPipe, CreatePipeError, PipeKeys, PipeOffer, PipeProducer, PipeState, PipedEncoding, PipedProducer,
+    ConnectPipeError, ConnectedPipe, CreatePipeError, PipeKeys, PipeOffer, PipeProducer, PipeState, PipedEncoding,
+    PipedProducer,
 };
 pub use plain_transport::{CreatePlainTransportError, CreatedPlainTransport, PlainTransportOptions, SrtpParameters};
 pub use play_request::{PlayRequest, PlayedVideo, PreferredLayers};
