@@ -423,7 +423,12 @@ fn play_through_relay(server: &Server, options: &Options<'_>) -> (Client, Relay)
     server.http.call("DELETE", probe.header("location").unwrap(), &[], "");
     let relay = Relay::to(address, 1);
     relay.record();
-    let options = Options { via: Some(relay.address()), profiles: options.profiles.clone(), offer: options.offer, at: options.at };
+    let options = Options {
+        via: Some(relay.address()),
+        profiles: options.profiles.clone(),
+        offer: options.offer,
+        at: options.at,
+    };
     (Client::play_with(&server.http, "/whep/front", Codec::Vp8, &options), relay)
 }
 

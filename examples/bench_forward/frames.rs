@@ -54,8 +54,8 @@ impl Frames {
         let meta = BurstMeta {
             codec: Codec::Vp8.into(),
             key_frame: self.bursts == 0,
-            begins_frame: packets == PACKETS_PER_FRAME || self.first_packet % PACKETS_PER_FRAME as u64 == 0,
-            ends_frame: packets == PACKETS_PER_FRAME || (self.first_packet + 1) % PACKETS_PER_FRAME as u64 == 0,
+            begins_frame: packets == PACKETS_PER_FRAME || self.first_packet.is_multiple_of(PACKETS_PER_FRAME as u64),
+            ends_frame: packets == PACKETS_PER_FRAME || (self.first_packet + 1).is_multiple_of(PACKETS_PER_FRAME as u64),
             resolution: Some(Resolution::new(1280, 720).expect("a resolution")),
             temporal_layer: 0,
             layer_sync: false,

@@ -393,6 +393,7 @@ mod tests {
                 "\"0.0.0.0:5005\" is already used by stream \"s\"",
             ),
             (rtp("").replace("0.0.0.0:5004", "5004"), "rtp.listen = \"5004\": must be address and port"),
+            (pull.replace("http:", "https:"), "url = \"https://a\": must be http://: TLS is not spoken here"),
             (rtp("").replace("vp8", "av1"), "rtp.codec = \"av1\": must be"),
             (rtp("payload_type = 72"), "rtp.payload_type = 72: must be 0 to 63 or 96 to 127"),
             (

@@ -238,3 +238,32 @@ impl Inner {
 fn new_etag(random: &mut StdRng) -> String {
     format!("\"{:016x}\"", random.next_u64())
 }
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng as _;
+
+    use super::*;
+
+    #[test]
+    fn viewers_and_pipes_share_a_streams_places_and_publishers_take_none() {
+        let sessions = Sessions::new(StdRng::seed_from_u64(1));
+        let add = |protocol, id| {
+            let stream = "robot";
+            let transport = TransportId(id);
+            let new = NewSession { protocol, transport, stream, remote_ufrag: "u", mid: "0", preferred: None };
+            sessions.add(new, Some(2)).is_some()
+        };
+        assert!(add(Protocol::Whip, 1) && add(Protocol::Whep, 2));
+        assert!(sessions.add_pipe(TransportId(3), "robot", Some(2)) && sessions.add_pipe(TransportId(4), "b", Some(2)));
+        assert!(!add(Protocol::Whep, 5) && !sessions.add_pipe(TransportId(6), "robot", Some(2)));
+        assert_eq!(sessions.viewers_of("robot"), 1);
+        sessions.remove(TransportId(3));
+        assert!(add(Protocol::Whep, 5));
+        for id in [1, 2, 5, 5, 7] {
+            sessions.remove(TransportId(id));
+        }
+        assert_eq!(sessions.viewers_of("robot"), 0);
+        assert!(sessions.inner.lock().viewers.is_empty() && add(Protocol::Whep, 8));
+    }
+}

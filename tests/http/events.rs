@@ -73,6 +73,19 @@ fn a_subscription_ends_by_delete_and_a_session_has_no_more_than_four() {
 }
 
 #[test]
+fn of_a_subscriptions_streams_only_the_newest_goes_on() {
+    let server = Server::ready(CAMERA);
+    let session = Session::new(&server.http);
+    let reply = server.http.call("POST", &format!("{}/events", session.path), &[], "[\"viewercount\"]");
+    let address = reply.header("location").unwrap();
+    let first = EventStream::open(&server.http, address, &[]);
+    first.until("viewercount");
+    let second = EventStream::open(&server.http, address, &[]);
+    assert_eq!(first.next(), None);
+    assert_eq!(second.until("viewercount"), "{\"viewercount\":1}");
+}
+
+#[test]
 fn the_stream_ends_with_its_session() {
     let server = Server::ready(CAMERA);
     let session = Session::new(&server.http);

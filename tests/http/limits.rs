@@ -45,7 +45,7 @@ fn a_camera_that_is_not_live_is_409_with_retry_after() {
 
 #[test]
 fn posts_patches_and_deletes_are_rate_limited_with_429_and_retry_after() {
-    let server = Server::ready(&format!("[http]\nchanges_per_minute = 3\n{CAMERA}"));
+    let server = Server::ready(&format!("[http]\nchanges_per_minute = 3\n{CAMERA}{}", crate::STREAM));
     let session = Session::new(&server.http);
     assert_eq!(session.patch(&[FRAGMENT, ("If-Match", &session.etag)], &fragment(UFRAG)).status, 204);
     assert_eq!(server.http.call("DELETE", "/whep/front/unknown", &[], "").status, 404, "it counts all the same");
@@ -56,6 +56,9 @@ fn posts_patches_and_deletes_are_rate_limited_with_429_and_retry_after() {
         assert_eq!(reply.status, 429, "{method}: {reply:?}");
         assert!((1..=60).contains(&retry_after(&reply)), "{method}");
         assert!(reply.problem().contains("too many requests"));
+    }
+    for (method, path) in [("POST", "/whip/robot"), ("POST", "/api/v1/pipes"), ("PUT", "/api/v1/streams/front")] {
+        assert_eq!(server.http.call(method, path, &[], "x").status, 429, "{method} {path}");
     }
     for path in ["/whep/front", &session.path, "/api/v1/cameras", "/metrics", "/readyz"] {
         assert!(server.http.get(path).status < 300, "asking is free: {path}");

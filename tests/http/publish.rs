@@ -170,15 +170,19 @@ fn a_streams_own_token_publishes_it_and_nothing_else_does() {
 }
 
 #[test]
-fn publishing_is_refused_with_503_when_the_server_is_full() {
-    let config = format!("[webrtc]\nmax_viewers = 1\n{}[[stream]]\nname = \"other\"\n", stream(""));
+fn each_stream_has_a_place_for_its_publisher_when_viewers_have_all_others() {
+    let config = format!("[webrtc]\nmax_viewers = 1\n{CAMERA}{}[[stream]]\nname = \"other\"\n", stream(""));
     let server = Server::ready(&config);
-    let first = Session::publishing(&server.http);
-    let reply = server.http.call("POST", "/whip/other", &[SDP], &publisher_offer());
-    assert_eq!(reply.status, 503, "{reply:?}");
-    assert!(reply.header("retry-after").is_some());
-    assert_eq!(first.delete().status, 200);
+    let viewer = Session::new(&server.http);
+    let publisher = Session::publishing(&server.http);
     assert_eq!(server.http.call("POST", "/whip/other", &[SDP], &publisher_offer()).status, 201);
+    let full = || server.http.call("POST", "/whep/front", &[SDP], &crate::support::offer::offer());
+    let reply = full();
+    assert_eq!((reply.status, reply.problem().as_str()), (503, "all 1 sessions are in use"));
+    assert_eq!(publisher.delete().status, 200);
+    assert_eq!(full().status, 503, "a publisher's place is no viewer's");
+    assert_eq!(viewer.delete().status, 200);
+    assert_eq!(full().status, 201);
 }
 
 #[test]

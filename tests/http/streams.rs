@@ -72,6 +72,32 @@ fn a_stream_is_held_up_and_goes_on_by_its_name() {
 }
 
 #[test]
+fn a_camera_that_is_held_up_says_so_everywhere() {
+    let server = Server::ready(CAMERA);
+    let put = |paused: bool| {
+        let reply = server.http.call("PUT", "/api/v1/streams/front", &[JSON], &json!({ "paused": paused }).to_string());
+        assert_eq!(reply.status, 200, "{reply:?}");
+        reply.json()["state"].clone()
+    };
+    assert_eq!(put(true), "paused");
+    let camera = &listed(&server)[0];
+    assert_eq!((&camera["state"], &camera["paused"]), (&json!("paused"), &json!(true)));
+    assert_eq!(server.metrics().value("lenscast_camera_paused", &[("camera", "front")]), Some(1.0));
+    assert_eq!(put(false), "live");
+    assert_eq!(server.metrics().value("lenscast_camera_paused", &[("camera", "front")]), Some(0.0));
+}
+
+#[test]
+fn a_pulled_stream_is_held_up_at_its_origin_only() {
+    let server = Server::ready(&format!("{CAMERA}[[pull]]\nname = \"far\"\nurl = \"http://127.0.0.1:1\"\n"));
+    for paused in [true, false] {
+        let body = json!({ "paused": paused }).to_string();
+        assert_eq!(server.http.call("PUT", "/api/v1/streams/far", &[JSON], &body).status, 409);
+    }
+    assert_eq!(listed(&server)[1]["paused"], false);
+}
+
+#[test]
 fn a_play_token_plays_its_stream_and_nothing_else() {
     let server = Setup::new(&format!("[http]\ntoken_file = \"all\"\n{CAMERA}{STREAM}play_token_file = \"guests\"\n"))
         .file("all", "everything\n")

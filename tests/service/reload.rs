@@ -49,6 +49,18 @@ fn unchanged_cameras_keep_their_viewers_and_changed_ones_restart() {
 }
 
 #[test]
+fn what_is_held_up_stays_so_when_the_file_starts_it_anew() {
+    let server = Server::ready(&two_cameras("max_kbps = 200"));
+    let headers = [("Content-Type", "application/json")];
+    let reply = server.http.call("PUT", "/api/v1/streams/back", &headers, "{\"paused\": true}");
+    assert_eq!(reply.status, 200, "{reply:?}");
+    reload(&server, &two_cameras("temporal_layers = 2"));
+    server.log.line_with("the new configuration is in effect");
+    let paused = |name: &str| server.http.get(&format!("/api/v1/cameras/{name}")).json()["paused"].clone();
+    assert_eq!((paused("front"), paused("back")), (json!(false), json!(true)));
+}
+
+#[test]
 fn cameras_come_and_go_with_the_file() {
     let server = Server::ready(CAMERA);
     reload(&server, &two_cameras(""));
