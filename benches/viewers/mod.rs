@@ -258,7 +258,7 @@ impl Watching {
         const OURS: [u8; 4] = [0, 0, 0, 1];
         let Some(sequence) = self.sequence else { return };
         sealed.clear();
-        if self.turn % FEEDBACK_TURNS == 0 {
+        if self.turn.is_multiple_of(FEEDBACK_TURNS) {
             // A receiver report with one block (RFC 3550 §6.4.2) that says nothing but the highest sequence number.
             sealed.extend_from_slice(&[0x81, 201, 0, 7]);
             sealed.extend_from_slice(&OURS);

@@ -1,6 +1,5 @@
 use crate::support::answer::{Answer, values};
 use crate::support::offer::{UFRAG, fragment};
-use crate::support::server::{CAMERA, Server};
 use crate::{FRAGMENT, Session, each_kind};
 
 fn restart(session: &Session, if_match: &str, fragment: &str) -> crate::Reply {
@@ -29,7 +28,7 @@ fn a_restart_is_200_with_a_fragment_and_a_new_etag() {
 
 #[test]
 fn the_asterisk_may_stand_in_quotes() {
-    each_kind(|server, session| {
+    each_kind(|_, session| {
         let reply = restart(&session, "\"*\"", &fragment("fresh123"));
         assert_eq!(reply.status, 200, "{reply:?}");
         assert_ne!(reply.header("etag"), Some(&*session.etag));
@@ -57,7 +56,7 @@ fn a_failed_restart_keeps_the_old_session() {
 
 #[test]
 fn each_of_many_restarts_has_an_etag_of_its_own() {
-    each_kind(|server, session| {
+    each_kind(|_, session| {
         let mut etags = vec![session.etag.clone()];
         for number in 0..20 {
             let reply = restart(&session, "*", &fragment(&format!("fresh{number}")));

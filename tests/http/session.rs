@@ -38,7 +38,7 @@ fn a_session_is_found_under_its_own_camera_only() {
 
 #[test]
 fn patch_takes_sdp_fragments_only_else_415() {
-    each_kind(|server, session| {
+    each_kind(|_, session| {
         for headers in [&[SDP, ("If-Match", &*session.etag)][..], &[("If-Match", &*session.etag)]] {
             let reply = session.patch(headers, &fragment(UFRAG));
             assert_eq!(reply.status, 415, "{headers:?}");
@@ -49,7 +49,7 @@ fn patch_takes_sdp_fragments_only_else_415() {
 
 #[test]
 fn patch_without_if_match_is_428() {
-    each_kind(|server, session| {
+    each_kind(|_, session| {
         let reply = session.patch(&[FRAGMENT], &fragment(UFRAG));
         assert_eq!(reply.status, 428, "{reply:?}");
         assert!(reply.problem().contains("needs If-Match"), "{}", reply.problem());
@@ -58,7 +58,7 @@ fn patch_without_if_match_is_428() {
 
 #[test]
 fn patch_with_a_stale_etag_is_412() {
-    each_kind(|server, session| {
+    each_kind(|_, session| {
         let weak = format!("W/{}", session.etag);
         for condition in ["\"0123456789abcdef\"", "\"\"", &weak, "*, \"x\""] {
             let reply = session.patch(&[FRAGMENT, ("If-Match", condition)], &fragment(UFRAG));
@@ -80,7 +80,7 @@ fn trickled_candidates_are_204_without_body_and_etag() {
 
 #[test]
 fn unusable_candidates_are_dropped_silently() {
-    each_kind(|server, session| {
+    each_kind(|_, session| {
         for candidate in
             ["nonsense", "1 1 tcp 1 192.0.2.1 9 typ host tcptype active", "1 1 udp 1 host.invalid 1 typ host", ""]
         {
@@ -93,7 +93,7 @@ fn unusable_candidates_are_dropped_silently() {
 
 #[test]
 fn a_fragment_of_an_unsupported_kind_is_422() {
-    each_kind(|server, session| {
+    each_kind(|_, session| {
         // New credentials make it a restart, and a restart is asked for with an asterisk.
         let reply = session.patch(&[FRAGMENT, ("If-Match", &session.etag)], &fragment("fresh123"));
         assert_eq!(reply.status, 422, "{reply:?}");

@@ -870,10 +870,10 @@ impl Hub {
                     }
                 }
                 // A session whose stream has ended has nothing more to show.
-                Event::ConsumerClosed { transport, producer, .. } => {
-                    if self.legs.sessions.get(&transport).is_some_and(|leg| leg.role.shows(producer)) {
-                        orphans.push(transport);
-                    }
+                Event::ConsumerClosed { transport, producer, .. }
+                    if self.legs.sessions.get(&transport).is_some_and(|leg| leg.role.shows(producer)) =>
+                {
+                    orphans.push(transport);
                 }
                 _ => {}
             }
