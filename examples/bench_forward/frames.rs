@@ -9,12 +9,11 @@ use lenscast_transport::{BurstSender, Upstream};
 pub(crate) const PACKETS_PER_FRAME: usize = 7;
 /// With 12 bytes of header and 16 of tag, 1,200 on the wire.
 pub(crate) const PAYLOAD: usize = 1_200 - 12 - 16;
-const PACKETS_PER_SECOND: f64 = 208.0;
+pub(crate) const PACKETS_PER_SECOND: f64 = 208.0;
 
 pub(crate) struct Frames {
     sender: BurstSender,
     pool: BurstPool,
-    packets_per_burst: usize,
     first_packet: u64,
     /// Bursts sent so far.
     pub(crate) bursts: u64,
@@ -25,16 +24,14 @@ pub(crate) struct Frames {
 }
 
 impl Frames {
-    /// Frames of seven packets, or the same packets one by one.
-    pub(crate) fn new(sender: BurstSender, singly: bool) -> Self {
-        let packets_per_burst = if singly { 1 } else { PACKETS_PER_FRAME };
-        Self { sender, pool: BurstPool::new(), packets_per_burst, first_packet: 0, bursts: 0, accepted: 0, refused: 0 }
+    pub(crate) fn new(sender: BurstSender) -> Self {
+        Self { sender, pool: BurstPool::new(), first_packet: 0, bursts: 0, accepted: 0, refused: 0 }
     }
 
     /// Sends what belongs into this time, evenly. Returns how many packets.
     pub(crate) fn send_for(&mut self, length: Duration) -> u64 {
         let start = Instant::now();
-        let a_second = PACKETS_PER_SECOND / self.packets_per_burst as f64;
+        let a_second = PACKETS_PER_SECOND / PACKETS_PER_FRAME as f64;
         let bursts = (length.as_secs_f64() * a_second) as u64;
         for number in 0..bursts {
             let due = start + Duration::from_secs_f64(number as f64 / a_second);
@@ -46,16 +43,16 @@ impl Frames {
                 self.refused += 1;
             }
         }
-        bursts * self.packets_per_burst as u64
+        bursts * PACKETS_PER_FRAME as u64
     }
 
     fn next(&mut self) -> Arc<Burst> {
-        let (now, packets) = (Instant::now(), self.packets_per_burst);
+        let (now, packets) = (Instant::now(), PACKETS_PER_FRAME);
         let meta = BurstMeta {
             codec: Codec::Vp8.into(),
             key_frame: self.bursts == 0,
-            begins_frame: packets == PACKETS_PER_FRAME || self.first_packet.is_multiple_of(PACKETS_PER_FRAME as u64),
-            ends_frame: packets == PACKETS_PER_FRAME || (self.first_packet + 1).is_multiple_of(PACKETS_PER_FRAME as u64),
+            begins_frame: true,
+            ends_frame: true,
             resolution: Some(Resolution::new(1280, 720).expect("a resolution")),
             temporal_layer: 0,
             layer_sync: false,

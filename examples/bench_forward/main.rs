@@ -4,13 +4,16 @@
 //! cargo run --release --example bench_forward                     every row, some two minutes
 //! cargo run --release --example bench_forward -- --viewers 200    one row: frames to 200 viewers
 //!   --feedback      with receiver reports, and NACKs for 1 % of the packets
-//!   --singly        each packet by itself
+//!   --singly        from a publisher (WHIP), each packet in a datagram of its own and by itself
 //!   --seconds 20    for that long instead of 5 s
 //! ```
 //!
 //! The stream: frames of 7 packets of 1,200 bytes, 208 packets a second and viewer, 2 Mb/s. The cost is the processor time
 //! of the router's own thread, which does everything from a burst's arrival to the last system call and has a processor
 //! to itself; the viewers are another process on the others.
+//!
+//! With `--singly` the cost has receiving in it: the system call, opening what is protected, and gathering; a burst is then
+//! what came with one system call, one packet.
 //!
 //! - limit: a bare loop that seals seven packets and sends them to one socket by one segmented call, run right before and
 //!   after each row; `x limit` is the row's cost in units of it;
@@ -28,6 +31,8 @@ mod counting;
 mod frames;
 mod limit;
 mod processor;
+#[path = "../../benches/viewers/publisher.rs"]
+mod publisher;
 #[path = "../../benches/viewers/seated.rs"]
 mod seated;
 mod served;
@@ -74,7 +79,6 @@ fn main() -> ExitCode {
     };
     if arguments.viewers.is_empty() {
         print_head();
-        // Each runs, whatever becomes of the ones before.
         let failed = ROWS.iter().filter(|row| !run_row(row, arguments.length)).count();
         return if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }

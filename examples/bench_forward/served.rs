@@ -6,8 +6,8 @@ use std::time::{Duration, Instant, SystemTime};
 use lenscast_media::{Codec, StageHistograms, WallClock};
 use lenscast_router::{ProducerId, ProducerParameters};
 use lenscast_transport::{
-    ForwardingCost, PlayRequest, PlayedVideo, SessionEvent, SessionState, Timeouts, TransportConfig, TransportServer,
-    TransportStats, ViewerOffer,
+    ForwardingCost, PlayRequest, PlayedVideo, PublishRequest, PublisherOffer, SessionEvent, SessionState, Timeouts,
+    TransportConfig, TransportServer, TransportStats, ViewerOffer,
 };
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -32,7 +32,7 @@ const A_MOMENT: Duration = Duration::from_millis(200);
 pub(crate) struct Case {
     pub(crate) viewers: usize,
     pub(crate) feedback: bool,
-    /// Each packet is a burst of its own.
+    /// From a publisher, each packet by itself.
     pub(crate) singly: bool,
     pub(crate) length: Duration,
 }
@@ -73,16 +73,20 @@ impl Case {
         let (server, mut events) = self.server();
         let router = thread_named("router-0");
         pin(router, &[MEASURED]);
-        let stages = Arc::new(StageHistograms::new());
-        let parameters = ProducerParameters::local(Codec::Vp8.into(), 1, 1);
-        let added = server.add_producer(PRODUCER, parameters, Arc::new(NoCamera), stages);
-        let sender = runtime.block_on(added).expect("there is none");
+        let (mut viewers, [viewer_offer, publisher_offer]) = Viewers::start();
+        let mut source = if self.singly {
+            publish(&runtime, &server, &mut events, &mut viewers, &publisher_offer)
+        } else {
+            let stages = Arc::new(StageHistograms::new());
+            let parameters = ProducerParameters::local(Codec::Vp8.into(), 1, 1);
+            let added = server.add_producer(PRODUCER, parameters, Arc::new(NoCamera), stages);
+            Source::Camera(Box::new(Frames::new(runtime.block_on(added).expect("there is none"))))
+        };
         let memory = (processor::resident(), counting::in_use());
 
-        let (mut viewers, offer) = Viewers::start();
         let (began, used) = (Instant::now(), processor::time_of(router));
-        let offer = ViewerOffer::parse(&offer).expect("the offer is good");
-        let video = PlayedVideo { producer: PRODUCER, codec: Codec::Vp8, preferred: None };
+        let offer = ViewerOffer::parse(&viewer_offer).expect("the offer is good");
+        let video = PlayedVideo { producer: source.producer(), codec: Codec::Vp8, preferred: None };
         let request = PlayRequest { stream: "bench".to_owned(), video, audio: None };
         for _ in 0..self.viewers {
             let session = server.create_session(&offer, &request, true).expect("there is room");
@@ -95,19 +99,18 @@ impl Case {
             viewers.give_feedback();
         }
 
-        let mut frames = Frames::new(sender, self.singly);
-        frames.send_for(WARM_UP);
+        source.send_for(WARM_UP, &mut viewers);
         let mut bench = Bench { runtime: &runtime, server: &server, router, viewers: &mut viewers };
-        let before = bench.reading(frames.accepted);
-        let (bursts, refused) = (frames.bursts, frames.refused);
-        let packets = frames.send_for(self.length) * self.viewers as u64;
-        let after = bench.reading(frames.accepted);
+        let sent = source.sent();
+        let before = bench.reading(sent.packets);
+        let packets = source.send_for(self.length, bench.viewers) * self.viewers as u64;
+        let sent_after = source.sent();
+        let after = bench.reading(sent_after.packets);
         let memory_after = (processor::resident(), counting::in_use());
-        let (bursts_after, refused_after) = (frames.bursts, frames.refused);
         bench.viewers.be_silent();
-        frames.send_for(A_MOMENT);
+        source.send_for(A_MOMENT, bench.viewers);
         counting::watch(router);
-        frames.send_for(Duration::from_secs(1));
+        source.send_for(Duration::from_secs(1), bench.viewers);
         let allocations = counting::stop_watching();
         let each = |now: u64, before: u64| now.saturating_sub(before) / self.viewers as u64;
         let outcome = Outcome {
@@ -115,9 +118,9 @@ impl Case {
             packets,
             received: after.received.0 - before.received.0,
             repaired: after.received.1 - before.received.1,
-            refused: refused_after - refused,
+            refused: sent_after.refused - sent.refused,
             send_calls: after.stats.workers[0].sockets.send_calls - before.stats.workers[0].sockets.send_calls,
-            bursts: bursts_after - bursts,
+            bursts: sent_after.bursts - sent.bursts,
             elapsed: after.at - before.at,
             used: after.used - before.used,
             cost: after.stats.workers[0].forwarding.since(&before.stats.workers[0].forwarding),
@@ -136,12 +139,73 @@ impl Case {
             listen: vec!["127.0.0.1:0".parse().expect("an address")],
             public_addresses: Vec::new(),
             workers: 1,
-            max_sessions: self.viewers,
+            // And one publisher.
+            max_sessions: self.viewers + 1,
             timeouts: Timeouts { connect: PATIENCE, consent: PATIENCE },
         };
         let wall = WallClock::new(Instant::now(), unix);
         TransportServer::start(config, wall, StdRng::seed_from_u64(1)).expect("it starts")
     }
+}
+
+/// Where the packets come from.
+enum Source {
+    Camera(Box<Frames>),
+    /// In the viewers' process; packets that it has sent.
+    Publisher(ProducerId, u64),
+}
+
+/// What a source has sent so far.
+struct Sent {
+    /// That the router took.
+    packets: u64,
+    bursts: u64,
+    refused: u64,
+}
+
+impl Source {
+    const fn producer(&self) -> ProducerId {
+        match self {
+            Self::Camera(_) => PRODUCER,
+            Self::Publisher(producer, _) => *producer,
+        }
+    }
+
+    /// Returns how many packets.
+    fn send_for(&mut self, length: Duration, viewers: &mut Viewers) -> u64 {
+        match self {
+            Self::Camera(frames) => frames.send_for(length),
+            Self::Publisher(_, sent) => {
+                let packets = viewers.send_for(length);
+                *sent += packets;
+                packets
+            }
+        }
+    }
+
+    fn sent(&self) -> Sent {
+        match self {
+            Self::Camera(frames) => Sent { packets: frames.accepted, bursts: frames.bursts, refused: frames.refused },
+            // One packet by itself is one burst.
+            Self::Publisher(_, sent) => Sent { packets: *sent, bursts: *sent, refused: 0 },
+        }
+    }
+}
+
+/// Has somebody publish, who sends nothing yet.
+fn publish(
+    runtime: &Runtime,
+    server: &TransportServer,
+    events: &mut mpsc::UnboundedReceiver<SessionEvent>,
+    viewers: &mut Viewers,
+    offer: &str,
+) -> Source {
+    let offer = PublisherOffer::parse(offer).expect("the offer is good");
+    let request = PublishRequest { stream: "bench".to_owned(), codecs: vec![Codec::Vp8], max_bitrate: None };
+    let created = server.create_publisher(&offer, &request, true).expect("there is room");
+    viewers.publish(&created.answer);
+    while runtime.block_on(events.recv()).expect("the server runs").state != SessionState::Connected {}
+    Source::Publisher(created.producers[0].id, 0)
 }
 
 fn all_connected(runtime: &Runtime, events: &mut mpsc::UnboundedReceiver<SessionEvent>, count: usize) {
