@@ -82,10 +82,9 @@ fn shares_targets_and_what_bounds_the_quality_are_told_by_camera_and_layer() {
         let labels = [("camera", "front"), ("state", state)];
         assert_eq!(metrics.value("lenscast_track_allocation_state", &labels), Some(expected), "{state}");
     }
-    let layers_watched: Vec<_> =
-        metrics.series("lenscast_viewer_packets_sent_total").map(|(labels, _)| labels).collect();
-    let layers_watched = layers_watched.iter().map(|labels| (labels["camera"].as_str(), labels["layer"].as_str()));
-    assert_eq!(layers_watched.collect::<BTreeMap<_, _>>(), BTreeMap::from([("front", "0"), ("back", "1")]));
+    let viewers: Vec<_> = metrics.series("lenscast_viewer_layer").collect();
+    let layers_watched = viewers.iter().map(|(labels, layer)| (labels["camera"].as_str(), *layer));
+    assert!(layers_watched.eq([("back", 1.0), ("front", 0.0)]), "{viewers:?}");
     let target = |camera| of("lenscast_track_target_bits_per_second", camera).unwrap();
     assert!(target("front") > 0.0 && target("front") + target("back") + overhead <= 400_000.0);
     let layer = |name: &str, camera, layer| metrics.value(name, &[("camera", camera), ("layer", layer)]);
