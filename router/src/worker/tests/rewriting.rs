@@ -321,9 +321,9 @@ proptest! {
 fn what_comes_late_of_a_frame_that_was_left_out_fills_its_gap_with_nothing() {
     let mut bench = Bench::new();
     bench.run(Step::Prefer(Layers { spatial: 0, temporal: 0 }));
-    // Of the temporal layers 0, 2, 1, 2 and 0: the second frame's middle packet is lost at first.
+    // Of the temporal layers 0, 2, 1, 2 and 0: the second frame's first packet is lost at first, so that it could be of any.
     let all = vec![Fate::Delivered; 12];
-    let one_late = [&[Fate::Delivered, Fate::Late(2), Fate::Delivered][..], &all].concat();
+    let one_late = [&[Fate::Late(2), Fate::Delivered, Fate::Delivered][..], &all].concat();
     for (key_frames, fates) in [(7, &all), (0, &one_late), (0, &all), (0, &all), (0, &all)] {
         bench.run(Step::Frames { packets: 3, key_frames, fates: fates.clone() });
     }
