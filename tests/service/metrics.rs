@@ -1,5 +1,3 @@
-use std::collections::BTreeMap;
-
 use lenscast_media::Codec;
 
 use crate::support::client::Client;
