@@ -258,7 +258,7 @@ pub struct RawSrtp {
 pub struct RawPull {
     /// Its name here, as a camera's, and no camera's and no stream's.
     pub name: String,
-    /// Where the other lenscast is, such as "http://robot.local:8080".
+    /// Where the other lenscast is, such as `http://robot.local:8080`.
     pub url: String,
     /// The name of the camera or stream there. Default: the same as here.
     #[serde(skip_serializing_if = "Option::is_none")]
