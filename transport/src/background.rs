@@ -32,6 +32,7 @@ impl Background {
     ) -> std::io::Result<()> {
         let mut running = self.0.lock();
         if running.is_none() {
+            // One for each pipe that is begun, and begun at once.
             let (jobs, received) = mpsc::unbounded_channel();
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let thread = std::thread::Builder::new().name("pipes".to_owned()).spawn(move || run(&runtime, received))?;

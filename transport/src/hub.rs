@@ -14,8 +14,8 @@ use lenscast_media::{StageHistograms, WallClock};
 use lenscast_router::rtcp::Compound;
 use lenscast_router::{
     AttachError, AttachParameters, Confirm, ConsumeError, ConsumerParameters, CreateRouterError, CreateTransportError,
-    Egress, EndCause, Event, HandleRtpError, Inbound, OpenMirrorError, OutletId, ProducerId, ProducerKey, RouterId,
-    RtpPackets, Source, Timers, TransportId, TransportKind, TransportSlot, Worker as Router,
+    EndCause, Event, HandleRtpError, Inbound, OpenMirrorError, OutletId, ProducerId, ProducerKey, RouterId, Source,
+    Timers, TransportId, TransportKind, Worker as Router,
 };
 use rtc_crypto::RTCCryptoProvider;
 use tokio::sync::{mpsc, watch};
@@ -26,15 +26,16 @@ use crate::elsewhere::Elsewhere;
 use crate::flood_guard::FloodGuard;
 use crate::ice::{BindingRequest, StunError};
 use crate::nudges::Pending;
-use crate::object::{DirectPackets, DirectSink, Life, LifeOf, Lives, Pipe};
-use crate::outbox::{Message, Outbox};
-use crate::pipe::{PipeOrigin, WritePacket};
-use crate::plain::PlainLeg;
+use crate::object::{DirectSink, Life, LifeOf, Lives, Pipe};
+use crate::outbox::Message;
+use crate::pipe::PipeOrigin;
 use crate::port::Incoming;
 use crate::purpose::{Purpose, Role, published};
 use crate::session::{CloseCause, Session, SessionEvent, SessionSetup};
-use crate::stats::{DropStats, ObjectCounts, SessionConsumer, SessionStats, SocketStats};
+use crate::stats::{DropStats, ObjectCounts, SessionConsumer, SessionStats};
 use crate::{Certificate, ForwardingCost, IceCredentials, OpenSrtpError, Path, PreferredLayers, PublishedProducer};
+use legs::{Leg, Legs, NoEgress, Way};
+pub(crate) use legs::{LegsOnWire, Opening};
 
 /// Where datagrams go out.
 pub(crate) trait Wire {
@@ -96,55 +97,6 @@ pub(crate) struct Hub {
     in_batch: bool,
     ended_readers: Vec<JoinHandle<()>>,
     events: Vec<HubEvent>,
-}
-
-/// The sessions, and what the router sends to them.
-#[derive(Default)]
-struct Legs {
-    sessions: BTreeMap<TransportId, Leg>,
-    /// Knows where a session's media goes, and how it is protected, as of the session's last [`Hub::settle`].
-    outbox: Outbox,
-    by_slot: Vec<Option<TransportId>>,
-    direct: HashMap<TransportSlot, DirectSink>,
-    direct_slots: HashMap<TransportId, TransportSlot>,
-    plain: BTreeMap<TransportId, PlainLeg>,
-    plain_slots: HashMap<TransportSlot, TransportId>,
-    plain_sockets: SocketStats,
-    outlets: HashMap<OutletId, Way>,
-    /// Outlets that lead to other machines, and over which session.
-    pipes: HashMap<OutletId, TransportId>,
-    /// Pipes that have something to tell.
-    telling: Vec<TransportId>,
-    /// Outlets to other machines that the router is to look at: in the midst of sending it cannot.
-    nudged: Vec<OutletId>,
-    /// Which worker this is.
-    index: usize,
-    /// To write other packets in.
-    buffer: Vec<u8>,
-    ends: Vec<usize>,
-}
-
-struct Leg {
-    session: Session,
-    slot: TransportSlot,
-    role: Role,
-    flood: FloodGuard,
-}
-
-/// Where an outlet leads, until its mirror has been told the end.
-struct Way {
-    worker: usize,
-    channel: mpsc::Sender<Incoming>,
-    /// Until the mirror's beginning has been sent.
-    opening: Option<Opening>,
-}
-
-/// What the beginning of a mirror takes besides the message.
-pub(crate) struct Opening {
-    /// Its place in the destination's channel.
-    pub(crate) permit: mpsc::OwnedPermit<Incoming>,
-    /// Where to tell what befalls the mirror.
-    pub(crate) mirror: watch::Sender<Life>,
 }
 
 /// How long an address stays with its session after the session's last check from there. Checks come every 6 s at most
@@ -933,152 +885,6 @@ impl Hub {
     }
 }
 
-impl Leg {
-    fn poll_timeout(&self) -> Instant {
-        let session = self.session.poll_timeout();
-        match &self.role {
-            Role::Pipe(pipe) => pipe.poll_timeout().map_or(session, |due| due.min(session)),
-            Role::Viewer { .. } | Role::Publisher => session,
-        }
-    }
-}
-
-impl Legs {
-    fn on<'a, W: Wire>(&'a mut self, wire: &'a mut W) -> LegsOnWire<'a, W> {
-        self.outbox.begin();
-        LegsOnWire { legs: self, wire }
-    }
-
-    fn plain_at(&mut self, slot: TransportSlot) -> Option<(&mut PlainLeg, &mut Vec<u8>, &mut SocketStats)> {
-        let leg = self.plain.get_mut(self.plain_slots.get(&slot)?)?;
-        Some((leg, &mut self.buffer, &mut self.plain_sockets))
-    }
-}
-
-/// The way from the router to the network. What it was given has left once it is dropped.
-pub(crate) struct LegsOnWire<'a, W: Wire> {
-    legs: &'a mut Legs,
-    wire: &'a mut W,
-}
-
-impl<W: Wire> LegsOnWire<'_, W> {
-    /// Does something with a pipe; what it writes is protected and sent. `None` if there is no such pipe.
-    fn with_pipe<T>(&mut self, id: TransportId, act: impl FnOnce(&mut PipeOrigin, WritePacket<'_>) -> T) -> Option<T> {
-        let Legs { sessions, buffer, ends, .. } = &mut *self.legs;
-        let Leg { session, role: Role::Pipe(pipe), .. } = sessions.get_mut(&id)? else { return None };
-        buffer.clear();
-        ends.clear();
-        let connected = session.connected().and(session.path());
-        let result = act(pipe, &mut |packet, layout| {
-            let start = buffer.len();
-            buffer.extend_from_slice(packet);
-            if connected.is_some() && session.seal_rtp(buffer, start, layout) {
-                ends.push(buffer.len());
-            }
-        });
-        if let Some(path) = connected.filter(|_| !ends.is_empty()) {
-            self.wire.send_packets(path, buffer, ends);
-        }
-        Some(result)
-    }
-}
-
-impl<W: Wire> Egress for LegsOnWire<'_, W> {
-    fn send_rtp(&mut self, slot: TransportSlot, packets: &RtpPackets<'_>) {
-        if self.legs.by_slot.get(slot.index()).copied().flatten().is_none() {
-            if let Some(sink) = self.legs.direct.get(&slot) {
-                sink.send(DirectPackets::Rtp((0..packets.len()).map(|position| written(packets, position)).collect()));
-            } else if let Some((leg, buffer, stats)) = self.legs.plain_at(slot) {
-                leg.send_rtp(packets, buffer, stats);
-            }
-            return;
-        }
-        self.legs.outbox.push(slot, packets, self.wire);
-    }
-
-    fn send_rtcp(&mut self, slot: TransportSlot, compound: &[u8]) {
-        let Some(transport) = self.legs.by_slot.get(slot.index()).copied().flatten() else {
-            if let Some(sink) = self.legs.direct.get(&slot) {
-                sink.send(DirectPackets::Rtcp(compound.to_vec()));
-            } else if let Some((leg, buffer, stats)) = self.legs.plain_at(slot) {
-                leg.send_rtcp(compound, buffer, stats);
-            }
-            return;
-        };
-        let Legs { sessions, outbox, buffer, .. } = &mut *self.legs;
-        let Some(session) = sessions.get_mut(&transport).map(|leg| &mut leg.session) else { return };
-        let Some(path) = session.path() else { return };
-        // A report counts the packets before it, and a goodbye follows them.
-        outbox.flush(self.wire);
-        buffer.clear();
-        buffer.extend_from_slice(compound);
-        if session.seal_rtcp(buffer) {
-            self.wire.send(path, buffer);
-        }
-    }
-
-    fn send_inbound(&mut self, outlet: OutletId, message: Inbound) -> bool {
-        // To whom nothing leads any more, an end need not be told, or told again; only a beginning needs somebody there.
-        let nobody = !matches!(message, Inbound::Open(_));
-        if let Some(&id) = self.legs.pipes.get(&outlet) {
-            let taken = self.with_pipe(id, |pipe, send| {
-                let taken = pipe.handle_inbound(outlet, message, send);
-                (taken, pipe.has_changed(), pipe.take_nudged())
-            });
-            let (taken, changed, nudged) = taken.unwrap_or((nobody, false, Vec::new()));
-            self.legs.nudged.extend(nudged);
-            if changed && !self.legs.telling.contains(&id) {
-                self.legs.telling.push(id);
-            }
-            return taken;
-        }
-        let Some(way) = self.legs.outlets.get_mut(&outlet) else { return nobody };
-        let is_last = matches!(message, Inbound::State { state, .. } if state.closed);
-        let incoming = |life| Incoming { from: self.legs.index, message, life };
-        let taken = match way.opening.take() {
-            Some(Opening { permit, mirror }) => {
-                permit.send(incoming(Some(mirror)));
-                true
-            }
-            None => match way.channel.try_send(incoming(None)) {
-                Ok(()) => true,
-                // The worker has ended, and the mirror with it.
-                Err(mpsc::error::TrySendError::Closed(_)) => nobody,
-                Err(mpsc::error::TrySendError::Full(_)) => false,
-            },
-        };
-        if taken && is_last {
-            self.legs.outlets.remove(&outlet);
-        }
-        taken
-    }
-}
-
-fn written(packets: &RtpPackets<'_>, position: usize) -> Vec<u8> {
-    let mut packet = Vec::new();
-    packets.write(position, &mut packet);
-    packet
-}
-
-/// For a transport that has never been connected: nothing can be sent to it.
-struct NoEgress;
-
-impl Egress for NoEgress {
-    fn send_rtp(&mut self, _: TransportSlot, _: &RtpPackets<'_>) {}
-
-    fn send_rtcp(&mut self, _: TransportSlot, _: &[u8]) {}
-
-    fn send_inbound(&mut self, _: OutletId, _: Inbound) -> bool {
-        false
-    }
-}
-
-impl<W: Wire> Drop for LegsOnWire<'_, W> {
-    fn drop(&mut self) {
-        self.legs.outbox.flush(self.wire);
-    }
-}
-
 fn flush(session: &mut Session, wire: &mut impl Wire) {
     while let Some((path, datagram)) = session.poll_transmit() {
         wire.send(path, &datagram);
@@ -1095,6 +901,7 @@ fn protocol_of(datagram: &[u8]) -> Protocol {
     }
 }
 
+mod legs;
 mod plain;
 #[cfg(test)]
 mod publishing_tests;

@@ -82,4 +82,6 @@ pub use srtp::{
     OpenSrtcpError, OpenSrtpError, ProtectionProfile, RtpSealer, SrtpKeyError, SrtpReceiver, SrtpSender, client_keys,
     master_keys, server_keys,
 };
-pub use stats::{DropStats, ObjectCounts, SessionConsumer, SessionStats, SocketStats, TransportStats, WorkerStats};
+pub use stats::{
+    DropStats, ObjectCounts, PipeDropStats, SessionConsumer, SessionStats, SocketStats, TransportStats, WorkerStats,
+};

@@ -24,7 +24,7 @@ use crate::directory::{Directory, Restart};
 use crate::hub::Hub;
 use crate::nudges::Nudges;
 use crate::object::{CreateProducerError, Life, Living, Names, Pipe, Pipes, Producer, WorkerHandle, pipe_everywhere};
-use crate::pipe::Edges;
+use crate::pipe::{Edges, PipeDrops};
 use crate::port::{Incoming, Task, WorkerPort, answered};
 use crate::publishing::Publishers;
 use crate::session::{CloseCause, Timeouts};
@@ -156,6 +156,7 @@ pub struct TransportServer {
     pub(crate) publishers: Mutex<Publishers>,
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) edges: Mutex<Edges>,
+    pub(crate) pipe_drops: PipeDrops,
     pub(crate) background: Background,
     /// Tells those who know this server's producers that it is another one after a restart.
     pub(crate) epoch: u64,
@@ -192,6 +193,7 @@ impl TransportServer {
         let mut receivers = Vec::new();
         for index in 0..config.workers {
             let (commands, commands_in) = mpsc::channel(COMMAND_QUEUE);
+            // One for each handle that is dropped, and one for each call that is given up: no more than were made.
             let (releases, releases_in) = mpsc::unbounded_channel();
             let (inbound, inbound_in) = mpsc::channel(INBOUND_QUEUE);
             ports.push(WorkerPort { index, commands, releases, inbound, nudges: Arc::new(Nudges::default()) });
@@ -253,6 +255,7 @@ impl TransportServer {
             publishers: Mutex::new(Publishers::default()),
             catalog: Arc::new(Catalog::default()),
             edges: Mutex::new(Edges::default()),
+            pipe_drops: PipeDrops::default(),
             background: Background::default(),
             epoch,
             threads: Mutex::new(threads),
@@ -448,6 +451,7 @@ impl TransportServer {
             }
         }
         stats.sessions.sort_by_key(|session| session.id);
+        stats.pipes = self.pipe_drops.read();
         stats
     }
 

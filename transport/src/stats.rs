@@ -14,6 +14,19 @@ pub struct TransportStats {
     pub sessions: Vec<SessionStats>,
     /// Sessions whose viewer has not sent its first check.
     pub pending_sessions: usize,
+    /// What was dropped of the streams that are fetched from other machines.
+    pub pipes: PipeDropStats,
+}
+
+/// What the edges' ends of pipes have dropped since the server started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PipeDropStats {
+    /// Datagrams that came in and were not the origin's: forged, replayed, malformed, or of something else.
+    pub refused: u64,
+    /// Bursts that a mirror's worker had no room for.
+    pub bursts_refused: u64,
+    /// Datagrams that the system did not take.
+    pub unsent: u64,
 }
 
 /// One worker's counters since it started.

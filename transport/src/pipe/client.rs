@@ -14,6 +14,7 @@ use socket2::{Domain, Socket, Type};
 use tokio::net::UdpSocket;
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use super::drops::PipeDrops;
 use super::edge::{EdgeEvent, PipeEdge};
 use super::{ConnectPipeError, PipeOffer, PipeState};
 use crate::catalog::Catalog;
@@ -36,6 +37,7 @@ pub(crate) struct PipeClient {
     pub(crate) commands: mpsc::Receiver<ClientCommand>,
     pub(crate) events: mpsc::UnboundedSender<SessionEvent>,
     pub(crate) nudge: Arc<Notify>,
+    pub(crate) drops: PipeDrops,
     /// For whoever asks. Of each change an event is told, after it.
     pub(crate) state: Arc<Mutex<PipeState>>,
 }
@@ -165,8 +167,11 @@ impl PipeClient {
             }
         }
         for (place, burst) in self.edge.take_bursts() {
-            self.mirrors[place].forward(burst);
+            if !self.mirrors[place].forward(burst) {
+                self.drops.add_burst();
+            }
         }
+        self.drops.add_refused(self.edge.take_dropped());
     }
 
     fn handle_wishes(&mut self) {
@@ -211,7 +216,7 @@ impl PipeClient {
             // What cannot be sent is lost, like much else on its way: it is said again.
             let is_ipv6 = self.socket.local_addr().is_ok_and(|local| local.is_ipv6());
             if self.socket.try_send_to(&datagram, named(to, is_ipv6)).is_err() {
-                self.edge.note_unsent();
+                self.drops.add_unsent();
             }
         }
     }
@@ -269,17 +274,19 @@ impl Feed {
         self.home.inbound.is_closed()
     }
 
-    fn forward(&mut self, received: ReceivedBurst) {
+    /// False if there is no room for it.
+    fn forward(&mut self, received: ReceivedBurst) -> bool {
         let ReceivedBurst { layer, broken, burst } = received;
         self.send_state();
         if self.unsent {
             // A state counts for all packets behind it: none may overtake it.
             self.broken = self.broken.with(layer);
-            return;
+            return false;
         }
         let broken = broken || self.broken.contains(layer);
         let sent = self.send(Inbound::Burst { key: self.key, outlet: None, layer, broken, burst });
         self.broken = if sent { self.broken.without(layer) } else { self.broken.with(layer) };
+        sent
     }
 
     /// Its versions are its own: those of the origin begin anew with each epoch.

@@ -53,7 +53,6 @@ pub(crate) struct PipeEdge {
     transmits: VecDeque<(SocketAddr, Vec<u8>)>,
     events: VecDeque<EdgeEvent>,
     dropped: u64,
-    unsent: u64,
 }
 
 struct EdgeProducer {
@@ -115,7 +114,6 @@ impl PipeEdge {
             transmits: VecDeque::new(),
             events: VecDeque::new(),
             dropped: 0,
-            unsent: 0,
         })
     }
 
@@ -204,9 +202,9 @@ impl PipeEdge {
         self.handle_timeout(now);
     }
 
-    /// What was to be sent could not be.
-    pub(crate) const fn note_unsent(&mut self) {
-        self.unsent += 1;
+    /// Datagrams since the last call that were nothing of the origin's.
+    pub(crate) const fn take_dropped(&mut self) -> u64 {
+        std::mem::replace(&mut self.dropped, 0)
     }
 
     pub(crate) fn poll_transmit(&mut self) -> Option<(SocketAddr, Vec<u8>)> {

@@ -8,6 +8,7 @@ mod checks;
 mod client;
 mod connected;
 mod control;
+mod drops;
 mod edge;
 mod layer_sender;
 mod offer;
@@ -19,6 +20,7 @@ mod tests;
 use lenscast_router::{ExtensionId, Rid};
 
 pub use connected::{ConnectPipeError, ConnectedPipe, CreatePipeError, PipeProducer, PipeState};
+pub(crate) use drops::PipeDrops;
 pub(crate) use layer_sender::WritePacket;
 pub use offer::{PipeKeys, PipeOffer, PipedEncoding, PipedProducer};
 pub(crate) use origin::{PipeOrigin, PipeSetup};

@@ -128,11 +128,14 @@ impl TransportServer {
         let events = self.event_sender();
         let state = Arc::new(Mutex::new(PipeState::Connecting));
         let told = Arc::clone(&state);
+        let drops = self.pipe_drops.clone();
         let run = move || async move {
             match UdpSocket::from_std(socket) {
                 Ok(socket) => {
                     let state = told;
-                    PipeClient { id, edge, socket, mirrors, commands: received, events, nudge, state }.run().await;
+                    let client =
+                        PipeClient { id, edge, socket, mirrors, commands: received, events, nudge, drops, state };
+                    client.run().await;
                 }
                 Err(error) => tracing::error!(%error, "cannot use a pipe's socket"),
             }
