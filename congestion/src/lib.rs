@@ -20,9 +20,13 @@ mod allocator;
 mod budget;
 mod demand;
 mod layers;
+mod network;
 
 pub use allocation::{Allocation, Share, ShareState};
 pub use allocator::{Allocator, allocate};
 pub use budget::{Budget, Overhead};
 pub use demand::Demand;
 pub use layers::{LayerDemand, Layers, MAX_LAYERS};
+pub use network::{
+    EstimateBounds, NetworkController, NetworkEstimate, PacketKind, PacketReport, ProbeCluster, ProbeId, SentPacket,
+};
