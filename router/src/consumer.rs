@@ -30,8 +30,10 @@ pub(crate) struct Consumer {
     pub(crate) connected: bool,
     pub(crate) paused: bool,
     pub(crate) traced: bool,
-    /// What the transport's bandwidth leaves for it.
+    /// What the transport's bandwidth leaves for it, as the router splits that.
     limit: Limit,
+    /// What somebody outside allows it.
+    ceiling: Limit,
     /// The layer that goes out.
     current: Option<u8>,
     /// The layer that is to go out. If it is not the current one, a key frame of it is being waited for.
@@ -82,6 +84,26 @@ pub(crate) enum Limit {
     Nothing,
 }
 
+impl Limit {
+    /// The highest spatial layer that it allows; `None` if it allows none.
+    const fn spatial(self) -> Option<u8> {
+        match self {
+            Self::None => Some(u8::MAX),
+            Self::Layers(layers) => Some(layers.spatial),
+            Self::Nothing => None,
+        }
+    }
+
+    /// The highest temporal layer that it allows while this spatial one goes out: temporal layers are given for the highest
+    /// spatial one, and a smaller one is to have all it can.
+    fn temporal(self, current: Option<u8>) -> u8 {
+        match self {
+            Self::Layers(layers) if Some(layers.spatial) == current => layers.temporal,
+            _ => u8::MAX,
+        }
+    }
+}
+
 /// A newly arrived burst with what all consumers need to know of it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Arrival<'a> {
@@ -129,6 +151,7 @@ impl Consumer {
             paused: parameters.paused,
             traced: false,
             limit: Limit::None,
+            ceiling: Limit::None,
             current: None,
             target: None,
             temporal: 0,
@@ -190,8 +213,11 @@ impl Consumer {
         if !self.is_ready() {
             return LayerSet::EMPTY;
         }
-        let preferred = self.parameters.preferred_layers.spatial.min(self.format.layers - 1);
-        self.current.into_iter().chain(self.target).chain([preferred]).collect()
+        let preferred = self
+            .ceiling
+            .spatial()
+            .map(|most| self.parameters.preferred_layers.spatial.min(self.format.layers - 1).min(most));
+        self.current.into_iter().chain(self.target).chain(preferred).collect()
     }
 
     /// The packets of a burst that follows all before it, for this peer; `None` if it is not to have them.
@@ -277,15 +303,11 @@ impl Consumer {
             self.stop();
             return false;
         }
-        let mut most = self.parameters.preferred_layers.spatial.min(self.format.layers - 1);
-        let target = match self.limit {
-            Limit::None => sending.highest_at_most(most),
-            Limit::Layers(layers) => {
-                most = most.min(layers.spatial);
-                sending.highest_at_most(most)
-            }
-            Limit::Nothing => None,
-        };
+        let preferred = self.parameters.preferred_layers.spatial.min(self.format.layers - 1);
+        let target = [self.limit, self.ceiling]
+            .into_iter()
+            .try_fold(preferred, |most, limit| limit.spatial().map(|limit| most.min(limit)))
+            .and_then(|most| sending.highest_at_most(most));
         let changed = target != self.target;
         self.target = target;
         if target.is_none() {
@@ -300,6 +322,11 @@ impl Consumer {
 
     pub(crate) const fn set_limit(&mut self, limit: Limit) {
         self.limit = limit;
+    }
+
+    /// What it is given at most, whatever it prefers.
+    pub(crate) const fn set_ceiling(&mut self, ceiling: Limit) {
+        self.ceiling = ceiling;
     }
 
     /// What has become of the layers since this was last asked; `None` if nothing has.
@@ -468,10 +495,7 @@ impl Consumer {
     }
 
     fn consider_temporal_layer(&mut self, meta: &BurstMeta) {
-        let most = match self.limit {
-            Limit::Layers(layers) if Some(layers.spatial) == self.current => layers.temporal,
-            _ => u8::MAX,
-        };
+        let most = self.limit.temporal(self.current).min(self.ceiling.temporal(self.current));
         let preferred = self.parameters.preferred_layers;
         // Temporal layers are chosen for the preferred spatial layer; a smaller one is to have all it can.
         let wanted = if self.current.is_some_and(|current| current >= preferred.spatial.min(self.format.layers - 1)) {

@@ -22,6 +22,7 @@ use crate::answer::viewer::{Sources, answer};
 use crate::directory::Directory;
 use crate::hub::{Hub, Wire};
 use crate::ice::{BindingRequest, IceCredentials, IceLite};
+use crate::leg::Board;
 use crate::publishing::parameters;
 use crate::purpose::Purpose;
 use crate::session::{Security, SessionSetup, Timeouts};
@@ -45,7 +46,8 @@ pub fn datagrams(mut data: &[u8]) {
     let directory = Arc::new(Directory::new());
     let wall = WallClock::new(now, Duration::from_secs(1));
     let certificate = CERTIFICATE.with(Clone::clone);
-    let mut hub = Hub::new(0, wall, Arc::clone(&directory), certificate, Arc::clone(&crypto), Vec::new());
+    let mut hub =
+        Hub::new(0, wall, Arc::clone(&directory), certificate, Arc::clone(&crypto), Vec::new(), Board::alone());
     hub.produce_for_test(now, ProducerId(1), Arc::new(NoCamera));
     let setup = setup(now);
     let credentials = setup.credentials.clone();
@@ -124,7 +126,8 @@ pub fn published(mut data: &[u8]) {
     let directory = Arc::new(Directory::new());
     let wall = WallClock::new(now, Duration::from_secs(1));
     let certificate = CERTIFICATE.with(Clone::clone);
-    let mut hub = Hub::new(0, wall, Arc::clone(&directory), certificate, Arc::clone(&crypto), Vec::new());
+    let mut hub =
+        Hub::new(0, wall, Arc::clone(&directory), certificate, Arc::clone(&crypto), Vec::new(), Board::alone());
     let keys = PipeKeys { origin: [1; 28], edge: [2; 28] };
     let (mut sender, _) =
         master_keys(ProtectionProfile::AeadAes128Gcm, &keys.edge, &keys.origin).expect("the length fits");

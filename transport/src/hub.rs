@@ -25,6 +25,7 @@ use crate::directory::{Claim, Directory};
 use crate::elsewhere::Elsewhere;
 use crate::flood_guard::FloodGuard;
 use crate::ice::{BindingRequest, StunError};
+use crate::leg::Board;
 use crate::nudges::Pending;
 use crate::object::{DirectSink, Life, LifeOf, Lives, Pipe};
 use crate::outbox::Message;
@@ -33,7 +34,10 @@ use crate::port::Incoming;
 use crate::purpose::{Purpose, Role, published};
 use crate::session::{CloseCause, Session, SessionEvent, SessionSetup};
 use crate::stats::{DropStats, ObjectCounts, SessionConsumer, SessionStats};
-use crate::{Certificate, ForwardingCost, IceCredentials, OpenSrtpError, Path, PreferredLayers, PublishedProducer};
+use crate::{
+    Certificate, ForwardingCost, IceCredentials, LegPlan, LegReport, OpenSrtpError, Path, PreferredLayers,
+    PublishedProducer,
+};
 use legs::{Leg, Legs, NoEgress, Way};
 pub(crate) use legs::{LegsOnWire, Opening};
 
@@ -92,6 +96,8 @@ pub(crate) struct Hub {
     directory: Arc<Directory>,
     certificate: Certificate,
     crypto: Arc<dyn RTCCryptoProvider>,
+    /// Where others read of the legs.
+    board: Arc<Board>,
     dropped: DropStats,
     /// RTP has come since the last [`Hub::end_of_batch`].
     in_batch: bool,
@@ -128,6 +134,7 @@ impl Hub {
         certificate: Certificate,
         crypto: Arc<dyn RTCCryptoProvider>,
         workers: Vec<mpsc::Sender<Incoming>>,
+        board: Arc<Board>,
     ) -> Self {
         let mut router = Router::new(wall);
         let (home, local) = (Self::default_router(index), Self::local_transport(index));
@@ -151,6 +158,7 @@ impl Hub {
             directory,
             certificate,
             crypto,
+            board,
             dropped: DropStats::default(),
             in_batch: false,
             ended_readers: Vec::new(),
@@ -211,6 +219,7 @@ impl Hub {
             remote: session.path().map(|path| path.remote),
             profile: session.profile(),
             consumers: self.session_consumers(now, id),
+            leg: self.board.report_of(id).map(|report| LegReport::clone(&report)),
         })
     }
 
@@ -279,6 +288,9 @@ impl Hub {
         for (key, sending) in pending.sending {
             self.router.handle_inbound(now, Inbound::Sending { key, sending }, &mut self.legs.on(wire));
         }
+        for plan in pending.plans.into_values() {
+            self.apply_plan(now, &plan);
+        }
         self.pass_on_router_events(now, wire);
     }
 
@@ -343,6 +355,17 @@ impl Hub {
         let set = self.router.set_preferred_layers(now, *video, PreferredLayers::or_highest(preferred));
         self.pass_on_router_events(now, wire);
         set.is_ok()
+    }
+
+    /// What a leg is given from now on. What has ended needs nothing.
+    fn apply_plan(&mut self, now: Instant, plan: &LegPlan) {
+        let Some(leg) = self.legs.sessions.get(&plan.id) else { return };
+        for (consumer, layers) in &plan.media {
+            if leg.role.consumers().any(|own| own == *consumer) {
+                let ceiling = layers.map(|layers| PreferredLayers::or_highest(Some(layers)));
+                let _ = self.router.set_layer_ceiling(now, *consumer, ceiling);
+            }
+        }
     }
 
     /// Holds up what a session is sent, or goes on with it. False if there is no such session.

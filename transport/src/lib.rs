@@ -32,6 +32,7 @@ mod forwarding_cost;
 pub mod fuzzing;
 mod hub;
 mod ice;
+mod leg;
 mod nudges;
 pub mod object;
 mod offer;
@@ -59,6 +60,7 @@ pub use dtls::{Certificate, DtlsError, MAX_HANDSHAKE_BYTES, MakeCertificateError
 pub use fingerprint::{Fingerprint, ParseFingerprintError};
 pub use forwarding_cost::ForwardingCost;
 pub use ice::{IceCredentials, Path};
+pub use leg::{LegMedia, LegPlan, LegReport};
 pub use lenscast_router::Upstream;
 pub use offer::{MAX_OFFER_BYTES, OfferError, PublisherOffer, ViewerOffer};
 pub use pipe::{

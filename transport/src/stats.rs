@@ -3,7 +3,7 @@ use std::time::Instant;
 
 use lenscast_router::{ConsumerId, ConsumerScore, ConsumerStats, ProducerId, ProducerStats, TransportId};
 
-use crate::{ForwardingCost, ProtectionProfile};
+use crate::{ForwardingCost, LegReport, ProtectionProfile};
 
 /// A reading of everything that the workers count.
 #[derive(Debug, Clone, Default)]
@@ -191,6 +191,8 @@ pub struct SessionStats {
     pub profile: Option<ProtectionProfile>,
     /// What it is sent.
     pub consumers: Vec<SessionConsumer>,
+    /// What its path carries; `None` if its peer does not tell which packets have come.
+    pub leg: Option<LegReport>,
 }
 
 /// One stream of a session.

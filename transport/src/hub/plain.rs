@@ -142,6 +142,7 @@ impl Hub {
             remote: leg.remote(),
             profile: leg.profile(),
             consumers: self.session_consumers(now, id),
+            leg: None,
         })
     }
 

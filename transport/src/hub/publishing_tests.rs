@@ -104,7 +104,7 @@ impl Scene {
         let directory = Arc::new(Directory::new());
         let certificate = Certificate::generate(&*crypto).unwrap();
         let wall = WallClock::new(now, Duration::from_secs(1));
-        let hub = Hub::new(0, wall, Arc::clone(&directory), certificate, crypto, Vec::new());
+        let hub = Hub::new(0, wall, Arc::clone(&directory), certificate, crypto, Vec::new(), Board::alone());
         let (sender, viewer) = (peer_keys(PUBLISHER).0, peer_keys(VIEWER).1);
         let random = StdRng::seed_from_u64(1);
         Self { hub, directory, wire: Recorder::default(), random, now, sender, viewer }

@@ -1,0 +1,61 @@
+//! A viewer's leg as whoever divides bandwidth sees it: what its path carries, what goes over it, and what it is given.
+//!
+//! Workers write reports to boards and find plans among their nudges; neither side waits for the other.
+
+mod board;
+
+pub(crate) use board::Board;
+
+use std::time::Duration;
+
+use lenscast_congestion::NetworkEstimate;
+use lenscast_media::Bitrate;
+use lenscast_router::{ConsumerId, ProducerId, TransportId};
+
+use crate::PreferredLayers;
+
+/// What is known of a leg whose viewer tells which packets have come, and when. Others have no report.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LegReport {
+    /// The session.
+    pub id: TransportId,
+    /// What its path carries.
+    pub estimate: NetworkEstimate,
+    /// The start is over: two seconds of feedback have come, or a limit was met. Before that an estimate says little.
+    pub is_confirmed: bool,
+    /// What was sent in the last second, IP and UDP headers counted.
+    pub sending: Bitrate,
+    /// How long the last of the packets that wait takes to leave.
+    pub pacer_queue: Duration,
+    /// Its videos.
+    pub media: Vec<LegMedia>,
+}
+
+/// One video of a leg.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LegMedia {
+    /// Which.
+    pub consumer: ConsumerId,
+    /// What it shows.
+    pub producer: ProducerId,
+    /// What the viewer would have of it.
+    pub preferred: PreferredLayers,
+    /// The spatial layer that goes out now; `None` while nothing does.
+    pub layer: Option<u8>,
+    /// The viewer holds it up.
+    pub paused: bool,
+}
+
+/// What a leg is given. What a plan does not name stays as it is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LegPlan {
+    /// The session.
+    pub id: TransportId,
+    /// Its estimate never exceeds it. What is left over of the whole is to be in somebody's limit: a leg that is sent as much
+    /// as its limit cannot show that it could take more.
+    pub limit: Bitrate,
+    /// What it would be sent if its path carried everything: nothing beyond is worth probing for.
+    pub wanted: Bitrate,
+    /// Each video's layers at most, whatever the viewer prefers. `None`: it is held up, as nothing of it fits.
+    pub media: Vec<(ConsumerId, Option<PreferredLayers>)>,
+}
