@@ -19,6 +19,7 @@ mod allocation;
 mod allocator;
 mod budget;
 mod demand;
+mod google;
 mod layers;
 mod network;
 
@@ -26,6 +27,7 @@ pub use allocation::{Allocation, Share, ShareState};
 pub use allocator::{Allocator, allocate};
 pub use budget::{Budget, Overhead};
 pub use demand::Demand;
+pub use google::GoogleController;
 pub use layers::{LayerDemand, Layers, MAX_LAYERS};
 pub use network::{
     EstimateBounds, NetworkController, NetworkEstimate, PacketKind, PacketReport, ProbeCluster, ProbeId, SentPacket,

@@ -1,0 +1,169 @@
+//! The estimate by the delay: groups of packets, the slope of their delay, what it means, and the rate that follows.
+//!
+//! After libwebrtc, `modules/congestion_controller/goog_cc/delay_based_bwe.cc`.
+
+use std::time::{Duration, Instant};
+
+use super::arrival_groups::ArrivalGroups;
+use super::overuse::{OveruseDetector, Usage};
+use super::rate::Rate;
+use super::rate_control::RateControl;
+use super::trendline::Trendline;
+
+/// After so long without a packet the path counts as a new one (`kStreamTimeOut`).
+const SILENCE: Duration = Duration::from_secs(2);
+
+/// What a feedback message has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum DelayUpdate {
+    /// Nothing: there is overuse, but the last cut is too new.
+    Unchanged,
+    /// The rate.
+    Rate,
+    /// The rate, to what a probe found.
+    Probed,
+}
+
+/// The estimate and all that it goes by.
+#[derive(Debug)]
+pub(super) struct DelayEstimator {
+    groups: ArrivalGroups,
+    trendline: Trendline,
+    detector: OveruseDetector,
+    control: RateControl,
+    /// When the last packet was heard of.
+    heard: Option<Instant>,
+    has_recovered: bool,
+}
+
+impl DelayEstimator {
+    pub(super) fn new(now: Instant, start: Rate, min: Rate) -> Self {
+        Self {
+            groups: ArrivalGroups::default(),
+            trendline: Trendline::new(),
+            detector: OveruseDetector::new(),
+            control: RateControl::new(now, start, min),
+            heard: None,
+            has_recovered: false,
+        }
+    }
+
+    pub(super) fn rate(&self) -> Rate {
+        self.control.rate()
+    }
+
+    pub(super) fn usage(&self) -> Usage {
+        self.detector.usage()
+    }
+
+    pub(super) fn control_mut(&mut self) -> &mut RateControl {
+        &mut self.control
+    }
+
+    /// A packet has arrived; packets come in the order of their arrival.
+    pub(super) fn handle_packet(&mut self, now: Instant, sent: Instant, received: Duration) {
+        if self.heard.is_some_and(|heard| now.saturating_duration_since(heard) > SILENCE) {
+            self.groups = ArrivalGroups::default();
+            self.trendline = Trendline::new();
+            self.detector = OveruseDetector::new();
+        }
+        self.heard = Some(now);
+        let before = self.detector.usage();
+        if let Some(delta) = self.groups.add(sent, received, now) {
+            let slope = self.trendline.add(delta, received);
+            self.detector.add(slope, delta.sent_ms, received);
+        }
+        self.has_recovered |= before == Usage::Under && self.detector.usage() == Usage::Normal;
+    }
+
+    /// All packets of a feedback message have been handled; `probed` is what a probe found meanwhile.
+    pub(super) fn update(&mut self, now: Instant, acknowledged: Option<Rate>, probed: Option<Rate>) -> DelayUpdate {
+        match (self.usage(), acknowledged, probed) {
+            (Usage::Over, acknowledged, _) if !self.control.may_cut(now, acknowledged) => {
+                return DelayUpdate::Unchanged;
+            }
+            // Overuse before it is known what arrives: half.
+            (Usage::Over, None, _) => {
+                let half = self.control.rate() * 0.5;
+                self.control.set_rate(now, half);
+            }
+            (Usage::Normal | Usage::Under, _, Some(probed)) => {
+                self.control.set_rate(now, probed);
+                return DelayUpdate::Probed;
+            }
+            (usage, acknowledged, _) => self.control.update(now, usage, acknowledged),
+        }
+        DelayUpdate::Rate
+    }
+
+    /// Whether queues have drained since this was last asked: time to see what the path carries now.
+    pub(super) fn take_recovered(&mut self) -> bool {
+        std::mem::take(&mut self.has_recovered)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::google::tests::start;
+
+    const fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    /// A group each 10 ms that takes `extra_us` longer than the one before it.
+    fn send(delay: &mut DelayEstimator, from: u64, count: u64, base_us: u64, extra_us: i64) {
+        for n in 0..count {
+            let sent = start() + ms(10 * (from + n));
+            let received = (base_us + 10_000 * (from + n)).saturating_add_signed(extra_us * n as i64);
+            delay.handle_packet(sent + ms(50), sent, Duration::from_micros(received));
+        }
+    }
+
+    #[test]
+    fn grows_on_a_still_path_and_cuts_when_delay_grows() {
+        let mut delay = DelayEstimator::new(start(), Rate::from_kbps(1_000), Rate::from_kbps(10));
+        let acknowledged = Some(Rate::from_kbps(1_000));
+        send(&mut delay, 0, 100, 50_000, 0);
+        assert_eq!(delay.usage(), Usage::Normal);
+        assert_eq!(delay.update(start() + ms(1_000), acknowledged, None), DelayUpdate::Rate);
+        assert!(delay.rate() > Rate::from_kbps(1_000));
+        send(&mut delay, 100, 30, 50_000, 2_000);
+        assert_eq!(delay.usage(), Usage::Over);
+        assert_eq!(delay.update(start() + ms(1_300), acknowledged, None), DelayUpdate::Rate);
+        assert_eq!(delay.rate(), Rate::from_kbps(850));
+        assert_eq!(delay.update(start() + ms(1_310), acknowledged, None), DelayUpdate::Unchanged);
+    }
+
+    #[test]
+    fn a_probe_is_believed_unless_queues_grow() {
+        let mut delay = DelayEstimator::new(start(), Rate::from_kbps(1_000), Rate::from_kbps(10));
+        send(&mut delay, 0, 100, 50_000, 0);
+        let probed = Some(Rate::from_kbps(3_000));
+        assert_eq!(delay.update(start() + ms(1_000), None, probed), DelayUpdate::Probed);
+        assert_eq!(delay.rate(), Rate::from_kbps(3_000));
+        send(&mut delay, 100, 30, 50_000, 2_000);
+        delay.update(start() + ms(1_300), Some(Rate::from_kbps(1_000)), probed);
+        assert_eq!(delay.rate(), Rate::from_kbps(850));
+    }
+
+    #[test]
+    fn halves_where_it_is_not_known_what_arrives() {
+        let mut delay = DelayEstimator::new(start(), Rate::from_kbps(1_000), Rate::from_kbps(10));
+        send(&mut delay, 0, 60, 50_000, 2_000);
+        delay.update(start() + ms(650), None, None);
+        assert_eq!(delay.rate(), Rate::from_kbps(500));
+    }
+
+    #[test]
+    fn tells_when_queues_have_drained() {
+        let mut delay = DelayEstimator::new(start(), Rate::from_kbps(1_000), Rate::from_kbps(10));
+        send(&mut delay, 0, 100, 250_000, 0);
+        send(&mut delay, 100, 30, 250_000, -2_000);
+        assert_eq!(delay.usage(), Usage::Under);
+        assert!(!delay.take_recovered());
+        send(&mut delay, 130, 100, 190_000, 0);
+        assert!(delay.take_recovered());
+        assert!(!delay.take_recovered());
+    }
+}

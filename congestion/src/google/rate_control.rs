@@ -1,0 +1,229 @@
+//! The rate by the delay: up while queues are as they were, down to less than what arrives when they grow.
+//!
+//! Additive increase near the capacity at which overuse was found before, multiplicative elsewhere; a cut to 0.85 of the
+//! acknowledged rate. After libwebrtc, `modules/remote_bitrate_estimator/aimd_rate_control.cc`.
+//!
+//! **Invariants.** Never below the minimum; never raised above 1.5 times what arrives plus 10 kb/s but by a probe.
+//!
+//! What it does not do: look at loss.
+
+use std::time::{Duration, Instant};
+
+use super::link_capacity::LinkCapacity;
+use super::overuse::Usage;
+use super::rate::Rate;
+
+/// What is left of the acknowledged rate after a cut (`kDefaultBackoffFactor`).
+const BACKOFF: f64 = 0.85;
+/// Before the round trip is known (`kDefaultRtt`).
+const DEFAULT_ROUND_TRIP: Duration = Duration::from_millis(200);
+/// Cuts are as far apart as the round trip, within these (`TimeToReduceFurther`).
+const CUT_INTERVAL_MIN: Duration = Duration::from_millis(10);
+const CUT_INTERVAL_MAX: Duration = Duration::from_millis(200);
+/// Growth a second away from the known capacity, and at least at each step (`MultiplicativeRateIncrease`).
+const GROWTH: f64 = 1.08;
+const GROWTH_MIN: Rate = Rate::from_kbps(1);
+/// Not above this multiple of what arrives, and this much more (`ChangeBitrate`).
+const THROUGHPUT_FACTOR: f64 = 1.5;
+const THROUGHPUT_EXTRA: Rate = Rate::from_kbps(10);
+/// Near the capacity: one packet of a 30 Hz frame in 1,200 byte packets per response time, which is twice the round trip and
+/// 100 ms; 4 kb/s a second at least (`GetNearMaxIncreaseRateBpsPerSecond`).
+const FRAME_INTERVAL: Duration = Duration::from_micros(33_333);
+const PACKET_BYTES: f64 = 1_200.0;
+const DETECTION_DELAY: Duration = Duration::from_millis(100);
+const ADDITIVE_MIN: f64 = 4_000.0;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    Hold,
+    Increase,
+}
+
+/// The rate, and what it goes by.
+#[derive(Debug)]
+pub(super) struct RateControl {
+    rate: Rate,
+    min: Rate,
+    acknowledged: Rate,
+    direction: Direction,
+    capacity: LinkCapacity,
+    round_trip: Duration,
+    changed: Instant,
+    /// When the rate was last cut, if ever: a cut waits for the round trip only after another one or after a rise.
+    has_changed: bool,
+}
+
+impl RateControl {
+    pub(super) fn new(now: Instant, start: Rate, min: Rate) -> Self {
+        Self {
+            rate: start.max(min),
+            min,
+            acknowledged: start,
+            direction: Direction::Hold,
+            capacity: LinkCapacity::new(),
+            round_trip: DEFAULT_ROUND_TRIP,
+            changed: now,
+            has_changed: false,
+        }
+    }
+
+    pub(super) fn rate(&self) -> Rate {
+        self.rate
+    }
+
+    pub(super) fn set_min(&mut self, min: Rate) {
+        self.min = min;
+        self.rate = self.rate.max(min);
+    }
+
+    pub(super) fn set_round_trip(&mut self, round_trip: Duration) {
+        self.round_trip = round_trip;
+    }
+
+    /// The rate is known otherwise: by a probe, or because there is no acknowledged rate to go by.
+    pub(super) fn set_rate(&mut self, now: Instant, rate: Rate) {
+        self.rate = rate.max(self.min);
+        self.changed = now;
+        self.has_changed = true;
+    }
+
+    /// Whether enough time has passed since the last change for a cut to have its reasons after it. A rate of which less than
+    /// half arrives is cut at once.
+    pub(super) fn may_cut(&self, now: Instant, acknowledged: Option<Rate>) -> bool {
+        let interval = self.round_trip.clamp(CUT_INTERVAL_MIN, CUT_INTERVAL_MAX);
+        !self.has_changed
+            || now.saturating_duration_since(self.changed) >= interval
+            || acknowledged.is_some_and(|rate| rate < self.rate * 0.5)
+    }
+
+    /// Feedback has come.
+    pub(super) fn update(&mut self, now: Instant, usage: Usage, acknowledged: Option<Rate>) {
+        self.acknowledged = acknowledged.unwrap_or(self.acknowledged);
+        match usage {
+            Usage::Over => self.cut(now),
+            Usage::Under => self.direction = Direction::Hold,
+            Usage::Normal if self.direction == Direction::Hold => {
+                self.changed = now;
+                self.direction = Direction::Increase;
+                self.increase(now);
+            }
+            Usage::Normal => self.increase(now),
+        }
+    }
+
+    fn increase(&mut self, now: Instant) {
+        if self.acknowledged > self.capacity.upper_bound() {
+            self.capacity.reset();
+        }
+        let limit = self.acknowledged * THROUGHPUT_FACTOR + THROUGHPUT_EXTRA;
+        let span = now.saturating_duration_since(self.changed);
+        if self.rate < limit {
+            let more = if self.capacity.estimate().is_some() { self.additive(span) } else { self.multiplicative(span) };
+            self.rate = (self.rate + more).min(limit).max(self.min);
+        }
+        self.changed = now;
+        self.has_changed = true;
+    }
+
+    fn multiplicative(&self, span: Duration) -> Rate {
+        let factor = GROWTH.powf(span.as_secs_f64().min(1.0)) - 1.0;
+        (self.rate * factor).max(GROWTH_MIN)
+    }
+
+    fn additive(&self, span: Duration) -> Rate {
+        let frame = self.rate.bytes_in(FRAME_INTERVAL);
+        let packet_bits = frame / (frame / PACKET_BYTES).ceil().max(1.0) * 8.0;
+        let response = self.round_trip.saturating_add(DETECTION_DELAY).as_secs_f64() * 2.0;
+        let a_second = (packet_bits / response).max(ADDITIVE_MIN);
+        Rate::from_bps(a_second * span.as_secs_f64())
+    }
+
+    fn cut(&mut self, now: Instant) {
+        let mut target = self.acknowledged * BACKOFF;
+        if target > self.rate
+            && let Some(capacity) = self.capacity.estimate()
+        {
+            target = capacity * BACKOFF;
+        }
+        if target < self.rate {
+            self.rate = target.max(self.min);
+        }
+        if self.acknowledged < self.capacity.lower_bound() {
+            self.capacity.reset();
+        }
+        self.capacity.handle_overuse(self.acknowledged);
+        // Stay until the queues are drained.
+        self.direction = Direction::Hold;
+        self.changed = now;
+        self.has_changed = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::google::tests::start;
+
+    fn control(kbps: u32) -> RateControl {
+        RateControl::new(start(), Rate::from_kbps(kbps), Rate::from_kbps(10))
+    }
+
+    fn kbps(control: &RateControl) -> f64 {
+        control.rate().kbps()
+    }
+
+    #[test]
+    fn grows_by_eight_percent_a_second_while_the_capacity_is_unknown() {
+        let mut control = control(1_000);
+        let acknowledged = Some(Rate::from_kbps(1_000));
+        control.update(start(), Usage::Normal, acknowledged);
+        assert_eq!(kbps(&control), 1_001.0, "1 kb/s at least");
+        control.update(start() + Duration::from_secs(1), Usage::Normal, acknowledged);
+        assert!((kbps(&control) - 1_081.08).abs() < 1e-6);
+        // A long silence counts as a second.
+        control.update(start() + Duration::from_secs(100), Usage::Normal, acknowledged);
+        assert!((kbps(&control) - 1_167.5664).abs() < 1e-6);
+    }
+
+    #[test]
+    fn never_grows_above_one_and_a_half_times_what_arrives() {
+        let mut control = control(1_000);
+        for second in 0..100 {
+            control.update(start() + Duration::from_secs(second), Usage::Normal, Some(Rate::from_kbps(1_000)));
+        }
+        assert_eq!(kbps(&control), 1_510.0);
+    }
+
+    #[test]
+    fn cuts_below_what_arrives_and_then_grows_additively() {
+        let mut control = control(1_000);
+        let acknowledged = Some(Rate::from_kbps(800));
+        control.update(start(), Usage::Over, acknowledged);
+        assert_eq!(kbps(&control), 680.0);
+        // 680 kb/s at 30 Hz: frames of 2,833 bytes in three packets of 7,556 bits; twice 200 + 100 ms.
+        control.update(start() + Duration::from_millis(100), Usage::Normal, acknowledged);
+        control.update(start() + Duration::from_millis(1_100), Usage::Normal, acknowledged);
+        let expected = 680.0 + 680.0 / 30.0 / 3.0 / 0.6;
+        assert!((kbps(&control) - expected).abs() < 0.1, "{} is not {expected}", kbps(&control));
+    }
+
+    #[test]
+    fn cuts_once_a_round_trip_but_at_once_if_half_is_missing() {
+        let mut control = control(1_000);
+        control.set_round_trip(Duration::from_millis(100));
+        assert!(control.may_cut(start(), None));
+        control.update(start(), Usage::Over, Some(Rate::from_kbps(1_000)));
+        assert!(!control.may_cut(start() + Duration::from_millis(99), Some(Rate::from_kbps(500))));
+        assert!(control.may_cut(start() + Duration::from_millis(99), Some(Rate::from_kbps(400))));
+        assert!(control.may_cut(start() + Duration::from_millis(100), Some(Rate::from_kbps(500))));
+    }
+
+    #[test]
+    fn an_overuse_never_raises_the_rate_and_the_minimum_holds() {
+        let mut control = control(100);
+        control.update(start(), Usage::Over, Some(Rate::from_kbps(1_000)));
+        assert_eq!(kbps(&control), 100.0);
+        control.update(start() + Duration::from_secs(1), Usage::Over, Some(Rate::from_kbps(1)));
+        assert_eq!(kbps(&control), 10.0);
+    }
+}
