@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+pub mod audio;
 mod counters;
 mod link;
 mod loss;
@@ -14,6 +15,7 @@ mod packet;
 mod random;
 mod time;
 mod trace;
+pub mod video;
 
 pub use counters::{Counters, Tally};
 pub use link::{Ecn, Jitter, LinkConfig, QueueLimit};
