@@ -1,7 +1,7 @@
 //! How fast to send what: logic without I/O and without a clock.
 //!
-//! For now it holds the allocation only: [`allocate`] divides a budget among tracks by weight, minimum and maximum, and each
-//! track's share among its layers. The estimator, the pacer and the prober are to follow.
+//! [`allocate`] divides a budget among tracks by weight, minimum and maximum, and each
+//! track's share among its layers. The estimator is to follow.
 //!
 //! **Invariants.**
 //! - What is given to tracks and what is set aside never exceed the budget together, but for minima marked enforced.
@@ -19,16 +19,20 @@ mod allocation;
 mod allocator;
 mod budget;
 mod demand;
+mod feedback;
 mod google;
 mod layers;
 mod network;
+mod pacer;
 
 pub use allocation::{Allocation, Share, ShareState};
 pub use allocator::{Allocator, allocate};
 pub use budget::{Budget, Overhead};
 pub use demand::Demand;
+pub use feedback::{CongestionFeedback, FeedbackError, PacketMetric, SentHistory, TransportFeedback};
 pub use google::GoogleController;
 pub use layers::{LayerDemand, Layers, MAX_LAYERS};
 pub use network::{
     EstimateBounds, NetworkController, NetworkEstimate, PacketKind, PacketReport, ProbeCluster, ProbeId, SentPacket,
 };
+pub use pacer::{Paced, PacedContent, Pacer};
