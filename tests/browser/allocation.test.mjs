@@ -30,7 +30,9 @@ ${rest}
 `;
 // This one has no cut, and where it begins anew is none for an encoder either: after a cut, one that may say little skips
 // pictures.
-const CLIPS = clip("front", "bikes.mp4") + clip("rear", "bikes.mp4");
+// Their size stays as it is on a slow machine too: a new size is a new encoder, and its key frame would be what is measured.
+const STEADY = 'degradation = "disabled"';
+const CLIPS = clip("front", "bikes.mp4", STEADY) + clip("rear", "bikes.mp4", STEADY);
 const TOTAL = `[bandwidth]\ntotal_kbps = ${TOTAL_KBPS}\n`;
 
 const small = (name, rest = "") => `
@@ -84,22 +86,29 @@ describe("the page's bandwidth panel", () => {
     const between = puts.slice(1).map((at, index) => at - puts[index]);
     assert.ok(between.every((ms) => ms >= 190), `five times a second at most: ${between.map(Math.round)} ms between two changes`);
     assert.ok(Math.abs(front.targetKbps / rear.targetKbps - 4) < 0.01, JSON.stringify(cameras));
+    const { others, busy } = cpu.shares;
+    t.diagnostic(`${Math.round(busy * 100)} % of the machine was in use, ${Math.round(others * 100)} % by other processes`);
     const settledMs = {};
+    const judged = [];
     for (const { name, targetKbps } of cameras) {
       const rates = [0, 1, 2, 3, 4].map((second) => rateOf(after[name].readings, puts.at(-1) + 1_000 * second, 1_000));
       const gaps = gapsOf(after[name].frames, puts[0] - 500);
-      const freezes = after[name].readings.at(-1).freezeCount - before[name].readings.at(-1).freezeCount;
+      const [last, first] = [after[name].readings.at(-1), before[name].readings.at(-1)];
+      const [freezes, keyFrames] = [last.freezeCount - first.freezeCount, last.keyFramesDecoded - first.keyFramesDecoded];
       settledMs[name] = settledAfter(after[name].readings, puts.at(-1), targetKbps);
       t.diagnostic(
         `${name}: ${Math.round(rateOf(before[name].readings, before[name].readings.at(-1).at - 1_000, 1_000))} kb/s before; target ${Math.round(targetKbps)} kb/s, ` +
           `received ${rates.map(Math.round).join(", ")} kb/s in the seconds after; within ${TOLERANCE * 100} % after ${settledMs[name]} ms; ` +
-          `longest between two pictures ${gaps.shownMs.toFixed(0)} ms (stream ${gaps.rtpMs.toFixed(0)} ms), freezes ${freezes}`,
+          `longest between two pictures ${gaps.shownMs.toFixed(0)} ms (stream ${gaps.rtpMs.toFixed(0)} ms), freezes ${freezes}, key frames ${keyFrames}`,
       );
-      judge(t, cpu, freezes === 0, `${name} froze ${freezes} times`);
-      judge(t, cpu, gaps.rtpMs <= 2 * FRAME_MS + 1, `${name}'s stream had a gap of ${gaps.rtpMs} ms`);
-      judge(t, cpu, gaps.shownMs <= 2 * (FRAME_MS + REFRESH_MS), `${name} showed no picture for ${gaps.shownMs} ms`);
-      judge(t, cpu, settledMs[name] <= 2_000, `${name} received its target only after ${settledMs[name]} ms`);
+      judged.push(
+        [freezes === 0, `${name} froze ${freezes} times`],
+        [gaps.rtpMs <= 2 * FRAME_MS + 1, `${name}'s stream had a gap of ${gaps.rtpMs} ms`],
+        [gaps.shownMs <= 2 * (FRAME_MS + REFRESH_MS), `${name} showed no picture for ${gaps.shownMs} ms`],
+        [settledMs[name] <= 2_000, `${name} received its target only after ${settledMs[name]} ms`],
+      );
     }
+    for (const [holds, message] of judged) judge(t, cpu, holds, message);
     const ratio = rateOf(after.front.readings, puts.at(-1) + 2_000, 3_000) / rateOf(after.rear.readings, puts.at(-1) + 2_000, 3_000);
     t.diagnostic(`front receives ${ratio.toFixed(2)} times as much as rear`);
     judge(t, cpu, Math.abs(ratio / 4 - 1) <= TOLERANCE, `4 : 1 was received as ${ratio} : 1`);
@@ -576,8 +585,8 @@ function watch(page) {
       const read = async () => {
         const report = await connection.getStats();
         const inbound = [...report.values()].find(({ type, kind }) => type === "inbound-rtp" && kind === "video");
-        const { bytesReceived, freezeCount = 0, timestamp } = inbound;
-        readings.push({ at: timestamp - performance.timeOrigin, bytesReceived, freezeCount });
+        const { bytesReceived, freezeCount = 0, keyFramesDecoded = 0, timestamp } = inbound;
+        readings.push({ at: timestamp - performance.timeOrigin, bytesReceived, freezeCount, keyFramesDecoded });
         setTimeout(read, 50);
       };
       read();

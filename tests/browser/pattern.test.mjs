@@ -67,7 +67,7 @@ describe("the pattern camera in a browser", () => {
         `${codec}: ${since("captured")} frames captured, ${since("encoded")} encoded, ${since("sent")} sent, ${since("decoded")} decoded, ` +
           `${pictures.length} pictures on the canvas; freezes ${freezeCount}, packets lost ${packetsLost}; ` +
           `first frame ${ms(first)} after the offer; capture to canvas p50 ${ms(p50)}, p95 ${ms(p95)}; the page says p50 ` +
-          `${ms(latencyMs.p50)}, p95 ${ms(latencyMs.p95)} (clock ± ${ms(clockErrorMs)}); ${after.sentLatency}; others used ${share(cpu.othersShare)}`,
+          `${ms(latencyMs.p50)}, p95 ${ms(latencyMs.p95)} (clock ± ${ms(clockErrorMs)}); ${after.sentLatency}; others used ${share(cpu.shares.others)}`,
       );
 
       // What is right on any machine.
