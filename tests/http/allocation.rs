@@ -4,6 +4,7 @@ use std::time::Duration;
 use lenscast_media::Codec;
 use serde_json::{Value, json};
 
+use crate::JSON;
 use crate::support::client::Client;
 use crate::support::event_stream::EventStream;
 use crate::support::http::{Http, Reply};
@@ -12,7 +13,6 @@ use crate::support::wait::until;
 
 const PATH: &str = "/api/v1/allocation";
 const EVENTS: &str = "/api/v1/allocation/events";
-const JSON: (&str, &str) = ("Content-Type", "application/json");
 
 fn two_cameras(head: &str) -> String {
     format!("{head}{CAMERA}{}", CAMERA.replace("front", "back"))

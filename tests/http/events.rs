@@ -1,6 +1,6 @@
-use crate::Session;
 use crate::support::event_stream::EventStream;
 use crate::support::server::{CAMERA, Server, Setup};
+use crate::{JSON, Session};
 use rustix::process::Signal;
 
 /// Subscribes to these kinds of events and opens the stream.
@@ -108,6 +108,22 @@ fn inactive_is_told_when_the_pictures_cease_and_active_when_they_come_again() {
     std::fs::remove_file(server.path("clip.y4m")).unwrap();
     assert_eq!(stream.until("inactive"), "{}");
     std::fs::write(server.path("clip.y4m"), &clip).unwrap();
+    assert_eq!(stream.until("active"), "{}");
+}
+
+#[test]
+fn inactive_is_told_of_a_camera_that_is_held_up() {
+    let server = Server::ready(CAMERA);
+    let session = Session::new(&server.http);
+    let stream = events(&session, "[\"active\", \"inactive\"]");
+    let put = |paused: bool| {
+        let body = format!("{{\"paused\":{paused}}}");
+        assert_eq!(server.http.call("PUT", "/api/v1/streams/front", &[JSON], &body).status, 200);
+    };
+    assert_eq!(stream.until("active"), "{}");
+    put(true);
+    assert_eq!(stream.until("inactive"), "{}");
+    put(false);
     assert_eq!(stream.until("active"), "{}");
 }
 

@@ -1,7 +1,5 @@
-use crate::Session;
 use crate::support::server::{CAMERA, Server};
-
-const JSON: (&str, &str) = ("Content-Type", "application/json");
+use crate::{JSON, Session};
 
 fn server() -> Server {
     Server::ready(&format!("{CAMERA}layers = 2\n"))

@@ -22,6 +22,7 @@ use support::offer::{offer, publisher_offer};
 use support::server::{CAMERA, Server};
 
 const SDP: (&str, &str) = ("Content-Type", "application/sdp");
+const JSON: (&str, &str) = ("Content-Type", "application/json");
 const FRAGMENT: (&str, &str) = ("Content-Type", "application/trickle-ice-sdpfrag");
 
 /// The stream of most tests.

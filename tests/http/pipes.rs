@@ -1,7 +1,5 @@
-use crate::STREAM;
 use crate::support::server::{CAMERA, Server, Setup};
-
-const JSON: (&str, &str) = ("Content-Type", "application/json");
+use crate::{JSON, STREAM};
 
 #[test]
 fn a_pipe_to_what_is_not_there_or_not_live_is_refused_with_a_reason() {

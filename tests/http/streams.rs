@@ -2,9 +2,7 @@ use serde_json::{Value, json};
 
 use crate::support::offer::offer;
 use crate::support::server::{CAMERA, Server, Setup};
-use crate::{SDP, STREAM, Session};
-
-const JSON: (&str, &str) = ("Content-Type", "application/json");
+use crate::{JSON, SDP, STREAM, Session};
 
 fn listed(server: &Server) -> Vec<Value> {
     server.http.get("/api/v1/cameras").json()["cameras"].as_array().expect("a list").clone()
