@@ -13,6 +13,7 @@ mod loss;
 mod network;
 mod packet;
 mod random;
+pub mod tcp;
 mod time;
 mod trace;
 pub mod video;
