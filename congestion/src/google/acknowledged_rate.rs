@@ -49,6 +49,7 @@ impl AcknowledgedRate {
 
     /// The rate over the last of the window only, which follows a fall at once but is less sure. `None` if too few packets
     /// arrived within `span` of the last.
+    #[allow(dead_code)]
     pub(super) fn recent_rate(&self, span: Duration) -> Option<Rate> {
         let since = self.window.back()?.received.saturating_sub(span);
         self.rate_from(self.window.partition_point(|packet| packet.received < since))

@@ -1,89 +1,234 @@
-//! The parts joined (`goog_cc_network_control.cc`).
+//! The parts joined: what goes where when something happens, and what becomes the target.
+//!
+//! After libwebrtc, `modules/congestion_controller/goog_cc/goog_cc_network_control.cc` and
+//! `send_side_bandwidth_estimation.cc`.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use lenscast_media::Bitrate;
 
 use super::acknowledged_rate::AcknowledgedRate;
-use super::delay::DelayEstimator;
+use super::application_limit::ApplicationLimit;
+use super::delay::{DelayEstimator, DelayUpdate};
+use super::loss::{LossEstimator, LossState};
+use super::overuse::Usage;
+use super::path::Path;
+use super::probe_controller::{Cause, ProbeController};
+use super::probe_estimate::ProbeEstimator;
 use super::rate::Rate;
+use super::silence::Silence;
 use crate::network::{EstimateBounds, NetworkController, NetworkEstimate, PacketReport, ProbeCluster, SentPacket};
 
 /// Packets leave at this multiple of the target while there are any (`kDefaultPaceMultiplier`).
 const PACING_FACTOR: f64 = 2.5;
+/// No target is lower whatever the bounds (`bwe_defines.h`, `kCongestionControllerMinBitrate`).
+const FLOOR: Rate = Rate::from_kbps(5);
 
 /// Google congestion control for one path.
 #[derive(Debug)]
 pub struct GoogleController {
-    bounds: EstimateBounds,
+    bounds: Bounds,
+    wanted: Rate,
     acknowledged: AcknowledgedRate,
     delay: DelayEstimator,
-    round_trip: Option<Duration>,
-    /// The reports of a message in the order of their arrival.
+    loss: LossEstimator,
+    probes: ProbeController,
+    probe_results: ProbeEstimator,
+    application: ApplicationLimit,
+    path: Path,
+    silence: Silence,
+    target: Rate,
+    has_sent: bool,
+    /// When a mark last led to a cut.
+    marked: Option<Instant>,
+    /// The reports of a message in the order of their arrival; kept for its memory.
     arrived: Vec<PacketReport>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Bounds {
+    min: Rate,
+    max: Rate,
+}
+
+impl Bounds {
+    /// Where they contradict each other, the lower one counts.
+    fn new(bounds: EstimateBounds) -> Self {
+        let min = Rate::from(bounds.min).max(FLOOR);
+        Self { min, max: Rate::from(bounds.max).max(min) }
+    }
+
+    fn clamp(self, rate: Rate) -> Rate {
+        rate.min(self.max).max(self.min)
+    }
 }
 
 impl GoogleController {
     /// For a path of which nothing is known.
     #[must_use]
     pub fn new(now: Instant, bounds: EstimateBounds) -> Self {
+        let start = Bounds::new(bounds).clamp(bounds.start.into());
+        let bounds = Bounds::new(bounds);
         Self {
             bounds,
+            wanted: Rate::UNLIMITED,
             acknowledged: AcknowledgedRate::new(),
-            delay: DelayEstimator::new(now, bounds.start.into(), bounds.min.into()),
-            round_trip: None,
+            delay: DelayEstimator::new(now, start, bounds.min),
+            loss: LossEstimator::new(bounds.min, bounds.max),
+            probes: ProbeController::new(start, bounds.max),
+            probe_results: ProbeEstimator::new(),
+            application: ApplicationLimit::new(now, start),
+            path: Path::new(now),
+            silence: Silence::new(),
+            target: start,
+            has_sent: false,
+            marked: None,
             arrived: Vec::new(),
         }
     }
 
-    /// The estimate is to stay between other bounds. Does not begin anew.
-    pub fn set_bounds(&mut self, _now: Instant, bounds: EstimateBounds) {
-        self.bounds = bounds;
-        self.delay.control_mut().set_min(bounds.min.into());
+    /// The estimate is to stay between other bounds. It does not begin anew: the start counts only before the first packet.
+    pub fn set_bounds(&mut self, now: Instant, bounds: EstimateBounds) {
+        self.bounds = Bounds::new(bounds);
+        self.delay.control_mut().set_min(self.bounds.min);
+        self.loss.set_bounds(self.bounds.min, self.bounds.max);
+        if !self.has_sent {
+            let start = self.bounds.clamp(bounds.start.into());
+            self.delay.control_mut().set_rate(now, start);
+            self.target = start;
+            self.probes = ProbeController::new(start, self.bounds.max);
+            self.probes.set_wanted(now, self.wanted);
+        }
+        self.probes.set_max(now, self.bounds.max);
+        self.set_target(now, self.target);
+    }
+
+    /// Everything that becomes of feedback in which at least one packet has arrived.
+    fn handle_arrivals(&mut self, now: Instant, reports: &[PacketReport]) {
+        if let Some(round_trip) = self.path.round_trip() {
+            self.delay.control_mut().set_round_trip(round_trip);
+        }
+        let mut probed = None;
+        for report in reports {
+            let Some(received) = report.received_at else { continue };
+            self.acknowledged.add(report.sent.sent_at, received, report.sent.size);
+            self.delay.handle_packet(now, report.sent.sent_at, received);
+            probed = self.probe_results.handle_packet(report).or(probed);
+        }
+        let acknowledged = self.acknowledged.rate();
+        let update = self.delay.update(now, acknowledged, probed);
+        if update == DelayUpdate::Probed {
+            self.target = self.bounds.clamp(self.delay.rate());
+        }
+    }
+
+    /// Marks are cut for as overuse is: to 0.85 of what arrives, once a round trip.
+    fn handle_marks(&mut self, now: Instant, reports: &[PacketReport]) {
+        let round_trip = self.path.round_trip().unwrap_or_default();
+        let is_new = self.marked.is_none_or(|marked| now.saturating_duration_since(marked) >= round_trip);
+        if is_new && reports.iter().any(|report| report.congestion_experienced) {
+            self.marked = Some(now);
+            self.delay.control_mut().update(now, Usage::Over, self.acknowledged.rate());
+        }
+    }
+
+    /// The target that follows from all estimates.
+    fn update_target(&mut self, now: Instant) {
+        let limit = self.delay.rate();
+        let target = match self.silence.cut(now, self.target) {
+            Some(cut) => cut,
+            None if self.silence.is_long() => self.target,
+            None => self.loss.rate().unwrap_or(limit).min(limit),
+        };
+        self.set_target(now, target);
+    }
+
+    fn set_target(&mut self, now: Instant, target: Rate) {
+        self.target = self.bounds.clamp(target);
+        self.application.set_estimate(self.target);
+        let cause = match (self.delay.usage(), self.loss.state()) {
+            _ if self.silence.is_long() => Cause::Queue,
+            (Usage::Over | Usage::Under, _) => Cause::Queue,
+            (Usage::Normal, LossState::Decreasing) => Cause::Loss,
+            (Usage::Normal, LossState::Increasing) => Cause::LossIncreasing,
+            (Usage::Normal, LossState::Unlimited) => Cause::Delay,
+        };
+        self.probes.handle_estimate(now, self.target, cause);
     }
 }
 
 impl NetworkController for GoogleController {
-    fn handle_sent(&mut self, _packet: SentPacket) {}
-
-    fn handle_feedback(&mut self, now: Instant, reports: &[PacketReport]) {
-        self.arrived.clear();
-        self.arrived.extend(reports.iter().filter(|report| report.received_at.is_some()));
-        self.arrived.sort_by_key(|report| report.received_at);
-        let Some(last) = self.arrived.last() else { return };
-        let round_trip = now.saturating_duration_since(last.sent.sent_at);
-        self.round_trip = Some(round_trip);
-        self.delay.control_mut().set_round_trip(round_trip);
-        for report in &self.arrived {
-            let Some(received) = report.received_at else { continue };
-            self.acknowledged.add(report.sent.sent_at, received, report.sent.size);
-            self.delay.handle_packet(now, report.sent.sent_at, received);
-        }
-        self.delay.update(now, self.acknowledged.rate(), None);
+    fn handle_sent(&mut self, packet: SentPacket) {
+        self.has_sent = true;
+        self.application.handle_sent(packet.sent_at, packet.size);
+        self.silence.handle_sent(packet.sent_at);
+        self.probes.handle_sent(packet.sent_at);
     }
 
-    fn set_wanted(&mut self, _now: Instant, _wanted: Bitrate) {}
+    fn handle_feedback(&mut self, now: Instant, reports: &[PacketReport]) {
+        if reports.is_empty() {
+            return;
+        }
+        let mut arrived = std::mem::take(&mut self.arrived);
+        arrived.clear();
+        arrived.extend(reports.iter().filter(|report| report.received_at.is_some()));
+        arrived.sort_by_key(|report| report.received_at);
+        self.path.handle_feedback(now, reports);
+        self.probes.handle_application_limit(now, self.application.since());
+        if !arrived.is_empty() {
+            self.silence.handle_feedback(now, self.path.round_trip());
+            self.handle_arrivals(now, &arrived);
+            self.handle_marks(now, &arrived);
+        }
+        self.arrived = arrived;
+        let is_limited = self.application.since().is_some();
+        self.loss.update(reports, self.acknowledged.rate(), self.delay.rate(), is_limited);
+        self.update_target(now);
+        if self.delay.take_recovered() {
+            self.probes.handle_recovery(now);
+        }
+    }
 
-    fn handle_timeout(&mut self, _now: Instant) {}
+    fn set_wanted(&mut self, now: Instant, wanted: Bitrate) {
+        self.wanted = wanted.into();
+        self.probes.set_wanted(now, self.wanted);
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        self.application.handle_sent(now, 0);
+        self.probes.handle_application_limit(now, self.application.since());
+        self.update_target(now);
+        self.probes.handle_timeout(now);
+    }
 
     fn poll_probe(&mut self) -> Option<ProbeCluster> {
-        None
+        let probe = self.probes.poll_probe()?;
+        self.probe_results.begin(probe);
+        Some(probe)
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        None
+        if !self.has_sent {
+            return None;
+        }
+        let timeouts =
+            [self.probes.poll_timeout(), self.application.poll_timeout(), self.silence.poll_timeout(self.target)];
+        timeouts.into_iter().flatten().min()
     }
 
     fn estimate(&self) -> NetworkEstimate {
-        let target = self.delay.rate().max(self.bounds.min.into()).min(Rate::from(self.bounds.max));
+        let padding = match self.loss.state() {
+            LossState::Increasing => self.target.min(self.wanted),
+            LossState::Unlimited | LossState::Decreasing => Rate::ZERO,
+        };
         NetworkEstimate {
-            target: target.to_bitrate(),
-            pacing: (target * PACING_FACTOR).to_bitrate(),
-            padding: Bitrate::ZERO,
-            round_trip: self.round_trip,
-            loss: 0.0,
-            queue_delay: Duration::ZERO,
-            application_limited: false,
+            target: self.target.to_bitrate(),
+            pacing: (self.target * PACING_FACTOR).to_bitrate(),
+            padding: padding.to_bitrate(),
+            round_trip: self.path.round_trip(),
+            loss: self.path.loss(),
+            queue_delay: self.path.queue_delay(),
+            application_limited: self.application.since().is_some(),
         }
     }
 }

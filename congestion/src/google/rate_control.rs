@@ -182,7 +182,7 @@ mod tests {
         assert!((kbps(&control) - 1_081.08).abs() < 1e-6);
         // A long silence counts as a second.
         control.update(start() + Duration::from_secs(100), Usage::Normal, acknowledged);
-        assert!((kbps(&control) - 1_167.5664).abs() < 1e-6);
+        assert!((kbps(&control) - 1_167.566_4).abs() < 1e-6);
     }
 
     #[test]

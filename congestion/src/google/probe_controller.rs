@@ -1,0 +1,368 @@
+//! When to probe, and at which rate.
+//!
+//! At the start at three and six times the rate, and on at twice the result while that exceeds 0.7 of the probe; every 5 s at
+//! twice the estimate while the application sends less than it might; and after a large fall. After libwebrtc,
+//! `modules/congestion_controller/goog_cc/probe_controller.cc`; names in brackets are of `ProbeControllerConfig`.
+//!
+//! **Invariants.** No probe exceeds the upper bound or [`WANTED_FACTOR`] times what is wanted; none is sent while nothing is
+//! wanted, before a first packet was sent, or while queues grow; at most [`PENDING_MAX`] wait to be polled.
+//!
+//! What it does not do: look at what becomes of a probe; that is [`probe_estimate`](super::probe_estimate).
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::rate::Rate;
+use crate::network::{ProbeCluster, ProbeId};
+
+/// Multiples of the rate that are probed at the start (`first_exponential_probe_scale`, `second_exponential_probe_scale`).
+const START_FACTORS: [f64; 2] = [3.0, 6.0];
+/// Multiple of a result that is probed next (`further_exponential_probe_scale`), if the result is more than this part of the
+/// probe (`further_probe_threshold`).
+const FURTHER_FACTOR: f64 = 2.0;
+const FURTHER_THRESHOLD: f64 = 0.7;
+/// While the application limits the rate: so often, and at this multiple (`alr_probing_interval`, `alr_probe_scale`).
+const LIMITED_INTERVAL: Duration = Duration::from_secs(5);
+const LIMITED_FACTOR: f64 = 2.0;
+/// While loss limits the rate, no probe is above this multiple of it (`loss_limited_probe_scale`).
+const LOSS_LIMITED_FACTOR: f64 = 1.5;
+/// A probe takes so many packets and so much time at least (`min_probe_packets_sent`, `min_probe_duration`).
+const PACKETS_MIN: u32 = 5;
+const DURATION: Duration = Duration::from_millis(15);
+/// For so long a result is waited for (`kMaxWaitingTimeForProbingResult`).
+const RESULT_WAIT: Duration = Duration::from_secs(1);
+/// A fall to less than this is large (`kBitrateDropThreshold`). For so long after it (`kBitrateDropTimeout`) this part of the
+/// rate before it is worth a probe (`kProbeFractionAfterDrop`), unless that is about the estimate anyway (`kProbeUncertainty`),
+/// and not more often than this (`kMinTimeBetweenAlrProbes`).
+const LARGE_FALL: f64 = 0.66;
+const FALL_TIMEOUT: Duration = Duration::from_secs(5);
+const FALL_FACTOR: f64 = 0.85;
+const UNCERTAINTY: f64 = 0.05;
+const FALL_INTERVAL: Duration = Duration::from_secs(5);
+/// For so long after the application no longer limits the rate it counts as if it did (`kAlrEndedTimeout`).
+const LIMITED_ENDED: Duration = Duration::from_secs(3);
+/// What is wanted times this is the most that is probed. Ours: libwebrtc takes 2, but what is wanted here includes overhead,
+/// and what is needed beyond it is only that a result, which is lower than its probe, still covers it.
+pub(super) const WANTED_FACTOR: f64 = 1.25;
+/// Probes that have not been polled yet; the oldest makes room.
+const PENDING_MAX: usize = 4;
+
+/// What limits the estimate, as far as it matters to probing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// The delay.
+    Delay,
+    /// The loss, and the estimate rises.
+    LossIncreasing,
+    /// The loss.
+    Loss,
+    /// Queues grow or drain, or nothing is heard: a probe would make it worse and say nothing.
+    Queue,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum State {
+    /// Nothing has been probed.
+    Init,
+    /// A result above this is followed by another probe.
+    Waiting {
+        further: Rate,
+    },
+    Complete,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Fall {
+    at: Instant,
+    before: Rate,
+}
+
+/// The plan of probes.
+#[derive(Debug)]
+pub(super) struct ProbeController {
+    state: State,
+    max: Rate,
+    /// Unlimited until it is said.
+    wanted: Rate,
+    estimate: Rate,
+    cause: Cause,
+    limited_since: Option<Instant>,
+    limited_until: Option<Instant>,
+    probed: Option<Instant>,
+    fall: Option<Fall>,
+    fall_probed: Option<Instant>,
+    pending: VecDeque<ProbeCluster>,
+    next: u32,
+}
+
+impl ProbeController {
+    pub(super) fn new(start: Rate, max: Rate) -> Self {
+        Self {
+            state: State::Init,
+            max,
+            wanted: Rate::UNLIMITED,
+            estimate: start,
+            cause: Cause::Delay,
+            limited_since: None,
+            limited_until: None,
+            probed: None,
+            fall: None,
+            fall_probed: None,
+            pending: VecDeque::with_capacity(PENDING_MAX),
+            next: 0,
+        }
+    }
+
+    /// A packet has been sent: from the first on there is a path to probe.
+    pub(super) fn handle_sent(&mut self, now: Instant) {
+        if self.state == State::Init && self.wanted > Rate::ZERO {
+            let rates = START_FACTORS.map(|factor| self.estimate * factor);
+            self.probe(now, &rates, true);
+        }
+    }
+
+    /// The estimate is another one, or limited by something else.
+    pub(super) fn handle_estimate(&mut self, now: Instant, estimate: Rate, cause: Cause) {
+        self.cause = cause;
+        if estimate < self.estimate * LARGE_FALL {
+            self.fall = Some(Fall { at: now, before: self.estimate });
+        }
+        self.estimate = estimate;
+        if let State::Waiting { further } = self.state
+            && estimate > further
+        {
+            self.probe(now, &[estimate * FURTHER_FACTOR], true);
+        }
+    }
+
+    /// The application limits the rate since then, or does not.
+    pub(super) fn handle_application_limit(&mut self, now: Instant, since: Option<Instant>) {
+        if self.limited_since.is_some() && since.is_none() {
+            self.limited_until = Some(now);
+        }
+        self.limited_since = since;
+    }
+
+    /// Queues have drained.
+    pub(super) fn handle_recovery(&mut self, now: Instant) {
+        let is_recent = |at: Option<Instant>, span| at.is_some_and(|at| now.saturating_duration_since(at) < span);
+        let is_limited = self.limited_since.is_some() || is_recent(self.limited_until, LIMITED_ENDED);
+        let Some(fall) = self.fall else { return };
+        let rate = fall.before * FALL_FACTOR;
+        if is_limited
+            && self.state == State::Complete
+            && rate * (1.0 - UNCERTAINTY) > self.estimate
+            && is_recent(Some(fall.at), FALL_TIMEOUT)
+            && !is_recent(self.fall_probed, FALL_INTERVAL)
+        {
+            self.fall_probed = Some(now);
+            self.probe(now, &[rate], false);
+        }
+    }
+
+    pub(super) fn set_max(&mut self, now: Instant, max: Rate) {
+        let is_more = max > self.max;
+        self.max = max;
+        if is_more && self.state == State::Complete && self.estimate < max {
+            self.probe(now, &[self.estimate * LIMITED_FACTOR], true);
+        }
+    }
+
+    /// So much is wanted. If that is more than before and the application limits the rate, it is looked for at once.
+    pub(super) fn set_wanted(&mut self, now: Instant, wanted: Rate) {
+        let is_more = wanted > self.wanted || self.wanted == Rate::UNLIMITED;
+        self.wanted = wanted;
+        if is_more && self.state == State::Complete && self.limited_since.is_some() && self.estimate < wanted {
+            self.probe(now, &[self.estimate * LIMITED_FACTOR], true);
+        }
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        if matches!(self.state, State::Waiting { .. }) && self.is_over(now, self.probed, RESULT_WAIT) {
+            self.state = State::Complete;
+        }
+        if self.state == State::Complete && self.next_limited().is_some_and(|next| next <= now) {
+            self.probe(now, &[self.estimate * LIMITED_FACTOR], true);
+        }
+    }
+
+    pub(super) fn poll_probe(&mut self) -> Option<ProbeCluster> {
+        self.pending.pop_front()
+    }
+
+    /// When there is something to do at the latest.
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        match self.state {
+            State::Init => None,
+            State::Waiting { .. } => self.probed?.checked_add(RESULT_WAIT),
+            // Until the cause is another one nothing happens.
+            State::Complete if self.is_blocked() || self.most() <= self.estimate => None,
+            State::Complete => self.next_limited(),
+        }
+    }
+
+    fn is_over(&self, now: Instant, since: Option<Instant>, span: Duration) -> bool {
+        since.is_none_or(|since| now.saturating_duration_since(since) >= span)
+    }
+
+    fn next_limited(&self) -> Option<Instant> {
+        let since = self.limited_since?;
+        self.probed.map_or(since, |probed| probed.max(since)).checked_add(LIMITED_INTERVAL)
+    }
+
+    fn is_blocked(&self) -> bool {
+        matches!(self.cause, Cause::Queue | Cause::Loss)
+    }
+
+    fn most(&self) -> Rate {
+        self.max.min(self.wanted * WANTED_FACTOR)
+    }
+
+    fn probe(&mut self, now: Instant, rates: &[Rate], mut further: bool) {
+        if self.is_blocked() {
+            return;
+        }
+        self.probed = Some(now);
+        self.state = State::Complete;
+        let limit = if self.cause == Cause::LossIncreasing { LOSS_LIMITED_FACTOR } else { f64::INFINITY };
+        let most = self.most().min(self.estimate * limit);
+        let mut last = Rate::ZERO;
+        for &rate in rates {
+            further &= rate < most;
+            let rate = rate.min(most);
+            // Nothing to learn from what is known, or from the same again.
+            if rate > self.estimate && rate > last {
+                self.add(rate);
+                last = rate;
+            }
+        }
+        if further {
+            self.state = State::Waiting { further: last * FURTHER_THRESHOLD };
+        }
+    }
+
+    fn add(&mut self, rate: Rate) {
+        if self.pending.len() >= PENDING_MAX {
+            self.pending.pop_front();
+        }
+        let id = ProbeId(self.next);
+        self.next = self.next.wrapping_add(1);
+        let min_bytes = rate.bytes_in(DURATION) as u64;
+        self.pending.push_back(ProbeCluster { id, bitrate: rate.to_bitrate(), min_packets: PACKETS_MIN, min_bytes });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::google::tests::start;
+
+    const fn kbps(kbps: u32) -> Rate {
+        Rate::from_kbps(kbps)
+    }
+
+    fn at(millis: u64) -> Instant {
+        start() + Duration::from_millis(millis)
+    }
+
+    fn polled(controller: &mut ProbeController) -> Vec<u64> {
+        std::iter::from_fn(|| controller.poll_probe()).map(|probe| probe.bitrate.as_kbps()).collect()
+    }
+
+    fn started() -> ProbeController {
+        let mut controller = ProbeController::new(kbps(300), kbps(100_000));
+        controller.set_wanted(at(0), kbps(10_000));
+        controller.handle_sent(at(0));
+        controller
+    }
+
+    /// As [`started`], with the start over and the application limiting the rate.
+    fn limited() -> ProbeController {
+        let mut controller = started();
+        polled(&mut controller);
+        controller.handle_timeout(at(1_000));
+        controller.handle_estimate(at(1_000), kbps(1_000), Cause::Delay);
+        controller.handle_application_limit(at(1_000), Some(at(1_000)));
+        controller
+    }
+
+    #[test]
+    fn begins_with_three_and_six_times_the_start_and_goes_on_at_twice_the_result() {
+        let mut controller = started();
+        let probe = *controller.pending.front().unwrap();
+        assert_eq!((probe.min_packets, probe.min_bytes), (5, 1_687), "15 ms of 900 kb/s");
+        assert_eq!(polled(&mut controller), [900, 1_800]);
+        controller.handle_estimate(at(200), kbps(1_260), Cause::Delay);
+        assert_eq!(polled(&mut controller), [0; 0]);
+        controller.handle_estimate(at(200), kbps(1_700), Cause::Delay);
+        assert_eq!(polled(&mut controller), [3_400]);
+        controller.handle_estimate(at(400), kbps(2_000), Cause::Delay);
+        assert_eq!(polled(&mut controller), [0; 0]);
+    }
+
+    #[test]
+    fn waits_a_second_for_a_result() {
+        let mut controller = started();
+        polled(&mut controller);
+        assert_eq!(controller.poll_timeout(), Some(at(1_000)));
+        controller.handle_timeout(at(1_000));
+        controller.handle_estimate(at(1_001), kbps(1_700), Cause::Delay);
+        assert_eq!(polled(&mut controller), [0; 0]);
+    }
+
+    #[test]
+    fn no_probe_exceeds_what_is_wanted() {
+        let mut controller = ProbeController::new(kbps(300), kbps(100_000));
+        controller.set_wanted(at(0), Rate::ZERO);
+        controller.handle_sent(at(0));
+        assert_eq!(polled(&mut controller), [0; 0]);
+        controller.set_wanted(at(10), kbps(1_000));
+        controller.handle_sent(at(10));
+        assert_eq!(polled(&mut controller), [900, 1_250]);
+        controller.handle_estimate(at(200), kbps(1_200), Cause::Delay);
+        assert_eq!(polled(&mut controller), [0; 0], "no more is needed");
+    }
+
+    #[test]
+    fn probes_every_five_seconds_while_the_application_limits() {
+        let mut controller = limited();
+        assert_eq!(controller.poll_timeout(), Some(at(6_000)));
+        controller.handle_timeout(at(5_999));
+        assert_eq!(polled(&mut controller), [0; 0]);
+        controller.handle_timeout(at(6_000));
+        assert_eq!(polled(&mut controller), [2_000]);
+        controller.handle_timeout(at(10_999));
+        assert_eq!(polled(&mut controller), [0; 0]);
+        controller.handle_timeout(at(11_000));
+        assert_eq!(polled(&mut controller), [2_000]);
+    }
+
+    #[test]
+    fn never_probes_while_queues_grow_and_carefully_after_losses() {
+        let mut controller = limited();
+        controller.handle_estimate(at(1_100), kbps(1_000), Cause::Queue);
+        controller.handle_timeout(at(6_000));
+        assert_eq!(polled(&mut controller), [0; 0]);
+        assert_eq!(controller.poll_timeout(), None, "there is nothing to do until something changes");
+        controller.handle_estimate(at(6_000), kbps(1_000), Cause::LossIncreasing);
+        controller.handle_timeout(at(6_010));
+        assert_eq!(polled(&mut controller), [1_500]);
+    }
+
+    #[test]
+    fn looks_for_the_old_rate_after_a_large_fall() {
+        let mut controller = limited();
+        controller.handle_estimate(at(2_000), kbps(500), Cause::Delay);
+        controller.handle_recovery(at(3_000));
+        assert_eq!(polled(&mut controller), [850]);
+        controller.handle_recovery(at(3_100));
+        assert_eq!(polled(&mut controller), [0; 0], "once in five seconds");
+    }
+
+    #[test]
+    fn looks_at_once_for_more_that_is_wanted() {
+        let mut controller = limited();
+        controller.set_wanted(at(2_000), kbps(20_000));
+        assert_eq!(polled(&mut controller), [2_000]);
+    }
+}
