@@ -1,7 +1,8 @@
 //! How fast to send what: logic without I/O and without a clock.
 //!
 //! [`allocate`] divides a budget among tracks by weight, minimum and maximum, and each
-//! track's share among its layers. The estimator is to follow.
+//! track's share among its layers. [`plan_legs`] does so for each viewer's connection by what that one carries, and says what
+//! encoders that viewers share are to make. The estimator is to follow.
 //!
 //! **Invariants.**
 //! - What is given to tracks and what is set aside never exceed the budget together, but for minima marked enforced.
@@ -10,7 +11,7 @@
 //! - Every function is total: no input panics, whatever its numbers are.
 //! - The same input gives the same output; the order of demands makes no difference.
 //!
-//! What it does not do: estimate the budget, change an encoder's rate, or choose what a viewer gets to see.
+//! What it does not do: estimate the budget, change an encoder's rate, or forward anything.
 
 #![forbid(unsafe_code)]
 #![warn(clippy::print_stdout, clippy::print_stderr)]
@@ -24,6 +25,7 @@ mod google;
 mod layers;
 mod network;
 mod pacer;
+mod plan;
 
 pub use allocation::{Allocation, Share, ShareState};
 pub use allocator::{Allocator, allocate};
@@ -36,3 +38,7 @@ pub use network::{
     EstimateBounds, NetworkController, NetworkEstimate, PacketKind, PacketReport, ProbeCluster, ProbeId, SentPacket,
 };
 pub use pacer::{Paced, PacedContent, Pacer};
+pub use plan::{
+    Ceilings, FixedRates, HighestLayers, LegDemand, LegId, MediaDemand, Plan, PlanRequest, PlannedLeg, PlannedMedia,
+    SourceDemand, SourceId, SourceRates, plan_legs,
+};
