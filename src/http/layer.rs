@@ -80,7 +80,8 @@ async fn prefer(app: &App, session: &Session, preferred: Option<PreferredLayers>
     // Noted first: what a viewer says before it is connected takes effect once it is.
     app.sessions.prefer(session.transport, preferred);
     let transport = app.agent.transport();
-    if transport.set_preferred_layers(session.transport, preferred).await || transport.has_session(session.transport) {
+    if transport.set_preferred_layers(session.transport, 0, preferred).await || transport.has_session(session.transport)
+    {
         Ok(StatusCode::OK)
     } else {
         Err(resource::gone())

@@ -121,7 +121,7 @@ impl App {
                 (SessionState::Connected, None) => {
                     tracing::info!(session = id.0, "a viewer is connected");
                     if let Some(preferred) = self.sessions.preferred_since(id) {
-                        self.agent.transport().set_preferred_layers(id, preferred).await;
+                        self.agent.transport().set_preferred_layers(id, 0, preferred).await;
                     }
                 }
                 (SessionState::Connected, Some(stream)) => {

@@ -96,7 +96,8 @@ async fn play(
         return Err(not_live());
     }
     let request = feed.play_request(preferred).ok_or_else(not_live)?;
-    let created = app.agent.transport().create_session(&offer, &request, resource::is_local(peer));
+    let created =
+        app.agent.transport().create_session(&offer, std::slice::from_ref(&request), resource::is_local(peer));
     let created = created.map_err(|error| match error {
         CreateSessionError::Codec { .. } => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()),
         CreateSessionError::Full(_) => resource::full(error.to_string()),
@@ -107,7 +108,7 @@ async fn play(
         transport: created.id,
         stream: &name,
         remote_ufrag: offer.ice_ufrag(),
-        mid: offer.mid(),
+        mid: offer.mids().next().unwrap_or_default(),
         preferred,
     };
     let Some((secret, session)) = app.sessions.add(session, feed.max_viewers()) else {

@@ -18,13 +18,13 @@ use rtc_stun::textattrs::TextAttribute;
 
 use crate::answer::LocalDescription;
 use crate::answer::publisher::answer as answer_publisher;
-use crate::answer::viewer::{Sources, answer};
+use crate::answer::viewer::{Shown, Sources, answer};
 use crate::directory::Directory;
 use crate::hub::{Hub, Wire};
 use crate::ice::{BindingRequest, IceCredentials, IceLite};
 use crate::leg::Board;
 use crate::publishing::parameters;
-use crate::purpose::Purpose;
+use crate::purpose::{PlannedView, Purpose};
 use crate::session::{Security, SessionSetup, Timeouts};
 use crate::{
     Certificate, Fingerprint, Path, PipeKeys, ProtectionProfile, PublisherOffer, Upstream, ViewerOffer, master_keys,
@@ -74,19 +74,31 @@ pub fn datagrams(mut data: &[u8]) {
 ///
 /// If reading or answering does.
 pub fn offer(text: &str) {
-    let Ok(offer) = ViewerOffer::parse(text) else { return };
-    for codec in Codec::ALL {
-        let credentials = IceCredentials { ufrag: "abcdefgh".into(), password: "abcdefghabcdefghabcdefgh".into() };
-        let local = LocalDescription {
-            session: 1,
-            credentials: &credentials,
-            fingerprint: &Fingerprint::sha256_of(&[]),
-            candidates: &[],
-            stream: "front",
-        };
-        let sources = Sources { cname: "cname", video: Ssrc(1), rtx: Ssrc(2), audio: Some(Ssrc(3)) };
-        assert_eq!(answer(&offer, codec, &local, &sources).is_some(), offer.codecs().any(|offered| offered == codec));
+    for cameras in 1..=3 {
+        let Ok(offer) = ViewerOffer::parse_for(text, cameras) else { continue };
+        for codec in Codec::ALL {
+            answer_in(&offer, cameras, codec);
+        }
     }
+}
+
+fn answer_in(offer: &ViewerOffer, cameras: usize, codec: Codec) {
+    let credentials = IceCredentials { ufrag: "abcdefgh".into(), password: "abcdefghabcdefghabcdefgh".into() };
+    let local = LocalDescription {
+        session: 1,
+        credentials: &credentials,
+        fingerprint: &Fingerprint::sha256_of(&[]),
+        candidates: &[],
+        streams: &["front"],
+    };
+    let shown = (0..cameras as u32).map(|camera| {
+        let source = |number| Ssrc(3 * camera + number);
+        let sources = Sources { cname: "cname", video: source(0), rtx: source(1), audio: Some(source(2)) };
+        Shown { stream: "front", codec, sources }
+    });
+    let shown: Vec<_> = shown.collect();
+    let lacking = (0..cameras).find(|camera| offer.codecs(*camera).all(|offered| offered != codec));
+    assert_eq!(answer(offer, &shown, &local).err(), lacking);
 }
 
 /// Reads a publisher's offer and answers it.
@@ -103,7 +115,7 @@ pub fn publisher_offer(text: &str) {
         credentials: &credentials,
         fingerprint: &Fingerprint::sha256_of(&[]),
         candidates: &[],
-        stream: "front",
+        streams: &["front"],
     };
     let (agreement, _) = answer_publisher(&offer, &Codec::ALL, None, &local).expect("it has a codec of ours");
     let _ = parameters(&offer.video, &agreement.video);
@@ -246,24 +258,27 @@ fn setup(now: Instant) -> SessionSetup {
         credentials: IceCredentials { ufrag: "abcdefgh".into(), password: "abcdefghabcdefghabcdefgh".into() },
         restart: None,
         security: Security::Dtls(Fingerprint::sha256_of(&[])),
-        purpose: Purpose::Viewer(vec![(
-            ProducerId(1),
-            ConsumerParameters {
-                id: ConsumerId(1),
-                transport: TransportId(1),
-                ssrc: Ssrc(1),
-                payload_type: PayloadType::new(96).expect("it is one"),
-                rtx: None,
-                extensions: HeaderExtensions::default(),
-                cname: "cname".to_owned(),
-                initial_sequence: 0,
-                initial_rtx_sequence: 0,
-                timestamp_offset: 0,
-                preferred_layers: Layers::HIGHEST,
-                priority: Priority::default(),
-                paused: false,
-            },
-        )]),
+        purpose: Purpose::Viewer(vec![PlannedView {
+            video: (
+                ProducerId(1),
+                ConsumerParameters {
+                    id: ConsumerId(1),
+                    transport: TransportId(1),
+                    ssrc: Ssrc(1),
+                    payload_type: PayloadType::new(96).expect("it is one"),
+                    rtx: None,
+                    extensions: HeaderExtensions::default(),
+                    cname: "cname".to_owned(),
+                    initial_sequence: 0,
+                    initial_rtx_sequence: 0,
+                    timestamp_offset: 0,
+                    preferred_layers: Layers::HIGHEST,
+                    priority: Priority::default(),
+                    paused: false,
+                },
+            ),
+            audio: None,
+        }]),
         created: now,
         timeouts: Timeouts { connect: Duration::from_secs(3_600), consent: Duration::from_secs(3_600) },
     }

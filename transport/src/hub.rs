@@ -31,7 +31,7 @@ use crate::object::{DirectSink, Life, LifeOf, Lives, Pipe};
 use crate::outbox::Message;
 use crate::pipe::PipeOrigin;
 use crate::port::Incoming;
-use crate::purpose::{Purpose, Role, published};
+use crate::purpose::{PlannedView, Purpose, Role, View, published};
 use crate::session::{CloseCause, Session, SessionEvent, SessionSetup};
 use crate::stats::{DropStats, ObjectCounts, SessionConsumer, SessionStats};
 use crate::{
@@ -224,9 +224,11 @@ impl Hub {
     }
 
     fn session_consumers(&self, now: Instant, id: TransportId) -> Vec<SessionConsumer> {
+        let role = self.legs.sessions.get(&id).map(|leg| &leg.role);
         let consumers = self.router.consumer_stats(id).filter_map(|(consumer, producer, stats)| {
             Some(SessionConsumer {
                 id: consumer,
+                camera: role.and_then(|role| role.camera_of(consumer)),
                 producer,
                 stats: stats.clone(),
                 score: self.router.consumer_score(consumer)?,
@@ -343,16 +345,19 @@ impl Hub {
         }
     }
 
-    /// The best layers that a viewer's session wants of its video. False if there is no such session.
+    /// The best layers that a viewer's session wants of the video of one of its cameras. False if there is no such session or
+    /// the camera has ended.
     pub(crate) fn set_preferred_layers(
         &mut self,
         now: Instant,
         id: TransportId,
+        camera: usize,
         preferred: Option<PreferredLayers>,
         wire: &mut impl Wire,
     ) -> bool {
-        let Some(Role::Viewer { video, .. }) = self.legs.sessions.get(&id).map(|leg| &leg.role) else { return false };
-        let set = self.router.set_preferred_layers(now, *video, PreferredLayers::or_highest(preferred));
+        let view = self.legs.sessions.get(&id).and_then(|leg| leg.role.view(camera));
+        let Some(video) = view.and_then(|view| view.video) else { return false };
+        let set = self.router.set_preferred_layers(now, video, PreferredLayers::or_highest(preferred));
         self.pass_on_router_events(now, wire);
         set.is_ok()
     }
@@ -368,10 +373,19 @@ impl Hub {
         }
     }
 
-    /// Holds up what a session is sent, or goes on with it. False if there is no such session.
-    pub(crate) fn set_paused(&mut self, now: Instant, id: TransportId, paused: bool, wire: &mut impl Wire) -> bool {
-        let Some(leg) = self.legs.sessions.get(&id) else { return false };
-        for consumer in leg.role.consumers() {
+    /// Holds up what a session is sent of one of its cameras, or goes on with it. False if there is no such session or the
+    /// camera has ended.
+    pub(crate) fn set_paused(
+        &mut self,
+        now: Instant,
+        id: TransportId,
+        camera: usize,
+        paused: bool,
+        wire: &mut impl Wire,
+    ) -> bool {
+        let view = self.legs.sessions.get(&id).and_then(|leg| leg.role.view(camera));
+        let Some(view) = view.filter(|view| view.video.is_some()).copied() else { return false };
+        for consumer in view.consumers() {
             let router = &mut self.router;
             // One that has ended needs neither.
             let _ = if paused { router.pause_consumer(now, consumer) } else { router.resume_consumer(now, consumer) };
@@ -831,21 +845,20 @@ impl Hub {
     /// Puts into a new transport what its session is for. `None` if that cannot be had any more.
     fn furnish(&mut self, now: Instant, id: TransportId, purpose: Purpose) -> Option<Role> {
         match purpose {
-            Purpose::Viewer(consumers) => {
-                let mut made = Vec::new();
-                let mut shown = None;
-                for (producer, parameters) in consumers {
+            Purpose::Viewer(planned) => {
+                let mut consume = |(producer, parameters): (ProducerId, ConsumerParameters)| {
                     let consumer = parameters.id;
-                    match self.router.consume(now, producer, parameters) {
-                        Ok(()) => made.push(consumer),
-                        // Without its video there is nothing to show; without its audio there is.
-                        Err(_) if made.is_empty() => return None,
-                        Err(_) => {}
-                    }
-                    shown.get_or_insert(producer);
-                }
-                let mut made = made.into_iter();
-                Some(Role::Viewer { producer: shown?, video: made.next()?, audio: made.next() })
+                    self.router.consume(now, producer, parameters).is_ok().then_some(consumer)
+                };
+                let views = planned.into_iter().map(|PlannedView { video, audio }| {
+                    let producer = video.0;
+                    // Without its video there is nothing to show of a camera; without its audio there is.
+                    let video = consume(video);
+                    let audio = audio.filter(|_| video.is_some()).and_then(&mut consume);
+                    View { producer, video, audio }
+                });
+                let views: Vec<_> = views.collect();
+                views.iter().any(|view| view.video.is_some()).then_some(Role::Viewer(views))
             }
             Purpose::Publisher(producers) => {
                 let published = published(&producers);
@@ -890,9 +903,9 @@ impl Hub {
                         self.legs.direct.remove(&slot);
                     }
                 }
-                // A session whose stream has ended has nothing more to show.
+                // A session whose streams have all ended has nothing more to show.
                 Event::ConsumerClosed { transport, producer, .. }
-                    if self.legs.sessions.get(&transport).is_some_and(|leg| leg.role.shows(producer)) =>
+                    if self.legs.sessions.get_mut(&transport).is_some_and(|leg| leg.role.lose(producer)) =>
                 {
                     orphans.push(transport);
                 }

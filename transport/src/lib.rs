@@ -62,7 +62,7 @@ pub use forwarding_cost::ForwardingCost;
 pub use ice::{IceCredentials, Path};
 pub use leg::{LegMedia, LegPlan, LegReport};
 pub use lenscast_router::Upstream;
-pub use offer::{MAX_OFFER_BYTES, OfferError, PublisherOffer, ViewerOffer};
+pub use offer::{MAX_CAMERAS, MAX_OFFER_BYTES, OfferError, PublisherOffer, ViewerOffer};
 pub use pipe::{
     ConnectPipeError, ConnectedPipe, CreatePipeError, PipeKeys, PipeOffer, PipeProducer, PipeState, PipedEncoding,
     PipedProducer,

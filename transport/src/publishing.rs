@@ -68,7 +68,7 @@ impl TransportServer {
             credentials: &credentials,
             fingerprint,
             candidates: &candidates,
-            stream: &request.stream,
+            streams: &[&request.stream],
         };
         let answered = answer(offer, &request.codecs, request.max_bitrate, &local);
         let (agreement, answer) = answered.expect("it was accepted");

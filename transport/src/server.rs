@@ -396,18 +396,25 @@ impl TransportServer {
         ProducerId(self.new_id())
     }
 
-    /// Tells a viewer's session which layers of its video are wanted from now on; `None` for the best. False if it has
-    /// ended.
-    pub async fn set_preferred_layers(&self, id: TransportId, preferred: Option<PreferredLayers>) -> bool {
+    /// Tells a viewer's session which layers of the video of one of its cameras, by the order of its offer, are wanted from now
+    /// on; `None` for the best. False if the session or the camera has ended, or the viewer has not been heard of.
+    pub async fn set_preferred_layers(
+        &self,
+        id: TransportId,
+        camera: usize,
+        preferred: Option<PreferredLayers>,
+    ) -> bool {
         let Some(worker) = self.directory.worker_of(id) else { return false };
-        let question = |done| Command::SetPreferredLayers(id, preferred, done);
+        let question = |done| Command::SetPreferredLayers(id, camera, preferred, done);
         ask(&self.workers[worker].port.commands, question).await == Some(true)
     }
 
-    /// Holds up or goes on with what a viewer's session is sent. False if it has ended.
-    pub async fn set_paused(&self, id: TransportId, paused: bool) -> bool {
+    /// Holds up or goes on with what a viewer's session is sent of one of its cameras, by the order of its offer. False if the
+    /// session or the camera has ended, or the viewer has not been heard of.
+    pub async fn set_paused(&self, id: TransportId, camera: usize, paused: bool) -> bool {
         let Some(worker) = self.directory.worker_of(id) else { return false };
-        ask(&self.workers[worker].port.commands, |done| Command::SetPaused(id, paused, done)).await == Some(true)
+        let question = |done| Command::SetPaused(id, camera, paused, done);
+        ask(&self.workers[worker].port.commands, question).await == Some(true)
     }
 
     /// What is known of the legs whose viewers tell which packets have come, in the order of their names. Asks no worker.

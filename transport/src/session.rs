@@ -45,6 +45,7 @@ impl SessionSetup {
         remote_fingerprint: Fingerprint,
         created: Instant,
     ) -> Self {
+        use crate::purpose::PlannedView;
         use lenscast_media::Ssrc;
         use lenscast_router::{
             ConsumerId, ConsumerParameters, HeaderExtensions, Layers, PayloadType, Priority, ProducerId,
@@ -69,7 +70,7 @@ impl SessionSetup {
             credentials,
             restart: None,
             security: Security::Dtls(remote_fingerprint),
-            purpose: Purpose::Viewer(vec![(ProducerId(1), consumer)]),
+            purpose: Purpose::Viewer(vec![PlannedView { video: (ProducerId(1), consumer), audio: None }]),
             created,
             timeouts: Timeouts { connect: Duration::from_secs(30), consent: Duration::from_secs(30) },
         }

@@ -200,6 +200,9 @@ pub struct SessionStats {
 pub struct SessionConsumer {
     /// Which.
     pub id: ConsumerId,
+    /// Which of a viewer's cameras this is the video of, by the order of its offer; `None` of audio, and of what no viewer's
+    /// session sends.
+    pub camera: Option<usize>,
     /// What it shows.
     pub producer: ProducerId,
     /// Its counters.

@@ -71,7 +71,7 @@ impl Leg {
         let session = self.session.poll_timeout();
         match &self.role {
             Role::Pipe(pipe) => pipe.poll_timeout().map_or(session, |due| due.min(session)),
-            Role::Viewer { .. } | Role::Publisher => session,
+            Role::Viewer(_) | Role::Publisher => session,
         }
     }
 }
