@@ -30,6 +30,8 @@ pub struct Outcome {
     pub cross: Vec<CrossSeries>,
     /// What the table says of it.
     pub metrics: Metrics,
+    /// What holds whatever the controller does.
+    pub invariants: Invariants,
 }
 
 /// A link over time, a value for each [`SAMPLE`].
@@ -88,14 +90,17 @@ pub struct Metrics {
     pub lost: f64,
     /// The part of media that did not come within a second, repair included.
     pub lost_after_repair: f64,
-    /// The longest time from a rise of the capacity until 90 % of it were used.
-    pub rise: Option<Settling>,
-    /// The longest time from a fall of the capacity until the queue was drained.
-    pub drain: Option<Settling>,
+    /// From each rise of the capacity, the beginning included, until 90 % of it are used.
+    pub rises: Vec<Settling>,
+    /// From each fall of the capacity until the queue is drained: less than 50 ms.
+    pub drains: Vec<Settling>,
     /// Jain's index of the flows' rates while all are active.
     pub jain: Option<f64>,
     /// The greatest ratio of the flows' rates over 20 s while all are active, each divided by its priority.
     pub max_min: Option<f64>,
+    /// How much the rates of single seconds differ from their mean while nothing changes: their standard deviation as a part
+    /// of the mean.
+    pub oscillation: f64,
 }
 
 /// Whether and when a path came to rest.
@@ -105,4 +110,19 @@ pub enum Settling {
     After(Duration),
     /// Not before the next change, or the end.
     Never,
+}
+
+/// What was watched in all senders together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Invariants {
+    /// How often an estimate was outside its bounds.
+    pub estimates_out_of_bounds: u64,
+    /// How often more had left within a span than the pacing rate allows, probes and audio aside.
+    pub over_pacing: u64,
+    /// The longest that a pacer's queue would have taken to leave.
+    pub longest_pacer_queue: Duration,
+    /// Packets that a pacer gave back because its queue was full.
+    pub rejected: u64,
+    /// Feedback that could not be read.
+    pub unreadable: u64,
 }

@@ -4,7 +4,7 @@ mod fixed;
 
 use std::time::Instant;
 
-use lenscast_congestion::{EstimateBounds, NetworkController};
+use lenscast_congestion::{EstimateBounds, GoogleController, NetworkController};
 
 use fixed::Fixed;
 
@@ -37,6 +37,7 @@ impl Controller {
 /// A fresh controller of this kind.
 pub(crate) fn build(controller: Controller, now: Instant, bounds: EstimateBounds) -> Box<dyn NetworkController> {
     match controller {
-        Controller::Google | Controller::Interceptor | Controller::Str0m => Box::new(Fixed::new(now, bounds)),
+        Controller::Google => Box::new(GoogleController::new(now, bounds)),
+        Controller::Interceptor | Controller::Str0m => Box::new(Fixed::new(now, bounds)),
     }
 }
