@@ -94,8 +94,11 @@ pub(crate) struct TcpPlan {
 pub(crate) enum TcpLoad {
     /// As much as it can, from and to.
     Long(Duration, Duration),
-    /// Short transfers with pauses between them (RFC 8867, section 5.7).
-    Short,
+    /// One download after the other with pauses between, of the sizes of web pages' parts (RFC 8868, section 5.1). Whether it
+    /// begins with one, or with a pause.
+    Web(bool),
+    /// The same with larger ones.
+    Files(bool),
 }
 
 impl TrackPlan {

@@ -57,7 +57,6 @@ pub(crate) struct LinkRecord {
 
 /// Other traffic of the run.
 #[derive(Debug)]
-#[allow(dead_code)]
 pub(crate) struct CrossRecord {
     pub(crate) received: Vec<u64>,
 }
@@ -130,7 +129,6 @@ impl MediaPacket {
     }
 }
 
-#[allow(dead_code)]
 impl CrossRecord {
     pub(crate) fn new(length: Duration) -> Self {
         Self { received: vec![0; samples(length)] }

@@ -3,16 +3,17 @@
 use std::time::{Duration, Instant};
 
 use lenscast_media::Bitrate;
+use lenscast_simnet::tcp::{self, Congestion, Downloads, Workload};
 use lenscast_simnet::{
     Delivered, Ecn, EcnCodepoint, FlowId, Jitter, LinkConfig, LinkId, Loss, Network, Packet, QueueLimit, Route, Trace,
 };
 
-use crate::case::{Capacity, Case, JitterPlan, LinkPlan};
+use crate::case::{Capacity, Case, JitterPlan, LinkPlan, TcpLoad, TcpPlan};
 use crate::controllers::Controller;
 use crate::media::{Addressed, Checks, FeedbackFormat, Message, Receiver, Sender, wire_max};
 use crate::metrics::{Link, Track, metrics, rate};
-use crate::outcome::{BottleneckSeries, FlowSeries, Invariants, Outcome, SAMPLE};
-use crate::record::{GLANCE, LinkRecord, TrackRecord, samples};
+use crate::outcome::{BottleneckSeries, CrossSeries, FlowSeries, Invariants, Outcome, SAMPLE};
+use crate::record::{CrossRecord, GLANCE, LinkRecord, TrackRecord, samples};
 
 /// Runs `case` with `controller`. The same arguments give the same outcome.
 #[must_use]
@@ -59,6 +60,10 @@ pub(crate) fn origin() -> Instant {
 enum Parcel {
     /// From or to a sender.
     Media(usize, Message),
+    /// To a TCP connection's receiver.
+    Segment(usize, tcp::Segment),
+    /// To its sender.
+    Ack(usize, tcp::Ack),
 }
 
 /// How RFC 8868, section 4.5.3, has jitter: a deviation of 5 ms, cut at three of them.
@@ -72,6 +77,7 @@ struct World<'a> {
     network: Network<Parcel>,
     links: Vec<LinkId>,
     pairs: Vec<Pair>,
+    connections: Vec<Connection>,
     /// Of the bottlenecks, in the order of links.
     link_records: Vec<LinkRecord>,
     next_glance: Instant,
@@ -86,6 +92,16 @@ struct Pair {
     forward: Route,
     back: Route,
     records: Vec<TrackRecord>,
+}
+
+/// A TCP connection.
+struct Connection {
+    sender: tcp::Sender,
+    receiver: tcp::Receiver,
+    stops: Option<Instant>,
+    forward: Route,
+    back: Route,
+    record: CrossRecord,
 }
 
 impl<'a> World<'a> {
@@ -109,9 +125,21 @@ impl<'a> World<'a> {
             }
         });
         let pairs = pairs.collect();
+        let connections = (0_u64..).zip(&case.tcp).map(|(index, plan)| Connection {
+            sender: tcp_sender(start, plan, mix(seed, 2_000 + index)),
+            receiver: tcp::Receiver::new(),
+            stops: match plan.load {
+                TcpLoad::Long(_, to) => Some(start + to),
+                TcpLoad::Web(_) | TcpLoad::Files(_) => None,
+            },
+            forward: route(&plan.forward),
+            back: route(&plan.back),
+            record: CrossRecord::new(case.length),
+        });
+        let connections = connections.collect();
         let bottlenecks = case.links.iter().filter(|link| link.bottleneck);
         let link_records = bottlenecks.map(|_| LinkRecord { queue: Vec::new(), capacity: Vec::new() }).collect();
-        Self { case, controller, seed, start, network, links, pairs, link_records, next_glance: start }
+        Self { case, controller, seed, start, network, links, pairs, connections, link_records, next_glance: start }
     }
 
     fn run(&mut self) {
@@ -126,6 +154,9 @@ impl<'a> World<'a> {
             for index in 0..self.pairs.len() {
                 self.step(now, index);
             }
+            for index in 0..self.connections.len() {
+                self.step_tcp(now, index);
+            }
             if self.next_glance <= now {
                 self.glance(now);
                 self.next_glance += GLANCE;
@@ -135,7 +166,8 @@ impl<'a> World<'a> {
 
     fn next(&self) -> Option<Instant> {
         let pairs = self.pairs.iter().flat_map(|pair| [Some(pair.next()), pair.receiver.poll_timeout()]);
-        pairs.flatten().chain(self.network.poll_timeout()).chain([self.next_glance]).min()
+        let connections = self.connections.iter().filter_map(Connection::next);
+        pairs.flatten().chain(connections).chain(self.network.poll_timeout()).chain([self.next_glance]).min()
     }
 
     /// Lets a sender and its receiver do what is due.
@@ -162,11 +194,40 @@ impl<'a> World<'a> {
         }
     }
 
+    /// Lets a TCP connection do what is due.
+    fn step_tcp(&mut self, now: Instant, index: usize) {
+        let Connection { sender, receiver, stops, forward, back, .. } = &mut self.connections[index];
+        if stops.is_some_and(|at| at <= now) {
+            *stops = None;
+            sender.stop();
+        }
+        let flow = FlowId(1_000 + index as u32);
+        let ecn = EcnCodepoint::NotEct;
+        if sender.poll_timeout().is_some_and(|at| at <= now) {
+            sender.handle_timeout(now);
+        }
+        while let Some(segment) = sender.poll_segment(now) {
+            let payload = Parcel::Segment(index, segment);
+            self.network.send(now, forward, Packet { flow, size: segment.size(), ecn, payload });
+        }
+        while let Some(ack) = receiver.poll_ack(now) {
+            self.network.send(now, back, Packet { flow, size: ack.size(), ecn, payload: Parcel::Ack(index, ack) });
+        }
+    }
+
     fn deliver(&mut self, now: Instant, delivered: Delivered<Parcel>) {
         let marked = delivered.is_marked();
         let size = delivered.packet.size;
         let at = now - self.start;
         match delivered.packet.payload {
+            Parcel::Segment(index, segment) => {
+                let connection = &mut self.connections[index];
+                connection.record.note_received(at, size);
+                connection.receiver.handle_segment(now, &segment);
+                // One that answers at once does so before the next comes.
+                self.step_tcp(now, index);
+            }
+            Parcel::Ack(index, ack) => self.connections[index].sender.handle_ack(now, &ack),
             Parcel::Media(index, message) => {
                 let pair = &mut self.pairs[index];
                 match message {
@@ -237,7 +298,7 @@ impl<'a> World<'a> {
             length: case.length,
             bottlenecks: links.iter().map(|link| bottleneck_series(case, link)).collect(),
             flows: (1..).zip(&tracks).map(|(number, track)| flow_series(case, number, track)).collect(),
-            cross: Vec::new(),
+            cross: (1..).zip(&self.connections).map(|(number, connection)| cross_series(number, connection)).collect(),
             metrics: metrics(case, &links, &tracks),
             invariants: self.invariants(),
         }
@@ -264,6 +325,22 @@ impl Pair {
             Some(sender) => sender.poll_timeout().unwrap_or(self.begins + Duration::from_secs(86_400)),
         }
     }
+}
+
+impl Connection {
+    fn next(&self) -> Option<Instant> {
+        [self.sender.poll_timeout(), self.receiver.poll_timeout(), self.stops].into_iter().flatten().min()
+    }
+}
+
+/// A connection by CUBIC, as most are.
+fn tcp_sender(start: Instant, plan: &TcpPlan, seed: u64) -> tcp::Sender {
+    let (from, workload) = match plan.load {
+        TcpLoad::Long(from, _) => (from, Workload::Endless),
+        TcpLoad::Web(starts_on) => (Duration::ZERO, Workload::OnOff(Downloads::web(seed, starts_on))),
+        TcpLoad::Files(starts_on) => (Duration::ZERO, Workload::OnOff(Downloads::files(seed, starts_on))),
+    };
+    tcp::Sender::new(start + from, Congestion::Cubic, workload)
 }
 
 fn format(case: &Case) -> FeedbackFormat {
@@ -309,6 +386,11 @@ fn bottleneck_series(case: &Case, link: &Link<'_>) -> BottleneckSeries {
         capacity: link.record.capacity.clone(),
         queue: link.record.queue.chunks(glances).map(longest).collect(),
     }
+}
+
+fn cross_series(number: usize, connection: &Connection) -> CrossSeries {
+    let received = connection.record.received.iter().map(|bytes| Bitrate::from_bps(rate(*bytes) as u64)).collect();
+    CrossSeries { name: format!("TCP {number}"), received }
 }
 
 fn flow_series(case: &Case, number: usize, track: &Track<'_>) -> FlowSeries {

@@ -3,6 +3,8 @@
 //! Where the RFC leaves something open, or a case needs something else to show what it is for:
 //! - A video makes 1.5 Mb/s at most, as in section 4.3, but in 5.1, 5.2 and 5.3, where a flow's part of the link is more at
 //!   times: there 3 Mb/s, so that the link is what limits.
+//! - 5.7: downloads of 30 to 50 kB with pauses of 10 s, as RFC 8868 has short flows; then of 100 to 1,000 kB, which leave hardly
+//!   a pause on this link.
 //! - 6.1: the three videos are of one sender with one controller, whose estimate is divided by weight, as that of a viewer of
 //!   three cameras is. The RFC lets flows be coupled like this. Their sources make up to 2.5 Mb/s, since twice the others' part
 //!   is 1.75 Mb/s.
@@ -30,7 +32,8 @@ pub(super) fn cases() -> Vec<Case> {
         round_trip_fairness(),
         long_tcp("5.6", Duration::from_millis(300)),
         long_tcp("5.6-1000ms", Duration::from_millis(1_000)),
-        short_tcp(),
+        short_tcp("5.7", TcpLoad::Web),
+        short_tcp("5.7-files", TcpLoad::Files),
         pause_and_resume(),
         priority(),
     ];
@@ -41,7 +44,7 @@ pub(super) fn cases() -> Vec<Case> {
         with_ecn("6.2-5.4", same_algorithm()),
         with_ecn("6.2-5.5", round_trip_fairness()),
         with_ecn("6.2-5.6", long_tcp("5.6", Duration::from_millis(300))),
-        with_ecn("6.2-5.7", short_tcp()),
+        with_ecn("6.2-5.7", short_tcp("5.7", TcpLoad::Web)),
         with_ecn("6.2-5.8", pause_and_resume()),
     ]);
     cases.push(several_bottlenecks());
@@ -146,15 +149,16 @@ fn long_tcp(name: &'static str, queue: Duration) -> Case {
     }
 }
 
-/// Section 5.7.
-fn short_tcp() -> Case {
+/// Section 5.7: two connections begin with a download, the others with a pause.
+fn short_tcp(name: &'static str, load: fn(bool) -> TcpLoad) -> Case {
+    let connection = |index| TcpPlan { load: load(index < 2), forward: vec![FORWARD], back: vec![BACK] };
     Case {
-        name: "5.7",
+        name,
         title: "two flows beside ten short TCP flows",
         length: seconds(300),
         links: two_way(steps(&[(0, 2_000)])),
         senders: vec![sender(video(MAX, 5, 299)); 2],
-        tcp: vec![TcpPlan { load: TcpLoad::Short, forward: vec![FORWARD], back: vec![BACK] }; 10],
+        tcp: (0..10).map(connection).collect(),
         ecn: false,
     }
 }

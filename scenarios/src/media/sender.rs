@@ -60,6 +60,7 @@ pub(crate) struct Sender {
     followed: Option<Budget>,
     reports: Vec<PacketReport>,
     padding: Option<Padding>,
+    allowance: Allowance,
     checks: Checks,
 }
 
@@ -138,6 +139,7 @@ impl Sender {
             followed: None,
             reports: Vec::new(),
             padding: None,
+            allowance: Allowance::new(now),
             checks: Checks::default(),
         }
     }
@@ -233,6 +235,9 @@ impl Sender {
                     continue;
                 }
             };
+            if paced.probe.is_none() && paced.kind != PacketKind::Audio {
+                self.checks.over_pacing += u64::from(!self.allowance.take(now, paced.size, self.pacer.rate()));
+            }
             return Some(match queued {
                 Queued::Audio { payload } => {
                     let sequence = self.audio_sequence;
@@ -380,6 +385,36 @@ struct Content {
     sequence: u16,
     /// Whose record it is written down in: audio is in the first track's.
     track: u8,
+}
+
+/// What may leave by the pacing rate, counted a second time beside the pacer.
+#[derive(Debug)]
+struct Allowance {
+    at: Instant,
+    rate: Bitrate,
+    /// Bytes that left ahead of their time.
+    ahead: f64,
+}
+
+impl Allowance {
+    /// So much may be ahead when the next packet leaves (libwebrtc's pacer lets bursts of 40 ms leave at once).
+    const BURST: Duration = Duration::from_millis(40);
+
+    fn new(now: Instant) -> Self {
+        Self { at: now, rate: Bitrate::ZERO, ahead: 0.0 }
+    }
+
+    /// A packet leaves, while `rate` holds. False if it should not have.
+    fn take(&mut self, now: Instant, size: u32, rate: Bitrate) -> bool {
+        // Since the last packet either this rate held or that one, or both.
+        let paid = rate.max(self.rate).as_bps() as f64 / 8.0 * (now - self.at).as_secs_f64();
+        self.ahead = (self.ahead - paid).max(0.0);
+        let allowed = rate.max(self.rate).as_bps() as f64 / 8.0 * Self::BURST.as_secs_f64();
+        let may_leave = self.ahead <= allowed + 1.0;
+        self.ahead += f64::from(size);
+        (self.at, self.rate) = (now, rate);
+        may_leave
+    }
 }
 
 /// How much of media is sent again: over the last second or two.
