@@ -1,12 +1,15 @@
 //! Who stands on trial: the controllers, each behind [`NetworkController`].
 
 mod fixed;
+mod interceptor;
+mod str0m;
 
 use std::time::Instant;
 
 use lenscast_congestion::{EstimateBounds, GoogleController, NetworkController};
 
 use fixed::Fixed;
+use interceptor::Interceptor;
 
 /// A congestion controller that a case can be run with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,6 +41,7 @@ impl Controller {
 pub(crate) fn build(controller: Controller, now: Instant, bounds: EstimateBounds) -> Box<dyn NetworkController> {
     match controller {
         Controller::Google => Box::new(GoogleController::new(now, bounds)),
-        Controller::Interceptor | Controller::Str0m => Box::new(Fixed::new(now, bounds)),
+        Controller::Interceptor => Box::new(Interceptor::new(now, bounds)),
+        Controller::Str0m => Box::new(Fixed::new(now, bounds)),
     }
 }

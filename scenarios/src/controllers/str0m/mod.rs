@@ -1,0 +1,509 @@
+//! str0m on trial: two of its peers as they are, one sending a video to the other through the simulated network.
+//!
+//! str0m's estimator cannot be had alone: it, its prober and its pacer are private to `Rtc`, and it pads on its own. So
+//! whole peers stand on trial, with all that belongs to them: pacer, probing, padding, NACK and RTX, transport-wide
+//! feedback every 50 ms. What is given to them is what the crate's `docs/BWE.md` asks for: `enable_bwe` with the start
+//! rate, `set_bitrate` with what the source would like to send, and media at the rate of `EgressBitrateEstimate`.
+//! That estimate counts payloads only, without any headers (`payload_size` in `src/session.rs`), and so the source is to
+//! take it as it is.
+//!
+//! **Invariant**: the same calls with the same seed give the same packets in size, order and time. What is random in
+//! str0m comes from `fastrand`'s generator of the thread, which is seeded here; hash maps are only asked by key where it
+//! matters; cryptography is none ([`plain`]). The time of day comes into the contents of sender reports, but into no
+//! size.
+//!
+//! ICE and DTLS are over before the clock of a case begins: the peers connect over a wire of their own and live on a
+//! clock that is ahead by what that took. Media is declared after that, so that probing begins with the case.
+//! Not here: simulcast, audio (its packets would be few and small), pausing other than by not writing.
+
+mod plain;
+
+use std::collections::VecDeque;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use ::str0m::bwe::BweKind;
+use ::str0m::format::Codec;
+use ::str0m::media::{MediaKind, Mid, Pt};
+use ::str0m::net::{Protocol, Receive};
+use ::str0m::rtp::{RtpWrite, Ssrc};
+use ::str0m::{Candidate, Event, IceCreds, Input, Output, Rtc};
+use lenscast_congestion::{EstimateBounds, PacketKind};
+use lenscast_media::Bitrate;
+
+/// IPv4 and UDP.
+const DATAGRAM_OVERHEAD: u32 = 28;
+const VIDEO: u32 = 1;
+const REPAIR: u32 = 2;
+/// The source of padding that belongs to no stream (str0m, `docs/BWE.md`, "Probe Padding Sources").
+const PROBE: u32 = 0;
+/// The clock of video in RTP.
+const CLOCK: u128 = 90_000;
+/// A peer that wants to be called again at once, over and over, would hold up the simulation.
+const MAX_CALLS_AT_ONCE: usize = 1_000;
+
+/// A part of the video, as it is known at both ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct MediaPart {
+    /// The how manieth packet of the video, from 0.
+    pub(crate) index: u64,
+    /// Bytes of the video in it.
+    pub(crate) payload: u32,
+}
+
+/// What one peer sends to the other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Datagram {
+    /// Bytes on the wire, IP and UDP headers counted.
+    pub(crate) size: u32,
+    /// What it is for; `None` if it is about the session: feedback, reports, ICE.
+    pub(crate) kind: Option<PacketKind>,
+    /// Which part of the video it brings: for the first time, or once more.
+    pub(crate) media: Option<MediaPart>,
+    contents: Box<[u8]>,
+}
+
+/// Two peers, connected, one of which sends a video.
+pub(crate) struct Pair {
+    sender: Peer,
+    receiver: Peer,
+    /// The peers' clock is ahead of the caller's by so much.
+    lead: Duration,
+    payload_type: Pt,
+    bounds: EstimateBounds,
+    started_at: Instant,
+    written: u64,
+    estimate: Bitrate,
+}
+
+impl Pair {
+    /// Peers that have just connected. `wanted` is what the source would send over a path that carries everything.
+    pub(crate) fn new(now: Instant, seed: u64, bounds: EstimateBounds, wanted: Bitrate) -> Self {
+        fastrand::seed(seed);
+        let mut sender = Peer::new(now, [10, 0, 0, 1], Some(bounds.start));
+        let mut receiver = Peer::new(now, [10, 0, 0, 2], None);
+        let connected_at = connect(&mut sender, &mut receiver, now);
+
+        let mid = Mid::from("vid");
+        let (video, repair) = (Ssrc::from(VIDEO), Some(Ssrc::from(REPAIR)));
+        let vp8 = |rtc: &Rtc| rtc.codec_config().find(|params| params.spec().codec == Codec::Vp8).map(|it| it.pt());
+        let payload_type = vp8(&sender.rtc).expect("VP8 is on by default");
+        let mut api = sender.rtc.direct_api();
+        api.declare_media(mid, MediaKind::Video);
+        api.declare_stream_tx(video, repair, mid, None);
+        let mut api = receiver.rtc.direct_api();
+        api.declare_media(mid, MediaKind::Video);
+        api.expect_stream_rx(video, repair, mid, None);
+        api.enable_twcc_feedback();
+
+        let mut pair = Self {
+            sender,
+            receiver,
+            lead: connected_at - now,
+            payload_type,
+            bounds,
+            started_at: now,
+            written: 0,
+            estimate: bounds.start,
+        };
+        pair.set_wanted(now, wanted);
+        pair.handle_timeout(now);
+        pair
+    }
+
+    /// What may be sent of the video, headers not counted.
+    pub(crate) fn target(&self) -> Bitrate {
+        self.estimate.max(self.bounds.min).min(self.bounds.max)
+    }
+
+    /// Time has come to [`poll_timeout`](Self::poll_timeout).
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        let now = now + self.lead;
+        if self.sender.due <= now {
+            self.sender.run(now);
+            self.take_estimate();
+        }
+        if self.receiver.due <= now {
+            self.receiver.run(now);
+        }
+    }
+
+    /// A datagram of the sender's has come to the receiver.
+    pub(crate) fn handle_forward(&mut self, now: Instant, datagram: &Datagram) {
+        self.receiver.receive(now + self.lead, self.sender.address, datagram);
+    }
+
+    /// A datagram of the receiver's has come to the sender.
+    pub(crate) fn handle_back(&mut self, now: Instant, datagram: &Datagram) {
+        self.sender.receive(now + self.lead, self.receiver.address, datagram);
+        self.take_estimate();
+    }
+
+    /// How much there would be to send if the path carried everything.
+    pub(crate) fn set_wanted(&mut self, now: Instant, wanted: Bitrate) {
+        self.sender.rtc.bwe().set_bitrate(rate(Bitrate::ZERO), rate(wanted));
+        self.sender.run(now + self.lead);
+        self.take_estimate();
+    }
+
+    /// The next packet of the video, to be sent as soon as str0m's pacer lets it go. Returns its index.
+    pub(crate) fn push_media(&mut self, now: Instant, payload: u32, ends_frame: bool) -> u64 {
+        let index = self.written;
+        self.written += 1;
+        let timestamp = (now - self.started_at).as_nanos() * CLOCK / 1_000_000_000;
+        let packet = RtpWrite::new(
+            self.payload_type,
+            // Sequence numbers from 0, so that the receiver finds the rollover counter by itself.
+            index.into(),
+            timestamp as u32,
+            now + self.lead,
+            vec![0; payload as usize],
+        );
+        let mut api = self.sender.rtc.direct_api();
+        let stream = api.stream_tx(&Ssrc::from(VIDEO)).expect("declared when the pair was made");
+        stream.write_rtp(packet.nackable(true).marker(ends_frame));
+        self.sender.run(now + self.lead);
+        self.take_estimate();
+        index
+    }
+
+    /// What the sender sends now.
+    pub(crate) fn poll_forward(&mut self) -> Option<Datagram> {
+        self.sender.outgoing.pop_front()
+    }
+
+    /// What the receiver sends now.
+    pub(crate) fn poll_back(&mut self) -> Option<Datagram> {
+        self.receiver.outgoing.pop_front()
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is to be called at the latest.
+    pub(crate) fn poll_timeout(&self) -> Instant {
+        self.sender.due.min(self.receiver.due) - self.lead
+    }
+
+    fn take_estimate(&mut self) {
+        if let Some(estimate) = self.sender.estimate {
+            self.estimate = estimate;
+        }
+    }
+}
+
+fn rate(bitrate: Bitrate) -> ::str0m::bwe::Bitrate {
+    ::str0m::bwe::Bitrate::from(bitrate.as_bps())
+}
+
+/// Lets the peers find each other over a wire without delay. Returns when they had.
+fn connect(sender: &mut Peer, receiver: &mut Peer, now: Instant) -> Instant {
+    introduce(sender, receiver);
+    introduce(receiver, sender);
+    for (peer, active) in [(&mut *sender, true), (&mut *receiver, false)] {
+        let mut api = peer.rtc.direct_api();
+        api.set_ice_controlling(active);
+        api.start_dtls(active).expect("DTLS without cryptography starts");
+    }
+    let mut now = now;
+    sender.run(now);
+    receiver.run(now);
+    for _ in 0..MAX_CALLS_AT_ONCE {
+        while let Some(datagram) = sender.outgoing.pop_front() {
+            receiver.receive(now, sender.address, &datagram);
+        }
+        while let Some(datagram) = receiver.outgoing.pop_front() {
+            sender.receive(now, receiver.address, &datagram);
+        }
+        if !sender.outgoing.is_empty() {
+            continue;
+        }
+        if sender.rtc.is_connected() && receiver.rtc.is_connected() {
+            return now;
+        }
+        now = now.max(sender.due.min(receiver.due));
+        sender.run(now);
+        receiver.run(now);
+    }
+    unreachable!("two peers on a perfect wire connect")
+}
+
+/// Tells a peer of the other what signalling would.
+fn introduce(peer: &mut Peer, other: &mut Peer) {
+    let candidate = Candidate::host(other.address, Protocol::Udp).expect("a private address makes a candidate");
+    peer.rtc.add_remote_candidate(candidate);
+    let theirs = other.rtc.direct_api();
+    let (fingerprint, credentials) = (theirs.local_dtls_fingerprint().clone(), theirs.local_ice_credentials());
+    let mut api = peer.rtc.direct_api();
+    api.set_remote_fingerprint(fingerprint);
+    api.set_remote_ice_credentials(credentials);
+}
+
+/// One end: a peer and what it has to say.
+struct Peer {
+    rtc: Rtc,
+    address: SocketAddr,
+    due: Instant,
+    outgoing: VecDeque<Datagram>,
+    estimate: Option<Bitrate>,
+    /// The index of the newest packet of the video that left.
+    newest: u64,
+}
+
+impl Peer {
+    fn new(now: Instant, address: [u8; 4], start: Option<Bitrate>) -> Self {
+        let address = SocketAddr::from((Ipv4Addr::from(address), 10_000));
+        let mut rtc = Rtc::builder()
+            .set_crypto_provider(plain::provider())
+            .set_local_ice_credentials(IceCreds::new())
+            .set_rtp_mode(true)
+            .enable_bwe(start.map(rate))
+            .build(now);
+        let candidate = Candidate::host(address, Protocol::Udp).expect("a private address makes a candidate");
+        rtc.add_local_candidate(candidate);
+        Self { rtc, address, due: now, outgoing: VecDeque::new(), estimate: None, newest: 0 }
+    }
+
+    fn receive(&mut self, now: Instant, from: SocketAddr, datagram: &Datagram) {
+        let Ok(receive) = Receive::new(Protocol::Udp, from, self.address, &datagram.contents) else {
+            return;
+        };
+        // What it refuses it has not got: that is its affair, as on a real path.
+        let _ = self.rtc.handle_input(Input::Receive(now, receive));
+        self.run(now);
+    }
+
+    /// Lets the peer do all that is due, and takes what comes of it.
+    fn run(&mut self, now: Instant) {
+        for _ in 0..MAX_CALLS_AT_ONCE {
+            if self.rtc.handle_input(Input::Timeout(now)).is_err() {
+                break;
+            }
+            self.due = self.drain(now);
+            if self.due > now {
+                return;
+            }
+        }
+        // Not to be called again at the same time for ever.
+        self.due = now + Duration::from_millis(1);
+    }
+
+    fn drain(&mut self, now: Instant) -> Instant {
+        loop {
+            match self.rtc.poll_output() {
+                Ok(Output::Timeout(due)) => return due,
+                Ok(Output::Transmit(transmit)) => {
+                    let datagram = self.read(&transmit.contents);
+                    self.outgoing.push_back(datagram);
+                }
+                Ok(Output::Event(Event::EgressBitrateEstimate(BweKind::Twcc { estimate, .. }))) => {
+                    self.estimate = Some(Bitrate::from_bps(estimate.as_u64()));
+                }
+                Ok(Output::Event(_)) => {}
+                Err(_) => return now + Duration::from_millis(1),
+            }
+        }
+    }
+
+    /// Looks at a datagram of this peer's: it is in the clear.
+    fn read(&mut self, contents: &[u8]) -> Datagram {
+        let (kind, media) = match RtpHeader::parse(contents) {
+            None => (None, None),
+            Some(RtpHeader { ssrc: PROBE, .. } | RtpHeader { padding: true, .. }) => (Some(PacketKind::Padding), None),
+            Some(header) => {
+                let body = &contents[header.length..];
+                let payload = body.len().saturating_sub(plain::TAG_LENGTH);
+                if header.ssrc == VIDEO {
+                    let index = self.unwrap(header.sequence);
+                    self.newest = self.newest.max(index);
+                    (Some(PacketKind::Video), Some(MediaPart { index, payload: payload as u32 }))
+                } else {
+                    // RFC 4588, section 4: the original's number comes first.
+                    let original = body.first_chunk::<2>().map(|number| self.unwrap(u16::from_be_bytes(*number)));
+                    let payload = payload.saturating_sub(2) as u32;
+                    (Some(PacketKind::Retransmission), original.map(|index| MediaPart { index, payload }))
+                }
+            }
+        };
+        Datagram { size: contents.len() as u32 + DATAGRAM_OVERHEAD, kind, media, contents: contents.into() }
+    }
+
+    /// The index that is nearest to the newest.
+    fn unwrap(&self, sequence: u16) -> u64 {
+        let step = sequence.wrapping_sub(self.newest as u16) as i16;
+        self.newest.saturating_add_signed(step.into())
+    }
+}
+
+/// As much of an RTP header (RFC 3550, section 5.1) as is needed to tell packets apart.
+struct RtpHeader {
+    ssrc: u32,
+    sequence: u16,
+    padding: bool,
+    length: usize,
+}
+
+impl RtpHeader {
+    /// `None` if it is something else, such as RTCP or STUN (RFC 7983, RFC 5761).
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        let head = bytes.first_chunk::<12>()?;
+        if head[0] >> 6 != 2 || (192..=223).contains(&head[1]) {
+            return None;
+        }
+        let mut length = 12 + 4 * usize::from(head[0] & 0xf);
+        if head[0] & 0x10 != 0 {
+            let extension = bytes.get(length..)?.first_chunk::<4>()?;
+            length += 4 + 4 * usize::from(u16::from_be_bytes([extension[2], extension[3]]));
+        }
+        (length <= bytes.len()).then_some(Self {
+            ssrc: u32::from_be_bytes([head[8], head[9], head[10], head[11]]),
+            sequence: u16::from_be_bytes([head[2], head[3]]),
+            padding: head[0] & 0x20 != 0,
+            length,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What has left and when it comes, over a path of so much capacity with 50 ms either way and a queue of 300 ms.
+    struct Path {
+        start: Instant,
+        capacity: fn(Duration) -> u64,
+        lose_every: u64,
+        free_at: Instant,
+        forward: VecDeque<(Instant, Datagram)>,
+        back: VecDeque<(Instant, Datagram)>,
+        offered: u64,
+        log: Vec<(Duration, u32, Option<PacketKind>)>,
+    }
+
+    impl Path {
+        fn take(&mut self, now: Instant, pair: &mut Pair) {
+            while let Some(datagram) = pair.poll_forward() {
+                self.log.push((now - self.start, datagram.size, datagram.kind));
+                self.offered += 1;
+                let begins = self.free_at.max(now);
+                let is_lost = self.lose_every > 0 && self.offered.is_multiple_of(self.lose_every);
+                if begins - now > Duration::from_millis(300) || is_lost {
+                    continue;
+                }
+                let bits = u64::from(datagram.size) * 8;
+                let nanos = bits * 1_000_000_000 / (self.capacity)(now - self.start);
+                self.free_at = begins + Duration::from_nanos(nanos);
+                self.forward.push_back((self.free_at + DELAY, datagram));
+            }
+            while let Some(datagram) = pair.poll_back() {
+                self.log.push((now - self.start, datagram.size, None));
+                self.back.push_back((now + DELAY, datagram));
+            }
+        }
+    }
+
+    const DELAY: Duration = Duration::from_millis(50);
+    const FRAME: Duration = Duration::from_millis(33);
+
+    struct Run {
+        log: Vec<(Duration, u32, Option<PacketKind>)>,
+        targets: Vec<Bitrate>,
+        arrived: std::collections::BTreeSet<u64>,
+        written: u64,
+    }
+
+    /// A video whose frames are as large as the target allows, at most 4 Mb/s.
+    fn run(seed: u64, length: Duration, lose_every: u64, capacity: fn(Duration) -> u64) -> Run {
+        // Any time will do: only differences count.
+        #[expect(clippy::disallowed_methods, reason = "a test is a driver")]
+        let start = Instant::now();
+        let bounds = EstimateBounds {
+            min: Bitrate::from_bps(30_000),
+            start: Bitrate::from_bps(300_000),
+            max: Bitrate::from_bps(20_000_000),
+        };
+        let wanted = Bitrate::from_bps(4_000_000);
+        let mut pair = Pair::new(start, seed, bounds, wanted);
+        let mut path = Path {
+            start,
+            capacity,
+            lose_every,
+            free_at: start,
+            forward: VecDeque::new(),
+            back: VecDeque::new(),
+            offered: 0,
+            log: Vec::new(),
+        };
+        let mut run = Run { log: Vec::new(), targets: Vec::new(), arrived: Default::default(), written: 0 };
+        let mut next_frame = start;
+        let mut now = start;
+        while now < start + length {
+            path.take(now, &mut pair);
+            let forward = path.forward.front().map_or(next_frame, |(at, _)| *at);
+            let back = path.back.front().map_or(next_frame, |(at, _)| *at);
+            now = next_frame.min(forward).min(back).min(pair.poll_timeout()).max(now);
+            while path.forward.front().is_some_and(|(at, _)| *at <= now) {
+                let (_, datagram) = path.forward.pop_front().unwrap();
+                run.arrived.extend(datagram.media.map(|part| part.index));
+                pair.handle_forward(now, &datagram);
+            }
+            while path.back.front().is_some_and(|(at, _)| *at <= now) {
+                let (_, datagram) = path.back.pop_front().unwrap();
+                pair.handle_back(now, &datagram);
+            }
+            pair.handle_timeout(now);
+            if now >= next_frame {
+                next_frame += FRAME;
+                let mut bytes = pair.target().min(wanted).as_bps() * 33 / 8 / 1000;
+                while bytes > 0 {
+                    let payload = bytes.min(1100);
+                    bytes -= payload;
+                    pair.push_media(now, payload as u32, bytes == 0);
+                    run.written += 1;
+                }
+                run.targets.push(pair.target());
+            }
+        }
+        run.log = path.log;
+        run
+    }
+
+    fn mean(targets: &[Bitrate]) -> u64 {
+        targets.iter().map(|target| target.as_bps()).sum::<u64>() / targets.len() as u64
+    }
+
+    #[test]
+    fn media_comes_and_the_estimate_follows_the_capacity() {
+        let run = run(1, Duration::from_secs(30), 0, |at| if at.as_secs() < 20 { 3_000_000 } else { 600_000 });
+        for s in 0..30 { println!("{s} {}", mean(&run.targets[s*30..s*30+30])); }
+        let frames = |from: usize, to: usize| &run.targets[from * 30..to * 30];
+        let steady = mean(frames(10, 20));
+        assert!((2_000_000..3_200_000).contains(&steady), "{steady} b/s on 3 Mb/s");
+        let fallen = mean(frames(25, 30));
+        assert!((300_000..700_000).contains(&fallen), "{fallen} b/s on 600 kb/s");
+    }
+
+    #[test]
+    fn it_begins_to_probe_when_the_case_begins() {
+        let run = run(1, Duration::from_secs(2), 0, |_| 3_000_000);
+        let is_padding = |kind: &Option<PacketKind>| {
+            matches!(kind, Some(PacketKind::Padding | PacketKind::Retransmission))
+        };
+        let first = run.log.iter().find(|(.., kind)| is_padding(kind)).expect("probes are padded");
+        assert!(first.0 < Duration::from_millis(500), "first padding after {:?}", first.0);
+        assert!(run.log.iter().any(|(.., kind)| *kind == Some(PacketKind::Video)));
+    }
+
+    #[test]
+    fn what_is_lost_is_sent_again() {
+        let run = run(1, Duration::from_secs(10), 20, |_| 3_000_000);
+        let first_seconds = run.written * 8 / 10;
+        let missing = (0..first_seconds).filter(|index| !run.arrived.contains(index)).count();
+        assert!((missing as u64) < first_seconds / 100, "{missing} of {first_seconds} packets never came");
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_packets() {
+        let once = run(7, Duration::from_secs(20), 10, |_| 1_000_000);
+        let again = run(7, Duration::from_secs(20), 10, |_| 1_000_000);
+        assert!(once.log == again.log, "packets differ in size or time");
+        assert_eq!(once.targets, again.targets);
+    }
+}
