@@ -11,9 +11,7 @@ use std::time::{Duration, Instant};
 
 use lenscast_congestion::{EstimateBounds, NetworkController, NetworkEstimate, PacketReport, ProbeCluster, SentPacket};
 use lenscast_media::Bitrate;
-use rtc_interceptor::{
-    Acknowledgement, BandwidthEstimator, CONGESTION_CONTROL_DEFAULT_PRUNE_HORIZON, Gcc, History,
-};
+use rtc_interceptor::{Acknowledgement, BandwidthEstimator, CONGESTION_CONTROL_DEFAULT_PRUNE_HORIZON, Gcc, History};
 
 /// The only stream.
 const SSRC: u32 = 1;
