@@ -22,7 +22,7 @@ const TABLE: &[(&str, &[&str], &[&str])] = &[
     (
         "lenscast-scenarios",
         &["lenscast-media", "lenscast-congestion", "lenscast-simnet"],
-        &["rtc-interceptor", "rtc-rtcp", "rtc-rtp", "rtc-shared", "str0m"],
+        &["fastrand", "rtc-interceptor", "str0m"],
     ),
     ("lenscast-router", &["lenscast-media", "lenscast-congestion"], &[]),
     (

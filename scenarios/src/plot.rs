@@ -436,7 +436,7 @@ impl std::fmt::Display for Escaped<'_> {
 mod tests {
     use super::*;
     use crate::Controller;
-    use crate::outcome::{BottleneckSeries, CrossSeries, FlowSeries, Metrics};
+    use crate::outcome::{BottleneckSeries, CrossSeries, FlowSeries, Invariants, Metrics};
 
     /// The drawings are kept beside the documentation.
     const MAX_BYTES: usize = 150_000;
@@ -486,6 +486,7 @@ mod tests {
                 .map(|other| CrossSeries { name: format!("TCP {other}"), received: rates(other + 60, 2e6) })
                 .collect(),
             metrics: Metrics::default(),
+            invariants: Invariants::default(),
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod fixed;
 mod interceptor;
+#[cfg_attr(not(test), expect(dead_code, reason = "its flow is to follow"))]
 mod str0m;
 
 use std::time::Instant;
