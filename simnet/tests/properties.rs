@@ -199,10 +199,21 @@ proptest! {
             LinkConfig { capacity: Trace::steps(&steps), ..config }
         });
         let start = Instant::now();
+        let mut sent = Duration::ZERO;
+        let traffic: Vec<Sending> = traffic
+            .into_iter()
+            .take_while(|(gap, ..)| {
+                sent += Duration::from_micros(*gap);
+                sent < change
+            })
+            .collect();
         let before = |configs| {
-            let mut outcome = run(start, configs, &traffic, |_, _, _| {});
+            let mut dropped = Vec::new();
+            let mut outcome = run(start, configs, &traffic, |network, _, ids| {
+                dropped.push(ids.iter().map(|id| network.link_counters(*id).dropped).collect::<Vec<_>>());
+            });
             outcome.delivered.retain(|(at, _)| *at < change);
-            outcome.delivered
+            (outcome.delivered, dropped)
         };
         prop_assert_eq!(before(&configs), before(&changed));
     }
