@@ -1,8 +1,10 @@
 //! How fast to send what: logic without I/O and without a clock.
 //!
-//! [`allocate`] divides a budget among tracks by weight, minimum and maximum, and each
-//! track's share among its layers. [`plan_legs`] does so for each viewer's connection by what that one carries, and says what
-//! encoders that viewers share are to make. The estimator is to follow.
+//! - [`allocate`] divides a budget among tracks by weight, minimum and maximum, and each track's share among its layers.
+//!   [`plan_legs`] does so for each viewer's connection by what that one carries, and says what encoders that viewers share are
+//!   to make.
+//! - [`Pacer`] says when which packet leaves, [`SentHistory`] numbers what leaves and reads feedback about it.
+//! - [`GoogleController`] estimates from that what a path carries.
 //!
 //! **Invariants.**
 //! - What is given to tracks and what is set aside never exceed the budget together, but for minima marked enforced.
@@ -11,7 +13,7 @@
 //! - Every function is total: no input panics, whatever its numbers are.
 //! - The same input gives the same output; the order of demands makes no difference.
 //!
-//! What it does not do: estimate the budget, change an encoder's rate, or forward anything.
+//! What it does not do: send, change an encoder's rate, or forward anything.
 
 #![forbid(unsafe_code)]
 #![warn(clippy::print_stdout, clippy::print_stderr)]
@@ -21,6 +23,8 @@ mod allocator;
 mod budget;
 mod demand;
 mod feedback;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod google;
 mod layers;
 mod network;

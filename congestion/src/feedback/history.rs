@@ -87,7 +87,7 @@ impl SentHistory {
         self.ahead.len() + self.behind.len()
     }
 
-    /// The packet that [`record`](Self::record) took last.
+    /// The packet that [`record`](Self::record) took last, for the controller; `None` once feedback has told of it.
     #[must_use]
     pub fn last(&self) -> Option<SentPacket> {
         self.ahead.back().map(|record| record.packet(self.next - 1))

@@ -6,10 +6,14 @@
 //!
 //! **Invariants.**
 //! - In any span there leaves at most what the rate carries in it, one burst interval's bytes, and one packet; besides these
-//!   only audio, which does not wait, and probes. All of it counts against what leaves afterwards.
+//!   only audio, which does not wait, and probes. All of it counts against what leaves afterwards, but no more than half a
+//!   second's worth: after a fall of the rate to less than a twelfth, part of the last burst is forgiven.
 //! - What came first leaves first, within a kind.
 //! - What is pushed is given back by `push`, removed by `clear` or `retain`, which say how much, or leaves.
 //! - After [`Pacer::poll`] had nothing at a time, [`Pacer::poll_timeout`] is later than this time.
+//!
+//! Other than libwebrtc's, it begins a probe without a new packet once something has been sent, does not put a packet of one byte
+//! ahead of a probe, lets media pass between the bursts of a slow probe, and sends nothing to keep silence alive.
 //!
 //! What it does not do: read a clock, send, make padding, number packets, or decide on rates and probes. Streams of one kind do
 //! not take turns. There is no pause and no congestion window: packets leave however long no feedback has come.
@@ -100,8 +104,10 @@ const AT_ONCE: Duration = Duration::from_millis(5);
 const QUEUE_TIME_LIMIT: Duration = Duration::from_secs(2);
 /// The least time that is left to a queue that has been there for longer (`pacing_controller.cc`).
 const MIN_TIME_LEFT: Duration = Duration::from_millis(1);
-/// For how long what left out of turn keeps others waiting at most (`pacing_controller.cc`, `kMaxDebtInTime`).
+/// For how long what left keeps others waiting at most (`pacing_controller.cc`, `kMaxDebtInTime`)...
 const MAX_DEBT: Duration = Duration::from_millis(500);
+/// ...but a packet of an Ethernet's size as long as it takes, however low the rate is.
+const MAX_PACKET: u64 = 1_500;
 /// What is asked for at once, at the padding rate (`pacing_controller.cc`, `kTargetPaddingDuration`).
 const PADDING_DURATION: Duration = Duration::from_millis(5);
 /// Packets besides audio that wait at most: 2 s of 1,200 bytes at 80 Mb/s.
@@ -183,8 +189,6 @@ impl<T> Pacer<T> {
         self.pacing = pacing.min(MAX_RATE);
         self.padding_rate = padding.min(self.pacing);
         self.adjust_rate();
-        self.media = self.media.min(Debt::of(self.rate, MAX_DEBT));
-        self.padding = self.padding.min(Debt::of(self.padding_rate, MAX_DEBT));
     }
 
     /// How much may leave at once, in time at the pacing rate: 40 ms unless said otherwise.
@@ -202,7 +206,9 @@ impl<T> Pacer<T> {
             return Some(item);
         }
         self.queue.push(kind, size, item);
-        self.prober.handle_packet(size);
+        if kind != PacketKind::Padding {
+            self.prober.handle_packet(size);
+        }
         self.adjust_rate();
         None
     }
@@ -210,7 +216,7 @@ impl<T> Pacer<T> {
     /// A probe to send. It begins with the next poll, or, before anything has been sent, with the first packet.
     pub fn add_probe(&mut self, now: Instant, cluster: ProbeCluster) {
         self.advance(now);
-        self.prober.add(now, cluster);
+        self.prober.add(self.clock, ProbeCluster { bitrate: cluster.bitrate.min(MAX_RATE), ..cluster });
     }
 
     /// A burst of `bytes` need not be queued: nothing waits, no probe either, and it takes no more than 5 ms at the pacing
@@ -220,7 +226,7 @@ impl<T> Pacer<T> {
         self.advance(now);
         let burst = Debt::of_bytes(bytes);
         self.queue.is_empty()
-            && !self.prober.has_clusters()
+            && !self.prober.has_clusters(self.clock)
             && burst <= Debt::of(self.rate, AT_ONCE)
             && self.media.plus(burst) <= self.burst()
     }
@@ -228,8 +234,10 @@ impl<T> Pacer<T> {
     /// A packet has left that [`poll`](Self::poll) did not hand out.
     pub fn note_sent(&mut self, now: Instant, bytes: u64, kind: PacketKind) {
         self.advance(now);
-        let Some(asked) = &mut self.asked else {
-            return self.charge(bytes, kind, None);
+        let is_padding = matches!(kind, PacketKind::Padding | PacketKind::Retransmission);
+        let Some(asked) = self.asked.as_mut().filter(|_| is_padding) else {
+            self.charge(bytes, kind, None);
+            return self.adjust_rate();
         };
         asked.sent = true;
         let in_advance = bytes.min(asked.charged);
@@ -237,6 +245,7 @@ impl<T> Pacer<T> {
         let probe = asked.probe;
         self.padding = self.padding.minus(Debt::of_bytes(in_advance));
         self.charge(bytes, kind, probe);
+        self.adjust_rate();
     }
 
     /// Removes everything that waits, and all probes; says how many packets.
@@ -262,17 +271,19 @@ impl<T> Pacer<T> {
         self.advance(now);
         self.settle_asked();
         if let Some((probe, missing)) = self.prober.due(self.clock) {
-            return Some(self.pop(Some(probe)).unwrap_or_else(|| self.ask(Some(probe), missing)));
+            if let Some(paced) = self.pop(Some(probe)) {
+                return Some(paced);
+            }
+            if self.media_sent {
+                return Some(self.ask(Some(probe), missing));
+            }
+            self.prober.stall();
         }
         if self.queue.packets_of(PacketKind::Audio) > 0 {
             return self.pop(None);
         }
-        if self.prober.is_probing() {
-            // What waits is to fill the next burst.
-            return None;
-        }
         if !self.queue.is_empty() {
-            return if self.has_budget() { self.pop(None) } else { None };
+            return if self.has_budget() && !self.waits_for_burst() { self.pop(None) } else { None };
         }
         if self.pads() && self.media.is_zero() && self.padding.is_zero() {
             let bytes = self.padding_rate.bytes_in(PADDING_DURATION).clamp(1, MAX_BURST);
@@ -287,20 +298,20 @@ impl<T> Pacer<T> {
         if self.queue.packets_of(PacketKind::Audio) > 0 {
             return Some(self.clock);
         }
-        if self.prober.is_probing() {
-            return self.prober.next_time(self.clock).map(|next| next.max(self.clock));
-        }
         let wait = if !self.queue.is_empty() {
-            if self.has_budget() { Some(Duration::ZERO) } else { self.media.time_at(self.rate) }
+            match self.has_budget() {
+                _ if self.waits_for_burst() => None,
+                true => Some(Duration::ZERO),
+                false => self.media.time_at(self.rate),
+            }
         } else if self.pads() {
-            self.media
-                .time_at(self.rate)
-                .zip(self.padding.time_at(self.padding_rate))
-                .map(|(media, padding)| media.max(padding))
+            let both = self.media.time_at(self.rate).zip(self.padding.time_at(self.padding_rate));
+            both.map(|(media, padding)| media.max(padding))
         } else {
             None
         };
-        wait.and_then(|wait| self.clock.checked_add(wait))
+        let other = wait.and_then(|wait| self.clock.checked_add(wait));
+        self.prober.next_time(self.clock).into_iter().chain(other).min()
     }
 
     fn advance(&mut self, now: Instant) {
@@ -320,6 +331,9 @@ impl<T> Pacer<T> {
         let needed = (bits * 1_000_000_000).div_ceil(left.as_nanos());
         let needed = Bitrate::from_bps(u64::try_from(needed).unwrap_or(u64::MAX));
         self.rate = self.pacing.max(needed).min(MAX_RATE);
+        let most = |rate| Debt::of(rate, MAX_DEBT).max(Debt::of_bytes(MAX_PACKET));
+        self.media = self.media.min(most(self.rate));
+        self.padding = self.padding.min(most(self.padding_rate));
     }
 
     fn is_full(&self, kind: PacketKind, size: u32) -> bool {
@@ -341,7 +355,13 @@ impl<T> Pacer<T> {
     }
 
     fn pads(&self) -> bool {
-        self.media_sent && self.padding_rate > Bitrate::ZERO
+        self.media_sent && self.padding_rate > Bitrate::ZERO && !self.prober.is_probing()
+    }
+
+    /// What waits is to fill a probe's next burst, which is soon.
+    fn waits_for_burst(&self) -> bool {
+        let next = self.prober.next_time(self.clock);
+        next.is_some_and(|next| next.saturating_duration_since(self.clock) <= BURST_INTERVAL)
     }
 
     fn pop(&mut self, probe: Option<ProbeId>) -> Option<Paced<T>> {
@@ -356,6 +376,7 @@ impl<T> Pacer<T> {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         let charged = if probe.is_none() { u64::from(bytes) } else { 0 };
         self.padding = self.padding.plus(Debt::of_bytes(charged));
+        self.adjust_rate();
         self.asked = Some(Asked { probe, charged, sent: false });
         Paced { kind: PacketKind::Padding, size: bytes, probe, content: PacedContent::Padding { bytes } }
     }
@@ -368,15 +389,9 @@ impl<T> Pacer<T> {
     }
 
     /// Counts what has left.
-    ///
-    /// What waited for its turn left when there was room for it. Of what did not, so much counts that it holds others up for
-    /// no longer than half a second.
     fn charge(&mut self, bytes: u64, kind: PacketKind, probe: Option<ProbeId>) {
-        let cost = Debt::of_bytes(bytes);
-        let paced = kind != PacketKind::Audio && probe.is_none();
-        let limit = |rate, debt: Debt| if paced { debt.plus(cost) } else { Debt::of(rate, MAX_DEBT).max(debt) };
-        self.media = self.media.plus(cost).min(limit(self.rate, self.media));
-        self.padding = self.padding.plus(cost).min(Debt::of(self.padding_rate, MAX_DEBT).max(self.padding));
+        self.media = self.media.plus(Debt::of_bytes(bytes));
+        self.padding = self.padding.plus(Debt::of_bytes(bytes));
         if kind != PacketKind::Padding && !self.media_sent {
             self.media_sent = true;
             self.prober.handle_first_media();

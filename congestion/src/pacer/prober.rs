@@ -39,8 +39,8 @@ const CLUSTER_TIMEOUT: Duration = Duration::from_secs(5);
 const MIN_FIRST_PACKET: u32 = 200;
 /// Bytes of one burst at most (`pacing_controller.h`, `kMaxBurstSize`).
 const MAX_BURST: u64 = 63_000;
-/// Clusters that wait at most: a controller has a handful under way.
-const MAX_CLUSTERS: usize = 16;
+/// Clusters that wait at most; the oldest gives way (`bitrate_prober.cc`, `kMaxPendingProbeClusters`).
+const MAX_CLUSTERS: usize = 5;
 
 impl Prober {
     pub(super) fn new() -> Self {
@@ -52,8 +52,9 @@ impl Prober {
         !self.waits_for_packet && !self.clusters.is_empty()
     }
 
-    /// Some cluster has not had all of its packets.
-    pub(super) fn has_clusters(&self) -> bool {
+    /// Some cluster has not had all of its packets, and is not too late.
+    pub(super) fn has_clusters(&mut self, now: Instant) -> bool {
+        self.drop_late(now);
         !self.clusters.is_empty()
     }
 
@@ -68,7 +69,7 @@ impl Prober {
         if cluster.bitrate == Bitrate::ZERO {
             return;
         }
-        self.drop_expired(now);
+        self.drop_late(now);
         if self.clusters.len() == MAX_CLUSTERS {
             self.clusters.pop_front();
         }
@@ -84,7 +85,7 @@ impl Prober {
         }
     }
 
-    /// Padding can be made from now on.
+    /// Something has left that padding can be made of.
     pub(super) fn handle_first_media(&mut self) {
         self.waits_for_packet = false;
     }
@@ -99,19 +100,9 @@ impl Prober {
 
     /// What is to leave now, and of which probe; what has become too late is dropped.
     pub(super) fn due(&mut self, now: Instant) -> Option<(ProbeId, u64)> {
-        if self.waits_for_packet {
+        self.drop_late(now);
+        if self.next_time(now)? > now {
             return None;
-        }
-        self.drop_expired(now);
-        while let Some(front) = self.clusters.front() {
-            let time = self.burst_time(front).unwrap_or(now);
-            if time > now {
-                return None;
-            }
-            if front.started_at.is_none() || now.duration_since(time) <= MAX_PROBE_DELAY {
-                break;
-            }
-            self.clusters.pop_front();
         }
         let front = self.clusters.front_mut()?;
         if front.burst == 0 {
@@ -146,11 +137,13 @@ impl Prober {
         }
     }
 
-    fn drop_expired(&mut self, now: Instant) {
-        let expired = |running: &Running| {
-            running.started_at.is_none() && now.saturating_duration_since(running.requested_at) > CLUSTER_TIMEOUT
+    /// Drops clusters that waited too long for their first packet, and those whose next burst is too late.
+    fn drop_late(&mut self, now: Instant) {
+        let is_late = |running: &Running| match running.started_at {
+            None => now.saturating_duration_since(running.requested_at) > CLUSTER_TIMEOUT,
+            Some(_) => running.burst_end().is_none_or(|end| now.saturating_duration_since(end) > MAX_PROBE_DELAY),
         };
-        while self.clusters.front().is_some_and(expired) {
+        while self.clusters.front().is_some_and(is_late) {
             self.clusters.pop_front();
         }
     }
