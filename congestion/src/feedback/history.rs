@@ -65,6 +65,9 @@ struct Told {
 const WINDOW: Duration = Duration::from_secs(60);
 /// How many packets are remembered: half of the 16-bit numbers.
 const MAX_PACKETS: usize = 1 << 15;
+/// How many of them feedback has gone past: so many that came late may be reported so. It bounds what a message costs that
+/// tells of everything, and with nothing new.
+const MAX_BEHIND: usize = 1 << 12;
 /// How many streams are known by name. A leg has two for each of its 16 cameras, and audio.
 const MAX_STREAMS: usize = 64;
 
@@ -222,6 +225,9 @@ impl SentHistory {
             self.in_flight -= u64::from(record.size);
             if record.fate != Fate::Received {
                 self.behind.push_back((number, record));
+                if self.behind.len() > MAX_BEHIND {
+                    self.behind.pop_front();
+                }
             }
         }
         while self.behind.front().is_some_and(|(_, record)| record.fate == Fate::Received) {

@@ -34,6 +34,12 @@ impl Debt {
         Self(self.0.saturating_sub(other.0))
     }
 
+    /// The least rate that pays it off in `span`, which is not zero.
+    pub(super) fn rate_over(self, span: Duration) -> Bitrate {
+        let bits = self.0.div_ceil(span.as_nanos().max(1));
+        Bitrate::from_bps(u64::try_from(bits).unwrap_or(u64::MAX))
+    }
+
     /// How long `rate` takes to pay it off, rounded up to a whole nanosecond; `None` if it takes a thousand years.
     pub(super) fn time_at(self, rate: Bitrate) -> Option<Duration> {
         if self.0 == 0 {

@@ -326,11 +326,14 @@ impl<T> Pacer<T> {
 
     /// Raises the rate so that what waits leaves within the limit: the average packet has that, less what it has waited.
     fn adjust_rate(&mut self) {
-        let left = QUEUE_TIME_LIMIT.saturating_sub(self.queue.average_wait()).max(MIN_TIME_LEFT);
-        let bits = u128::from(self.queue.bytes()) * 8;
-        let needed = (bits * 1_000_000_000).div_ceil(left.as_nanos());
-        let needed = Bitrate::from_bps(u64::try_from(needed).unwrap_or(u64::MAX));
-        self.rate = self.pacing.max(needed).min(MAX_RATE);
+        self.rate = self.pacing;
+        if !self.queue.is_empty() {
+            let left = QUEUE_TIME_LIMIT.saturating_sub(self.queue.average_wait()).max(MIN_TIME_LEFT);
+            let needed = Debt::of_bytes(self.queue.bytes());
+            if needed > Debt::of(self.rate, left) {
+                self.rate = needed.rate_over(left).min(MAX_RATE);
+            }
+        }
         let most = |rate| Debt::of(rate, MAX_DEBT).max(Debt::of_bytes(MAX_PACKET));
         self.media = self.media.min(most(self.rate));
         self.padding = self.padding.min(most(self.padding_rate));

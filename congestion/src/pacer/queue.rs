@@ -68,8 +68,9 @@ impl<T> PacketQueue<T> {
 
     /// How long those that wait have waited on average, as of the last [`advance`](Self::advance).
     pub(super) fn average_wait(&self) -> Duration {
-        let nanos = self.waited.checked_div(self.packets as u128).unwrap_or(0);
-        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+        // More than this is more than 500 years.
+        let waited = u64::try_from(self.waited).unwrap_or(u64::MAX);
+        Duration::from_nanos(waited.checked_div(self.packets as u64).unwrap_or(0))
     }
 
     /// Times never go back.
