@@ -49,13 +49,16 @@ pub struct GoogleController {
 struct Bounds {
     min: Rate,
     max: Rate,
+    /// The same to the bit; rates are so only up to 9 Pb/s.
+    exact: (Bitrate, Bitrate),
 }
 
 impl Bounds {
     /// Where they contradict each other, the lower one counts.
     fn new(bounds: EstimateBounds) -> Self {
-        let min = Rate::from(bounds.min).max(FLOOR);
-        Self { min, max: Rate::from(bounds.max).max(min) }
+        let min = bounds.min.max(FLOOR.to_bitrate());
+        let max = bounds.max.max(min);
+        Self { min: min.into(), max: max.into(), exact: (min, max) }
     }
 
     fn clamp(self, rate: Rate) -> Rate {
@@ -202,7 +205,8 @@ impl NetworkController for GoogleController {
     }
 
     fn poll_probe(&mut self) -> Option<ProbeCluster> {
-        let probe = self.probes.poll_probe()?;
+        let mut probe = self.probes.poll_probe()?;
+        probe.bitrate = probe.bitrate.min(self.bounds.exact.1);
         self.probe_results.begin(probe);
         Some(probe)
     }
@@ -221,10 +225,12 @@ impl NetworkController for GoogleController {
             LossState::Increasing => self.target.min(self.wanted),
             LossState::Unlimited | LossState::Decreasing => Rate::ZERO,
         };
+        let (min, max) = self.bounds.exact;
+        let target = self.target.to_bitrate().clamp(min, max);
         NetworkEstimate {
-            target: self.target.to_bitrate(),
-            pacing: (self.target * PACING_FACTOR).to_bitrate(),
-            padding: padding.to_bitrate(),
+            target,
+            pacing: (self.target * PACING_FACTOR).to_bitrate().max(target),
+            padding: padding.to_bitrate().min(target),
             round_trip: self.path.round_trip(),
             loss: self.path.loss(),
             queue_delay: self.path.queue_delay(),
