@@ -44,38 +44,11 @@ impl AcknowledgedRate {
 
     /// The rate over the whole window; `None` while there are too few packets.
     pub(super) fn rate(&self) -> Option<Rate> {
-        self.rate_from(0)
-    }
-
-    /// The rate over the last of the window only, which follows a fall at once but is less sure. `None` if too few packets
-    /// arrived within `span` of the last.
-    #[allow(dead_code)]
-    pub(super) fn recent_rate(&self, span: Duration) -> Option<Rate> {
-        let since = self.window.back()?.received.saturating_sub(span);
-        self.rate_from(self.window.partition_point(|packet| packet.received < since))
-    }
-
-    /// A packet has arrived.
-    pub(super) fn add(&mut self, sent: Instant, received: Duration, size: u32) {
-        let place = self.window.iter().rposition(|packet| packet.received <= received).map_or(0, |last| last + 1);
-        self.window.insert(place, Arrived { sent, received, size });
-        while self.is_full() {
-            let Some(oldest) = self.window.pop_front() else { break };
-            self.discarded = Some(self.discarded.map_or(oldest.sent, |sent| sent.max(oldest.sent)));
-        }
-    }
-
-    fn is_full(&self) -> bool {
-        let (Some(first), Some(last)) = (self.window.front(), self.window.back()) else { return false };
-        let span = last.received.saturating_sub(first.received);
-        self.window.len() > PACKETS_MAX || span > WINDOW_MAX || (self.window.len() > PACKETS_KEPT && span > WINDOW_MIN)
-    }
-
-    fn rate_from(&self, first: usize) -> Option<Rate> {
-        if self.window.len() - first < PACKETS_REQUIRED {
+        if self.window.len() < PACKETS_REQUIRED {
             return None;
         }
-        let mut packets = self.window.range(first..);
+        let mut packets = self.window.iter();
+
         let head = packets.next()?;
         let mut previous = head;
         let (mut longest, mut second) = (Duration::ZERO, Duration::ZERO);
@@ -97,6 +70,36 @@ impl AcknowledgedRate {
         let span = previous.received.saturating_sub(head.received).saturating_sub(longest).saturating_add(second);
         let received = Rate::from_bytes(received_bytes, span.max(SPAN_MIN));
         Some(sent.rate().map_or(received, |rate| rate.min(received)))
+    }
+
+    /// How fast the last packets arrived, however they were sent: what the link carries, while there is a queue. `None` if too
+    /// few arrived within `span` of the last.
+    pub(super) fn recent_arrivals(&self, span: Duration) -> Option<Rate> {
+        let last = self.window.back()?.received;
+        let first = self.window.partition_point(|packet| packet.received < last.saturating_sub(span));
+        if self.window.len() - first < PACKETS_REQUIRED {
+            return None;
+        }
+        let mut packets = self.window.range(first..);
+        let since = packets.next()?.received;
+        let bytes = packets.map(|packet| f64::from(packet.size)).sum::<f64>();
+        Some(Rate::from_bytes(bytes, last.saturating_sub(since).max(SPAN_MIN)))
+    }
+
+    /// A packet has arrived.
+    pub(super) fn add(&mut self, sent: Instant, received: Duration, size: u32) {
+        let place = self.window.iter().rposition(|packet| packet.received <= received).map_or(0, |last| last + 1);
+        self.window.insert(place, Arrived { sent, received, size });
+        while self.is_full() {
+            let Some(oldest) = self.window.pop_front() else { break };
+            self.discarded = Some(self.discarded.map_or(oldest.sent, |sent| sent.max(oldest.sent)));
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        let (Some(first), Some(last)) = (self.window.front(), self.window.back()) else { return false };
+        let span = last.received.saturating_sub(first.received);
+        self.window.len() > PACKETS_MAX || span > WINDOW_MAX || (self.window.len() > PACKETS_KEPT && span > WINDOW_MIN)
     }
 }
 
@@ -179,12 +182,12 @@ mod tests {
     }
 
     #[test]
-    fn the_recent_rate_follows_a_fall() {
+    fn recent_arrivals_follow_a_fall() {
         let mut rate = AcknowledgedRate::new();
         add(&mut rate, (0..100).map(|n| (10 * n, 10 * n)));
         add(&mut rate, (100..120).map(|n| (10 * n, 1_000 + 20 * (n - 100))));
         assert!(rate.rate().unwrap().kbps() > 800.0);
-        assert_eq!(rate.recent_rate(ms(300)), Some(Rate::from_kbps(500)));
+        assert_eq!(rate.recent_arrivals(ms(300)), Some(Rate::from_kbps(500)));
     }
 
     #[test]

@@ -3,13 +3,13 @@
 //! After libwebrtc, `modules/congestion_controller/goog_cc/goog_cc_network_control.cc` and
 //! `send_side_bandwidth_estimation.cc`.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use lenscast_media::Bitrate;
 
 use super::acknowledged_rate::AcknowledgedRate;
 use super::application_limit::ApplicationLimit;
-use super::delay::{DelayEstimator, DelayUpdate};
+use super::delay::{DelayEstimator, DelayUpdate, Findings};
 use super::loss::{LossEstimator, LossState};
 use super::overuse::Usage;
 use super::path::Path;
@@ -17,10 +17,13 @@ use super::probe_controller::{Cause, ProbeController};
 use super::probe_estimate::ProbeEstimator;
 use super::rate::Rate;
 use super::silence::Silence;
+use super::standing_queue::StandingQueue;
 use crate::network::{EstimateBounds, NetworkController, NetworkEstimate, PacketReport, ProbeCluster, SentPacket};
 
 /// Packets leave at this multiple of the target while there are any (`kDefaultPaceMultiplier`).
 const PACING_FACTOR: f64 = 2.5;
+/// Over so long it is looked how fast packets arrive from a queue. Ours.
+const ARRIVALS_SPAN: Duration = Duration::from_millis(300);
 /// No target is lower whatever the bounds (`bwe_defines.h`, `kCongestionControllerMinBitrate`).
 const FLOOR: Rate = Rate::from_kbps(5);
 
@@ -37,6 +40,7 @@ pub struct GoogleController {
     application: ApplicationLimit,
     path: Path,
     silence: Silence,
+    queue: StandingQueue,
     target: Rate,
     has_sent: bool,
     /// When a mark last led to a cut.
@@ -83,6 +87,7 @@ impl GoogleController {
             application: ApplicationLimit::new(now, start),
             path: Path::new(now),
             silence: Silence::new(),
+            queue: StandingQueue::default(),
             target: start,
             has_sent: false,
             marked: None,
@@ -118,8 +123,13 @@ impl GoogleController {
             self.delay.handle_packet(now, report.sent.sent_at, received);
             probed = self.probe_results.handle_packet(report).or(probed);
         }
-        let acknowledged = self.acknowledged.rate();
-        let update = self.delay.update(now, acknowledged, probed);
+        let findings = Findings {
+            acknowledged: self.acknowledged.rate(),
+            arrives: self.acknowledged.recent_arrivals(ARRIVALS_SPAN),
+            probed,
+            queue: self.queue.handle_delay(now, self.path.queue_delay()),
+        };
+        let update = self.delay.update(now, &findings);
         if update == DelayUpdate::Probed {
             self.target = self.bounds.clamp(self.delay.rate());
         }

@@ -8,6 +8,7 @@ use super::arrival_groups::ArrivalGroups;
 use super::overuse::{OveruseDetector, Usage};
 use super::rate::Rate;
 use super::rate_control::RateControl;
+use super::standing_queue::QueueAdvice;
 use super::trendline::Trendline;
 
 /// After so long without a packet the path counts as a new one (`kStreamTimeOut`).
@@ -22,6 +23,19 @@ pub(super) enum DelayUpdate {
     Rate,
     /// The rate, to what a probe found.
     Probed,
+}
+
+/// What else a feedback message has shown.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Findings {
+    /// How much arrives of what is sent.
+    pub(super) acknowledged: Option<Rate>,
+    /// How fast the last packets arrived.
+    pub(super) arrives: Option<Rate>,
+    /// What a probe has found.
+    pub(super) probed: Option<Rate>,
+    /// What is to be done about the queue.
+    pub(super) queue: QueueAdvice,
 }
 
 /// The estimate and all that it goes by.
@@ -76,8 +90,21 @@ impl DelayEstimator {
         self.has_recovered |= before == Usage::Under && self.detector.usage() == Usage::Normal;
     }
 
-    /// All packets of a feedback message have been handled; `probed` is what a probe found meanwhile.
-    pub(super) fn update(&mut self, now: Instant, acknowledged: Option<Rate>, probed: Option<Rate>) -> DelayUpdate {
+    /// All packets of a feedback message have been handled.
+    pub(super) fn update(&mut self, now: Instant, findings: &Findings) -> DelayUpdate {
+        let Findings { acknowledged, arrives, probed, queue } = *findings;
+        match (queue, arrives) {
+            (QueueAdvice::Drain(factor), Some(arrives)) => {
+                self.control.drain(now, arrives, factor);
+                return DelayUpdate::Rate;
+            }
+            (QueueAdvice::Hold, _) if self.usage() != Usage::Over => {
+                self.control.hold(now);
+                return DelayUpdate::Rate;
+            }
+            (QueueAdvice::None, _) => self.control.resume(now),
+            _ => {}
+        }
         match (self.usage(), acknowledged, probed) {
             (Usage::Over, acknowledged, _) if !self.control.may_cut(now, acknowledged) => {
                 return DelayUpdate::Unchanged;
@@ -87,7 +114,7 @@ impl DelayEstimator {
                 let half = self.control.rate() * 0.5;
                 self.control.set_rate(now, half);
             }
-            (Usage::Normal | Usage::Under, _, Some(probed)) => {
+            (Usage::Normal | Usage::Under, _, Some(probed)) if probed > self.control.rate() => {
                 self.control.set_rate(now, probed);
                 return DelayUpdate::Probed;
             }
@@ -111,6 +138,10 @@ mod tests {
         Duration::from_millis(ms)
     }
 
+    fn findings(acknowledged: Option<Rate>, probed: Option<Rate>) -> Findings {
+        Findings { acknowledged, arrives: acknowledged, probed, queue: QueueAdvice::None }
+    }
+
     /// A group each 10 ms that takes `extra_us` longer than the one before it.
     fn send(delay: &mut DelayEstimator, from: u64, count: u64, base_us: u64, extra_us: i64) {
         for n in 0..count {
@@ -126,13 +157,13 @@ mod tests {
         let acknowledged = Some(Rate::from_kbps(1_000));
         send(&mut delay, 0, 100, 50_000, 0);
         assert_eq!(delay.usage(), Usage::Normal);
-        assert_eq!(delay.update(start() + ms(1_000), acknowledged, None), DelayUpdate::Rate);
+        assert_eq!(delay.update(start() + ms(1_000), &findings(acknowledged, None)), DelayUpdate::Rate);
         assert!(delay.rate() > Rate::from_kbps(1_000));
         send(&mut delay, 100, 30, 50_000, 2_000);
         assert_eq!(delay.usage(), Usage::Over);
-        assert_eq!(delay.update(start() + ms(1_300), acknowledged, None), DelayUpdate::Rate);
+        assert_eq!(delay.update(start() + ms(1_300), &findings(acknowledged, None)), DelayUpdate::Rate);
         assert_eq!(delay.rate(), Rate::from_kbps(850));
-        assert_eq!(delay.update(start() + ms(1_310), acknowledged, None), DelayUpdate::Unchanged);
+        assert_eq!(delay.update(start() + ms(1_310), &findings(acknowledged, None)), DelayUpdate::Unchanged);
     }
 
     #[test]
@@ -140,10 +171,10 @@ mod tests {
         let mut delay = DelayEstimator::new(start(), Rate::from_kbps(1_000), Rate::from_kbps(10));
         send(&mut delay, 0, 100, 50_000, 0);
         let probed = Some(Rate::from_kbps(3_000));
-        assert_eq!(delay.update(start() + ms(1_000), None, probed), DelayUpdate::Probed);
+        assert_eq!(delay.update(start() + ms(1_000), &findings(None, probed)), DelayUpdate::Probed);
         assert_eq!(delay.rate(), Rate::from_kbps(3_000));
         send(&mut delay, 100, 30, 50_000, 2_000);
-        delay.update(start() + ms(1_300), Some(Rate::from_kbps(1_000)), probed);
+        delay.update(start() + ms(1_300), &findings(Some(Rate::from_kbps(1_000)), probed));
         assert_eq!(delay.rate(), Rate::from_kbps(850));
     }
 
@@ -151,7 +182,7 @@ mod tests {
     fn halves_where_it_is_not_known_what_arrives() {
         let mut delay = DelayEstimator::new(start(), Rate::from_kbps(1_000), Rate::from_kbps(10));
         send(&mut delay, 0, 60, 50_000, 2_000);
-        delay.update(start() + ms(650), None, None);
+        delay.update(start() + ms(650), &findings(None, None));
         assert_eq!(delay.rate(), Rate::from_kbps(500));
     }
 

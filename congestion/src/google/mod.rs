@@ -33,6 +33,7 @@ mod probe_estimate;
 mod rate;
 mod rate_control;
 mod silence;
+mod standing_queue;
 #[cfg(test)]
 mod tests;
 mod trendline;

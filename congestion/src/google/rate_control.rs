@@ -26,6 +26,10 @@ const GROWTH_MIN: Rate = Rate::from_kbps(1);
 /// Not above this multiple of what arrives, and this much more (`ChangeBitrate`).
 const THROUGHPUT_FACTOR: f64 = 1.5;
 const THROUGHPUT_EXTRA: Rate = Rate::from_kbps(10);
+/// What is used of a link after its queue has been emptied, of what it carried meanwhile. Ours.
+const RESUME: f64 = 0.96;
+/// What a link carries is looked at for so long while its queue is being emptied; later it is only what is left of the rate. Ours.
+const DRAIN_LOOK: Duration = Duration::from_millis(400);
 /// Near the capacity: one packet of a 30 Hz frame in 1,200 byte packets per response time, which is twice the round trip and
 /// 100 ms; 4 kb/s a second at least (`GetNearMaxIncreaseRateBpsPerSecond`).
 const FRAME_INTERVAL: Duration = Duration::from_micros(33_333);
@@ -51,6 +55,15 @@ pub(super) struct RateControl {
     changed: Instant,
     /// When the rate was last cut, if ever: a cut waits for the round trip only after another one or after a rise.
     has_changed: bool,
+    drain: Option<Drain>,
+}
+
+/// A queue that is being emptied.
+#[derive(Debug, Clone, Copy)]
+struct Drain {
+    since: Instant,
+    /// What the link carries.
+    carried: Rate,
 }
 
 impl RateControl {
@@ -64,6 +77,7 @@ impl RateControl {
             round_trip: DEFAULT_ROUND_TRIP,
             changed: now,
             has_changed: false,
+            drain: None,
         }
     }
 
@@ -94,6 +108,32 @@ impl RateControl {
         !self.has_changed
             || now.saturating_duration_since(self.changed) >= interval
             || acknowledged.is_some_and(|rate| rate < self.rate * 0.5)
+    }
+
+    /// A queue is to be emptied by sending this part of what arrives.
+    pub(super) fn drain(&mut self, now: Instant, arrives: Rate, factor: f64) {
+        let drain = self.drain.get_or_insert(Drain { since: now, carried: arrives });
+        if now.saturating_duration_since(drain.since) < DRAIN_LOOK {
+            drain.carried = drain.carried.min(arrives);
+        }
+        self.rate = self.rate.min(drain.carried * factor).max(self.min);
+        self.direction = Direction::Hold;
+        self.changed = now;
+        self.has_changed = true;
+    }
+
+    /// The queue is empty, or no longer to be emptied.
+    pub(super) fn resume(&mut self, now: Instant) {
+        let Some(drain) = self.drain.take() else { return };
+        self.capacity.reset();
+        self.capacity.handle_overuse(drain.carried);
+        self.rate = self.rate.max(drain.carried * RESUME);
+        self.changed = now;
+    }
+
+    /// There is a queue already: nothing grows.
+    pub(super) fn hold(&mut self, now: Instant) {
+        self.changed = now;
     }
 
     /// Feedback has come.

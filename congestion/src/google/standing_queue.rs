@@ -1,0 +1,104 @@
+//! What to do about packets that wait in the path's queues all the time.
+//!
+//! Ours; libwebrtc looks only at whether a queue grows, so that its rate overshoots until the slope of the delay is beyond doubt,
+//! and what has built up by then stays for seconds. Here the rate stops growing while even the fastest packets wait, and falls
+//! in proportion while they wait for long, until the queue is empty; then it returns to a little less than what the link
+//! carried meanwhile.
+//!
+//! A queue that does not empty when less is sent is another's: who fills it does not care for delay. To give way to that would
+//! be to starve, so then the queue is left out of account for a while, and what libwebrtc does is all that is done.
+//!
+//! What it does not do: measure the queue, which is [`path`](super::path)'s part, or change the rate.
+
+use std::time::{Duration, Instant};
+
+/// From so long on nothing grows. Below it a queue counts as empty.
+const HOLD: Duration = Duration::from_millis(25);
+/// From so long on it is to be emptied…
+const DRAIN: Duration = Duration::from_millis(40);
+/// …as if in so long. Less than about twice a round trip with its feedback would swing.
+const DRAIN_SPAN: Duration = Duration::from_millis(600);
+/// But never with less than this part of what the link carries, nor with more than that.
+const FACTOR_MIN: f64 = 0.5;
+const FACTOR_MAX: f64 = 0.95;
+/// A queue that has not been empty for so long is another's…
+const PATIENCE: Duration = Duration::from_secs(3);
+/// …and is taken for that so long.
+const COMPETING: Duration = Duration::from_secs(10);
+
+/// What the queue asks for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum QueueAdvice {
+    /// Nothing: there is none, or it is another's.
+    None,
+    /// To send no more than now.
+    Hold,
+    /// To send only this part of what the link carries.
+    Drain(f64),
+}
+
+/// For how long there has been a queue.
+#[derive(Debug, Default)]
+pub(super) struct StandingQueue {
+    /// When it was last empty.
+    empty: Option<Instant>,
+    /// When it was last found to be another's.
+    competing: Option<Instant>,
+}
+
+impl StandingQueue {
+    /// The fastest packets of a message have waited for `delay`.
+    pub(super) fn handle_delay(&mut self, now: Instant, delay: Duration) -> QueueAdvice {
+        let empty = *self.empty.get_or_insert(now);
+        if delay < HOLD {
+            self.empty = Some(now);
+            return QueueAdvice::None;
+        }
+        if now.saturating_duration_since(empty) > PATIENCE {
+            self.competing = Some(now);
+        }
+        if self.competing.is_some_and(|competing| now.saturating_duration_since(competing) < COMPETING) {
+            return QueueAdvice::None;
+        }
+        if delay < DRAIN {
+            return QueueAdvice::Hold;
+        }
+        let factor = 1.0 - delay.as_secs_f64() / DRAIN_SPAN.as_secs_f64();
+        QueueAdvice::Drain(factor.clamp(FACTOR_MIN, FACTOR_MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::google::tests::start;
+
+    fn at(millis: u64) -> Instant {
+        start() + Duration::from_millis(millis)
+    }
+
+    const fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn the_longer_the_queue_the_less_is_sent() {
+        let mut queue = StandingQueue::default();
+        assert_eq!(queue.handle_delay(at(0), ms(24)), QueueAdvice::None);
+        assert_eq!(queue.handle_delay(at(10), ms(25)), QueueAdvice::Hold);
+        assert_eq!(queue.handle_delay(at(20), ms(150)), QueueAdvice::Drain(0.75));
+        assert_eq!(queue.handle_delay(at(30), ms(5_000)), QueueAdvice::Drain(0.5));
+    }
+
+    #[test]
+    fn a_queue_that_stays_is_anothers() {
+        let mut queue = StandingQueue::default();
+        queue.handle_delay(at(0), ms(0));
+        assert_ne!(queue.handle_delay(at(3_000), ms(300)), QueueAdvice::None);
+        assert_eq!(queue.handle_delay(at(3_001), ms(300)), QueueAdvice::None);
+        assert_eq!(queue.handle_delay(at(4_000), ms(0)), QueueAdvice::None);
+        assert_eq!(queue.handle_delay(at(5_000), ms(300)), QueueAdvice::None);
+        assert_ne!(queue.handle_delay(at(14_001), ms(0)), QueueAdvice::Hold);
+        assert_eq!(queue.handle_delay(at(14_002), ms(30)), QueueAdvice::Hold);
+    }
+}
