@@ -11,6 +11,7 @@ use super::acknowledged_rate::AcknowledgedRate;
 use super::application_limit::ApplicationLimit;
 use super::delay::{DelayEstimator, DelayUpdate, Findings};
 use super::loss::{LossEstimator, LossState};
+use super::loss_model::Tolerance;
 use super::overuse::Usage;
 use super::path::Path;
 use super::probe_controller::{Cause, ProbeController};
@@ -135,13 +136,14 @@ impl GoogleController {
         }
     }
 
-    /// Marks are cut for as overuse is: to 0.85 of what arrives, once a round trip.
+    /// Marks are cut for to 0.85 of what arrives (RFC 8511, section 3), once a round trip.
     fn handle_marks(&mut self, now: Instant, reports: &[PacketReport]) {
         let round_trip = self.path.round_trip().unwrap_or_default();
         let is_new = self.marked.is_none_or(|marked| now.saturating_duration_since(marked) >= round_trip);
         if is_new && reports.iter().any(|report| report.congestion_experienced) {
             self.marked = Some(now);
-            self.delay.control_mut().update(now, Usage::Over, self.acknowledged.rate());
+            let arrives = self.acknowledged.recent_arrivals(ARRIVALS_SPAN).or(self.acknowledged.rate());
+            self.delay.control_mut().handle_mark(now, arrives.unwrap_or(self.target));
         }
     }
 
@@ -195,6 +197,9 @@ impl NetworkController for GoogleController {
         }
         self.arrived = arrived;
         let is_limited = self.application.since().is_some();
+        let is_calm = self.queue.is_calm(now);
+        self.probes.handle_calm(is_calm);
+        self.loss.set_tolerance(if is_calm { Tolerance::CALM } else { Tolerance::USUAL });
         self.loss.update(reports, self.acknowledged.rate(), self.delay.rate(), is_limited);
         self.update_target(now);
         if self.delay.take_recovered() {

@@ -102,9 +102,10 @@ impl DelayEstimator {
                 self.control.hold(now);
                 return DelayUpdate::Rate;
             }
-            (QueueAdvice::None, _) => self.control.resume(now),
-            _ => {}
+            (QueueAdvice::Empty | QueueAdvice::Foreign, _) => self.control.resume(now),
+            (QueueAdvice::Drain(_) | QueueAdvice::Hold, _) => {}
         }
+        self.control.set_short_queue(matches!(queue, QueueAdvice::Empty | QueueAdvice::Hold));
         match (self.usage(), acknowledged, probed) {
             (Usage::Over, acknowledged, _) if !self.control.may_cut(now, acknowledged) => {
                 return DelayUpdate::Unchanged;
@@ -139,7 +140,7 @@ mod tests {
     }
 
     fn findings(acknowledged: Option<Rate>, probed: Option<Rate>) -> Findings {
-        Findings { acknowledged, arrives: acknowledged, probed, queue: QueueAdvice::None }
+        Findings { acknowledged, arrives: acknowledged, probed, queue: QueueAdvice::Foreign }
     }
 
     /// A group each 10 ms that takes `extra_us` longer than the one before it.

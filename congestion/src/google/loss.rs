@@ -11,7 +11,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::loss_model::{Channel, LossModel, Observation};
+use super::loss_model::{Channel, LossModel, Observation, Tolerance};
 use super::rate::Rate;
 use crate::network::PacketReport;
 
@@ -31,9 +31,8 @@ const HOLD_THRESHOLD: f64 = 1.3;
 const INCREASE_MAX: f64 = 1.3;
 const INCREASE_WINDOW: Duration = Duration::from_millis(300);
 const INCREASE_FLOOR: Rate = Rate::from_kbps(5);
-/// Losses above this limit the estimate at once, to so many bits per second divided by what is above it
-/// (`InstantUpperBoundLossOffset`, `InstantUpperBoundBwBalance`).
-const INSTANT_OFFSET: f64 = 0.05;
+/// Losses above the tolerance limit the estimate at once, to so many bits per second divided by what is above it
+/// (`InstantUpperBoundBwBalance`).
 const INSTANT_BALANCE: Rate = Rate::from_kbps(100);
 /// For how long a fall is held: at first (`kInitHoldDuration`), each time longer by (`HoldDurationFactor`), at most
 /// (`kMaxHoldDuration`).
@@ -82,6 +81,7 @@ pub(super) struct LossEstimator {
     best: Option<Channel>,
     state: LossState,
     rate: Rate,
+    tolerance: Tolerance,
     /// When the last packet of the last observation was sent.
     observed: Option<Instant>,
     hold: Hold,
@@ -101,6 +101,7 @@ impl LossEstimator {
             best: None,
             state: LossState::Unlimited,
             rate: Rate::UNLIMITED,
+            tolerance: Tolerance::USUAL,
             observed: None,
             hold: NO_HOLD,
             padding: None,
@@ -119,6 +120,10 @@ impl LossEstimator {
 
     pub(super) fn set_bounds(&mut self, min: Rate, max: Rate) {
         (self.min, self.max) = (min, max);
+    }
+
+    pub(super) fn set_tolerance(&mut self, tolerance: Tolerance) {
+        self.tolerance = tolerance;
     }
 
     /// Feedback has come. `delay` is the estimate by the delay.
@@ -181,7 +186,7 @@ impl LossEstimator {
         let factors = FACTORS.map(|factor| Some(best.bandwidth * factor));
         let mut winner = (best, f64::NEG_INFINITY);
         for bandwidth in factors.into_iter().chain([acknowledged, by_delay]).flatten() {
-            let fit = self.model.fit(Channel { bandwidth: bandwidth.min(most), ..best });
+            let fit = self.model.fit(Channel { bandwidth: bandwidth.min(most), ..best }, self.tolerance);
             if fit.1 > winner.1 {
                 winner = fit;
             }
@@ -258,8 +263,8 @@ impl LossEstimator {
     }
 
     fn upper_bound(&self) -> Rate {
-        let loss = self.model.average_loss();
-        if loss > INSTANT_OFFSET { INSTANT_BALANCE * (1.0 / (loss - INSTANT_OFFSET)) } else { self.max }
+        let above = self.model.average_loss() - self.tolerance.loss();
+        if above > 0.0 { INSTANT_BALANCE * (1.0 / above) } else { self.max }
     }
 
     /// What arrives is carried, whatever is lost (`LowerBoundByAckedRateFactor`).

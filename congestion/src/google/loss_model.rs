@@ -13,11 +13,10 @@ use super::rate::Rate;
 const WINDOW: usize = 15;
 /// What each weighs of the one after it (`TemporalWeightFactor`, `InstantUpperBoundTemporalWeightFactor`).
 const WEIGHT: f64 = 0.9;
-/// The inherent loss: at first (`InitialInherentLossEstimate`), at least (`InherentLossLowerBound`), and at most this and so
-/// many kb/s divided by the bandwidth (`InherentLossUpperBoundOffset`, `InherentLossUpperBoundBwBalance`).
+/// The inherent loss: at first (`InitialInherentLossEstimate`), at least (`InherentLossLowerBound`), and at most the tolerance
+/// and so many kb/s divided by the bandwidth (`InherentLossUpperBoundBwBalance`).
 const INHERENT_START: f64 = 0.01;
 const INHERENT_MIN: f64 = 1e-3;
-const INHERENT_MAX_OFFSET: f64 = 0.05;
 const INHERENT_MAX_BALANCE_KBPS: f64 = 100.0;
 /// One step of Newton's method, of this length (`NewtonIterations`, `NewtonStepSize`).
 const NEWTON_STEP: f64 = 0.75;
@@ -51,6 +50,22 @@ pub(super) struct Channel {
     pub(super) inherent_loss: f64,
 }
 
+/// How much loss may be a path's own: less where queues are full, as they overflow.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Tolerance(f64);
+
+impl Tolerance {
+    /// As libwebrtc has it (`InherentLossUpperBoundOffset`, `InstantUpperBoundLossOffset`).
+    pub(super) const USUAL: Self = Self(0.05);
+    /// While no packets wait in queues: what is lost is not lost for lack of room. Ours. More is not worth it, as
+    /// retransmissions are lost too.
+    pub(super) const CALM: Self = Self(0.15);
+
+    pub(super) fn loss(self) -> f64 {
+        self.0
+    }
+}
+
 /// The last observations.
 #[derive(Debug)]
 pub(super) struct LossModel {
@@ -66,9 +81,9 @@ impl Channel {
     }
 
     /// This guess with its inherent loss brought between the bounds of its bandwidth.
-    pub(super) fn feasible(self) -> Self {
+    pub(super) fn feasible(self, tolerance: Tolerance) -> Self {
         let balance = INHERENT_MAX_BALANCE_KBPS / self.bandwidth.kbps();
-        let most = (INHERENT_MAX_OFFSET + balance).min(1.0);
+        let most = (tolerance.loss() + balance).min(1.0);
         Self { inherent_loss: self.inherent_loss.max(INHERENT_MIN).min(most), ..self }
     }
 
@@ -105,8 +120,8 @@ impl LossModel {
     }
 
     /// The guess with the inherent loss that explains the losses better, and how well it does.
-    pub(super) fn fit(&self, channel: Channel) -> (Channel, f64) {
-        let channel = self.newton_step(channel.feasible());
+    pub(super) fn fit(&self, channel: Channel, tolerance: Tolerance) -> (Channel, f64) {
+        let channel = self.newton_step(channel.feasible(tolerance), tolerance);
         (channel, self.objective(channel))
     }
 
@@ -120,7 +135,7 @@ impl LossModel {
         })
     }
 
-    fn newton_step(&self, channel: Channel) -> Channel {
+    fn newton_step(&self, channel: Channel, tolerance: Tolerance) -> Channel {
         let (mut first, mut second) = (0.0, 0.0);
         for (observation, weight) in self.weighted() {
             let loss = channel.loss_probability(observation.sending_rate);
@@ -132,7 +147,7 @@ impl LossModel {
         if second >= 0.0 {
             return channel;
         }
-        Channel { inherent_loss: channel.inherent_loss - NEWTON_STEP * first / second, ..channel }.feasible()
+        Channel { inherent_loss: channel.inherent_loss - NEWTON_STEP * first / second, ..channel }.feasible(tolerance)
     }
 
     fn objective(&self, channel: Channel) -> f64 {
@@ -241,9 +256,9 @@ mod tests {
     #[test]
     fn inherent_loss_is_bounded_by_the_bandwidth() {
         let channel = Channel { bandwidth: Rate::from_kbps(1_000), inherent_loss: 0.9 };
-        assert!((channel.feasible().inherent_loss - 0.15).abs() < 1e-12);
-        assert_eq!(Channel { bandwidth: Rate::ZERO, inherent_loss: 0.9 }.feasible().inherent_loss, 0.9);
-        assert_eq!(Channel { inherent_loss: 0.0, ..channel }.feasible().inherent_loss, INHERENT_MIN);
+        assert!((channel.feasible(Tolerance::USUAL).inherent_loss - 0.15).abs() < 1e-12);
+        assert_eq!(Channel { bandwidth: Rate::ZERO, inherent_loss: 0.9 }.feasible(Tolerance::USUAL).inherent_loss, 0.9);
+        assert_eq!(Channel { inherent_loss: 0.0, ..channel }.feasible(Tolerance::USUAL).inherent_loss, INHERENT_MIN);
     }
 
     #[test]
@@ -263,7 +278,7 @@ mod tests {
     fn the_bandwidth_that_explains_the_losses_wins() {
         // 1 Mb/s was sent, and half was lost: 500 kb/s explain it.
         let model = model(&[observation(1_000, 0.5); 15]);
-        let fit = |kbps| model.fit(Channel::new(Rate::from_kbps(kbps))).1;
+        let fit = |kbps| model.fit(Channel::new(Rate::from_kbps(kbps)), Tolerance::USUAL).1;
         assert!(fit(500) > fit(1_000) && fit(500) > fit(300), "{} {} {}", fit(300), fit(500), fit(1_000));
     }
 
@@ -272,9 +287,12 @@ mod tests {
         let model = model(&[observation(1_000, 0.05), observation(500, 0.05), observation(800, 0.05)]);
         let mut channel = Channel::new(Rate::from_kbps(1_000));
         for _ in 0..30 {
-            channel = model.fit(channel).0;
+            channel = model.fit(channel, Tolerance::USUAL).0;
         }
         assert!((channel.inherent_loss - 0.05).abs() < 1e-3, "{}", channel.inherent_loss);
-        assert!(model.fit(channel).1 > model.fit(Channel { bandwidth: Rate::from_kbps(400), ..channel }).1);
+        assert!(
+            model.fit(channel, Tolerance::USUAL).1
+                > model.fit(Channel { bandwidth: Rate::from_kbps(400), ..channel }, Tolerance::USUAL).1
+        );
     }
 }

@@ -24,6 +24,12 @@ const FURTHER_THRESHOLD: f64 = 0.7;
 /// While the application limits the rate: so often, and at this multiple (`alr_probing_interval`, `alr_probe_scale`).
 const LIMITED_INTERVAL: Duration = Duration::from_secs(5);
 const LIMITED_FACTOR: f64 = 2.0;
+/// While there is no queue though the application uses what it may: after so long at first, twice as long after each probe
+/// that has not shown this much more, at most so long; at the same multiple. Ours; libwebrtc waits for growth by a few percent
+/// a second.
+const CALM_INTERVAL: Duration = Duration::from_secs(1);
+const CALM_INTERVAL_MAX: Duration = Duration::from_secs(8);
+const CALM_SUCCESS: f64 = 1.2;
 /// While loss limits the rate, no probe is above this multiple of it (`loss_limited_probe_scale`).
 const LOSS_LIMITED_FACTOR: f64 = 1.5;
 /// A probe takes so many packets and so much time at least (`min_probe_packets_sent`, `min_probe_duration`).
@@ -91,6 +97,11 @@ pub(super) struct ProbeController {
     probed: Option<Instant>,
     fall: Option<Fall>,
     fall_probed: Option<Instant>,
+    /// There is no queue, nor has been for a while.
+    is_calm: bool,
+    calm_interval: Duration,
+    /// The estimate at the last probe for calm.
+    calm_estimate: Rate,
     pending: VecDeque<ProbeCluster>,
     next: u32,
 }
@@ -108,6 +119,9 @@ impl ProbeController {
             probed: None,
             fall: None,
             fall_probed: None,
+            is_calm: false,
+            calm_interval: CALM_INTERVAL,
+            calm_estimate: Rate::UNLIMITED,
             pending: VecDeque::with_capacity(PENDING_MAX),
             next: 0,
         }
@@ -126,6 +140,7 @@ impl ProbeController {
         self.cause = cause;
         if estimate < self.estimate * LARGE_FALL {
             self.fall = Some(Fall { at: now, before: self.estimate });
+            self.calm_interval = CALM_INTERVAL;
         }
         self.estimate = estimate;
         if let State::Waiting { further } = self.state
@@ -143,10 +158,15 @@ impl ProbeController {
         self.limited_since = since;
     }
 
+    /// There has been no queue for a while, or there is one.
+    pub(super) fn handle_calm(&mut self, is_calm: bool) {
+        self.is_calm = is_calm;
+    }
+
     /// Queues have drained.
     pub(super) fn handle_recovery(&mut self, now: Instant) {
         let is_recent = |at: Option<Instant>, span| at.is_some_and(|at| now.saturating_duration_since(at) < span);
-        let is_limited = self.limited_since.is_some() || is_recent(self.limited_until, LIMITED_ENDED);
+        let is_limited = self.limited_since.is_some() || self.is_calm || is_recent(self.limited_until, LIMITED_ENDED);
         let Some(fall) = self.fall else { return };
         let rate = fall.before * FALL_FACTOR;
         if is_limited
@@ -181,7 +201,18 @@ impl ProbeController {
         if matches!(self.state, State::Waiting { .. }) && self.is_over(now, self.probed, RESULT_WAIT) {
             self.state = State::Complete;
         }
-        if self.state == State::Complete && self.next_limited().is_some_and(|next| next <= now) {
+        if self.state != State::Complete {
+            return;
+        }
+        if self.next_limited().is_some_and(|next| next <= now) {
+            self.probe(now, &[self.estimate * LIMITED_FACTOR], true);
+        } else if self.next_calm().is_some_and(|next| next <= now) {
+            if self.estimate >= self.calm_estimate * CALM_SUCCESS {
+                self.calm_interval = CALM_INTERVAL;
+            } else {
+                self.calm_interval = (self.calm_interval * 2).min(CALM_INTERVAL_MAX);
+            }
+            self.calm_estimate = self.estimate;
             self.probe(now, &[self.estimate * LIMITED_FACTOR], true);
         }
     }
@@ -197,7 +228,7 @@ impl ProbeController {
             State::Waiting { .. } => self.probed?.checked_add(RESULT_WAIT),
             // Until the cause is another one nothing happens.
             State::Complete if self.is_blocked() || self.most() <= self.estimate => None,
-            State::Complete => self.next_limited(),
+            State::Complete => self.next_limited().or(self.next_calm()),
         }
     }
 
@@ -208,6 +239,11 @@ impl ProbeController {
     fn next_limited(&self) -> Option<Instant> {
         let since = self.limited_since?;
         self.probed.map_or(since, |probed| probed.max(since)).checked_add(LIMITED_INTERVAL)
+    }
+
+    fn next_calm(&self) -> Option<Instant> {
+        let is_used = self.is_calm && self.limited_since.is_none();
+        self.probed.filter(|_| is_used)?.checked_add(self.calm_interval)
     }
 
     fn is_blocked(&self) -> bool {
@@ -335,6 +371,25 @@ mod tests {
         assert_eq!(polled(&mut controller), [0; 0]);
         controller.handle_timeout(at(11_000));
         assert_eq!(polled(&mut controller), [2_000]);
+    }
+
+    #[test]
+    fn probes_less_and_less_often_while_there_is_no_queue_but_no_more_either() {
+        let mut controller = limited();
+        controller.handle_application_limit(at(1_000), None);
+        controller.handle_calm(true);
+        let mut found = Vec::new();
+        for second in 1..40 {
+            controller.handle_timeout(at(1_000 * second));
+            if !polled(&mut controller).is_empty() {
+                found.push(second);
+            }
+        }
+        assert_eq!(found, [1, 3, 7, 15, 23, 31, 39]);
+        controller.handle_estimate(at(40_000), kbps(2_000), Cause::Delay);
+        controller.handle_timeout(at(47_000));
+        controller.handle_timeout(at(48_000));
+        assert_eq!(polled(&mut controller), [4_000, 4_000], "more was found: soon again");
     }
 
     #[test]

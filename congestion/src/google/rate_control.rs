@@ -15,6 +15,8 @@ use super::rate::Rate;
 
 /// What is left of the acknowledged rate after a cut (`kDefaultBackoffFactor`).
 const BACKOFF: f64 = 0.85;
+/// What is left where the queue is known to be short: it has nothing to drain. Ours.
+const BACKOFF_SHORT: f64 = 0.95;
 /// Before the round trip is known (`kDefaultRtt`).
 const DEFAULT_ROUND_TRIP: Duration = Duration::from_millis(200);
 /// Cuts are as far apart as the round trip, within these (`TimeToReduceFurther`).
@@ -56,6 +58,7 @@ pub(super) struct RateControl {
     /// When the rate was last cut, if ever: a cut waits for the round trip only after another one or after a rise.
     has_changed: bool,
     drain: Option<Drain>,
+    backoff: f64,
 }
 
 /// A queue that is being emptied.
@@ -78,6 +81,7 @@ impl RateControl {
             changed: now,
             has_changed: false,
             drain: None,
+            backoff: BACKOFF,
         }
     }
 
@@ -97,6 +101,19 @@ impl RateControl {
     /// The rate is known otherwise: by a probe, or because there is no acknowledged rate to go by.
     pub(super) fn set_rate(&mut self, now: Instant, rate: Rate) {
         self.rate = rate.max(self.min);
+        self.changed = now;
+        self.has_changed = true;
+    }
+
+    /// A queue is known to be short, or it is not.
+    pub(super) fn set_short_queue(&mut self, is_short: bool) {
+        self.backoff = if is_short { BACKOFF_SHORT } else { BACKOFF };
+    }
+
+    /// Congestion was signalled while so much arrives.
+    pub(super) fn handle_mark(&mut self, now: Instant, arrives: Rate) {
+        self.rate = self.rate.min(arrives * BACKOFF).max(self.min);
+        self.direction = Direction::Hold;
         self.changed = now;
         self.has_changed = true;
     }
@@ -179,11 +196,11 @@ impl RateControl {
     }
 
     fn cut(&mut self, now: Instant) {
-        let mut target = self.acknowledged * BACKOFF;
+        let mut target = self.acknowledged * self.backoff;
         if target > self.rate
             && let Some(capacity) = self.capacity.estimate()
         {
-            target = capacity * BACKOFF;
+            target = capacity * self.backoff;
         }
         if target < self.rate {
             self.rate = target.max(self.min);

@@ -25,12 +25,16 @@ const FACTOR_MAX: f64 = 0.95;
 const PATIENCE: Duration = Duration::from_secs(3);
 /// …and is taken for that so long.
 const COMPETING: Duration = Duration::from_secs(10);
+/// For so long without a queue the path is calm.
+const CALM: Duration = Duration::from_secs(1);
 
 /// What the queue asks for.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum QueueAdvice {
-    /// Nothing: there is none, or it is another's.
-    None,
+    /// Nothing: it is empty.
+    Empty,
+    /// Nothing: it is another's.
+    Foreign,
     /// To send no more than now.
     Hold,
     /// To send only this part of what the link carries.
@@ -42,6 +46,8 @@ pub(super) enum QueueAdvice {
 pub(super) struct StandingQueue {
     /// When it was last empty.
     empty: Option<Instant>,
+    /// When it was last not empty.
+    full: Option<Instant>,
     /// When it was last found to be another's.
     competing: Option<Instant>,
 }
@@ -52,19 +58,29 @@ impl StandingQueue {
         let empty = *self.empty.get_or_insert(now);
         if delay < HOLD {
             self.empty = Some(now);
-            return QueueAdvice::None;
+            return if self.is_foreign(now) { QueueAdvice::Foreign } else { QueueAdvice::Empty };
         }
+        self.full = Some(now);
         if now.saturating_duration_since(empty) > PATIENCE {
             self.competing = Some(now);
         }
-        if self.competing.is_some_and(|competing| now.saturating_duration_since(competing) < COMPETING) {
-            return QueueAdvice::None;
+        if self.is_foreign(now) {
+            return QueueAdvice::Foreign;
         }
         if delay < DRAIN {
             return QueueAdvice::Hold;
         }
         let factor = 1.0 - delay.as_secs_f64() / DRAIN_SPAN.as_secs_f64();
         QueueAdvice::Drain(factor.clamp(FACTOR_MIN, FACTOR_MAX))
+    }
+
+    /// Whether it has been empty for a while: the path may well carry more, and what is lost is not lost for lack of room.
+    pub(super) fn is_calm(&self, now: Instant) -> bool {
+        self.empty.is_some() && self.full.is_none_or(|full| now.saturating_duration_since(full) >= CALM)
+    }
+
+    fn is_foreign(&self, now: Instant) -> bool {
+        self.competing.is_some_and(|competing| now.saturating_duration_since(competing) < COMPETING)
     }
 }
 
@@ -84,7 +100,7 @@ mod tests {
     #[test]
     fn the_longer_the_queue_the_less_is_sent() {
         let mut queue = StandingQueue::default();
-        assert_eq!(queue.handle_delay(at(0), ms(24)), QueueAdvice::None);
+        assert_eq!(queue.handle_delay(at(0), ms(24)), QueueAdvice::Empty);
         assert_eq!(queue.handle_delay(at(10), ms(25)), QueueAdvice::Hold);
         assert_eq!(queue.handle_delay(at(20), ms(150)), QueueAdvice::Drain(0.75));
         assert_eq!(queue.handle_delay(at(30), ms(5_000)), QueueAdvice::Drain(0.5));
@@ -94,11 +110,21 @@ mod tests {
     fn a_queue_that_stays_is_anothers() {
         let mut queue = StandingQueue::default();
         queue.handle_delay(at(0), ms(0));
-        assert_ne!(queue.handle_delay(at(3_000), ms(300)), QueueAdvice::None);
-        assert_eq!(queue.handle_delay(at(3_001), ms(300)), QueueAdvice::None);
-        assert_eq!(queue.handle_delay(at(4_000), ms(0)), QueueAdvice::None);
-        assert_eq!(queue.handle_delay(at(5_000), ms(300)), QueueAdvice::None);
-        assert_ne!(queue.handle_delay(at(14_001), ms(0)), QueueAdvice::Hold);
-        assert_eq!(queue.handle_delay(at(14_002), ms(30)), QueueAdvice::Hold);
+        assert_eq!(queue.handle_delay(at(3_000), ms(300)), QueueAdvice::Drain(0.5));
+        assert_eq!(queue.handle_delay(at(3_001), ms(300)), QueueAdvice::Foreign);
+        assert_eq!(queue.handle_delay(at(4_000), ms(0)), QueueAdvice::Foreign);
+        assert_eq!(queue.handle_delay(at(13_000), ms(30)), QueueAdvice::Foreign);
+        assert_eq!(queue.handle_delay(at(23_001), ms(0)), QueueAdvice::Empty);
+        assert_eq!(queue.handle_delay(at(23_002), ms(30)), QueueAdvice::Hold);
+    }
+
+    #[test]
+    fn a_second_without_a_queue_is_calm() {
+        let mut queue = StandingQueue::default();
+        assert!(!queue.is_calm(at(0)));
+        queue.handle_delay(at(0), ms(30));
+        queue.handle_delay(at(10), ms(0));
+        assert!(!queue.is_calm(at(999)));
+        assert!(queue.is_calm(at(1_000)));
     }
 }
