@@ -170,7 +170,8 @@ impl Trial {
             self.next_report = now + FEEDBACK;
             self.report(now);
         }
-        while let Some((_, reports)) = self.reports.pop_front_if(|(at, _)| *at <= now) {
+        while self.reports.front().is_some_and(|(at, _)| *at <= now) {
+            let Some((_, reports)) = self.reports.pop_front() else { break };
             self.controller.handle_feedback(now, &reports);
         }
         if self.controller.poll_timeout().is_some_and(|at| at <= now) {
