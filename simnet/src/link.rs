@@ -30,8 +30,9 @@ pub enum QueueLimit {
     Bytes(u64),
 }
 
-/// How the time on the wire varies around the delay: a Gaussian with this deviation, cut off at so many deviations (RFC 8868,
-/// section 4.5.3), without reordering. Never below zero altogether.
+/// How much longer than the delay a packet is on the wire: the magnitude of a Gaussian with this deviation, cut off at so many
+/// deviations, without reordering (RFC 8868, section 4.5.3; the same in libwebrtc's `bwe_test_framework.cc`, `JitterFilter`). So
+/// the delay is the least, and with 5 ms and 3 the mean is 4 ms above it and the most 15.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Jitter {
     /// The deviation, before the cut.
@@ -60,7 +61,7 @@ pub struct LinkConfig {
     pub capacity: Trace,
     /// From having been sent whole to arriving.
     pub delay: Duration,
-    /// How that varies.
+    /// How much longer that may be.
     pub jitter: Jitter,
     /// What is lost after the queue.
     pub loss: Loss,
@@ -226,7 +227,7 @@ impl<T> Link<T> {
         if self.jitter == 0 {
             return self.delay;
         }
-        let offset = self.random.truncated_normal(self.config.jitter.cut) * self.jitter as f64;
-        self.delay.saturating_add_signed(offset as i64)
+        let drawn = self.random.truncated_normal(self.config.jitter.cut).abs();
+        self.delay.saturating_add((drawn * self.jitter as f64) as Nanos)
     }
 }
