@@ -385,6 +385,20 @@ fn a_probe_takes_what_waits_and_nothing_waits_for_a_slow_one() {
 }
 
 #[test]
+fn a_probe_begins_when_the_last_one_has_had_its_time() {
+    let start = Instant::now();
+    let mut driver = paced_at(start, 300, 0);
+    for (id, kbps) in [(1, 2_400), (2, 4_800)] {
+        let bitrate = Bitrate::from_kbps(kbps);
+        driver.add_probe(ProbeCluster { id: ProbeId(id), bitrate, min_packets: 2, min_bytes: 1 });
+    }
+    (0..4).for_each(|_| driver.push(PacketKind::Video, 1_200));
+    driver.run(start + Duration::from_millis(20), Duration::ZERO);
+    let left: Vec<_> = driver.left.iter().map(|left| ((left.at - start).as_millis(), left.probe)).collect();
+    assert_eq!(left, [(0, 1), (4, 1), (8, 2), (10, 2)].map(|(at, id)| (at, Some(ProbeId(id)))));
+}
+
+#[test]
 fn a_probe_that_comes_too_late_is_dropped() {
     let start = Instant::now();
     let mut driver = paced_at(start, 300, 0);
