@@ -10,7 +10,7 @@ use lenscast_simnet::{
 
 use crate::case::{Capacity, Case, JitterPlan, LinkPlan, TcpLoad, TcpPlan};
 use crate::controllers::Controller;
-use crate::media::{Addressed, Checks, FeedbackFormat, Message, Receiver, Sender, wire_max};
+use crate::media::{Addressed, Checks, Ends, FeedbackFormat, Message, wire_max};
 use crate::metrics::{Link, Track, metrics, rate};
 use crate::outcome::{BottleneckSeries, CrossSeries, FlowSeries, Invariants, Outcome, SAMPLE};
 use crate::record::{CrossRecord, GLANCE, LinkRecord, TrackRecord, samples};
@@ -58,8 +58,10 @@ pub(crate) fn origin() -> Instant {
 
 /// What travels through the network.
 enum Parcel {
-    /// From or to a sender.
-    Media(usize, Message),
+    /// From a sender of media.
+    Forward(usize, Message),
+    /// To it.
+    Back(usize, Message),
     /// To a TCP connection's receiver.
     Segment(usize, tcp::Segment),
     /// To its sender.
@@ -87,8 +89,7 @@ struct World<'a> {
 struct Pair {
     begins: Instant,
     /// Once it has begun.
-    sender: Option<Sender>,
-    receiver: Receiver,
+    ends: Option<Ends>,
     forward: Route,
     back: Route,
     records: Vec<TrackRecord>,
@@ -117,8 +118,7 @@ impl<'a> World<'a> {
             let begins = plan.tracks.iter().flat_map(|track| &track.active).map(|(from, _)| *from).min();
             Pair {
                 begins: start + begins.unwrap_or(case.length),
-                sender: None,
-                receiver: Receiver::new(start, plan.tracks.len(), format(case)),
+                ends: None,
                 forward: route(&plan.forward),
                 back: route(&plan.back),
                 records: plan.tracks.iter().map(|_| TrackRecord::new(case.length)).collect(),
@@ -165,32 +165,31 @@ impl<'a> World<'a> {
     }
 
     fn next(&self) -> Option<Instant> {
-        let pairs = self.pairs.iter().flat_map(|pair| [Some(pair.next()), pair.receiver.poll_timeout()]);
+        let pairs = self.pairs.iter().map(Pair::next);
         let connections = self.connections.iter().filter_map(Connection::next);
-        pairs.flatten().chain(connections).chain(self.network.poll_timeout()).chain([self.next_glance]).min()
+        pairs.chain(connections).chain(self.network.poll_timeout()).chain([self.next_glance]).min()
     }
 
     /// Lets a sender and its receiver do what is due.
     fn step(&mut self, now: Instant, index: usize) {
         let pair = &mut self.pairs[index];
-        if pair.sender.is_none() && pair.begins <= now {
+        if pair.ends.is_none() && pair.begins <= now {
             let seed = mix(self.seed, 1_000 + index as u64);
             let plan = &self.case.senders[index];
-            pair.sender = Some(Sender::new(self.start, now, plan, self.controller, format(self.case), seed));
+            let format = format(self.case, self.controller);
+            pair.ends = Some(Ends::new(self.start, now, plan, self.controller, format, seed));
         }
-        let ecn = if self.case.ecn { EcnCodepoint::Ect1 } else { EcnCodepoint::NotEct };
-        if let Some(sender) = pair.sender.as_mut() {
-            if sender.poll_timeout().is_some_and(|at| at <= now) {
-                sender.handle_timeout(now, &mut pair.records);
-            }
-            while let Some(packet) = sender.poll_packet(now, &mut pair.records) {
-                self.network.send(now, &pair.forward, parcel(index, ecn, packet));
-            }
+        let Some(ends) = pair.ends.as_mut() else { return };
+        let marks = self.case.ecn && self.controller.reads_marks();
+        let ecn = if marks { EcnCodepoint::Ect1 } else { EcnCodepoint::NotEct };
+        ends.handle_timeout(now, &mut pair.records);
+        while let Some(Addressed { size, message }) = ends.poll_forward(now, &mut pair.records) {
+            let payload = Parcel::Forward(index, message);
+            self.network.send(now, &pair.forward, Packet { flow: FlowId(index as u32), size, ecn, payload });
         }
-        if pair.receiver.poll_timeout().is_some_and(|at| at <= now) {
-            while let Some(message) = pair.receiver.poll_message(now) {
-                self.network.send(now, &pair.back, parcel(index, EcnCodepoint::NotEct, message));
-            }
+        while let Some(Addressed { size, message }) = ends.poll_back(now) {
+            let (ecn, payload) = (EcnCodepoint::NotEct, Parcel::Back(index, message));
+            self.network.send(now, &pair.back, Packet { flow: FlowId(index as u32), size, ecn, payload });
         }
     }
 
@@ -228,24 +227,18 @@ impl<'a> World<'a> {
                 self.step_tcp(now, index);
             }
             Parcel::Ack(index, ack) => self.connections[index].sender.handle_ack(now, &ack),
-            Parcel::Media(index, message) => {
+            Parcel::Forward(index, message) => {
                 let pair = &mut self.pairs[index];
-                match message {
-                    Message::Rtp(rtp) => {
-                        pair.receiver.handle_packet(now, &rtp, size, marked);
-                        let record = &mut pair.records[usize::from(rtp.track)];
-                        record.note_received(at, size, delivered.queue_delay);
-                        if let Some((_, number)) = rtp.video {
-                            record.note_media(at, number, rtp.first);
-                        }
-                    }
-                    Message::Feedback(fci) => {
-                        pair.sender.iter_mut().for_each(|sender| sender.handle_feedback(now, &fci));
-                    }
-                    Message::Nack(numbers) => {
-                        pair.sender.iter_mut().for_each(|sender| sender.handle_nack(now, &numbers));
-                    }
+                let arrived = message.arrived();
+                let record = &mut pair.records[usize::from(arrived.track)];
+                record.note_received(at, size, delivered.queue_delay);
+                if let Some(number) = arrived.number {
+                    record.note_media(at, number, arrived.first);
                 }
+                pair.ends.iter_mut().for_each(|ends| ends.handle_forward(now, &message, size, marked));
+            }
+            Parcel::Back(index, message) => {
+                self.pairs[index].ends.iter_mut().for_each(|ends| ends.handle_back(now, &message));
             }
         }
     }
@@ -265,7 +258,7 @@ impl<'a> World<'a> {
         if begins_sample {
             for pair in &mut self.pairs {
                 for (track, record) in pair.records.iter_mut().enumerate() {
-                    let target = pair.sender.as_ref().map_or(Bitrate::ZERO, |sender| sender.share(track));
+                    let target = pair.ends.as_ref().map_or(Bitrate::ZERO, |ends| ends.share(track));
                     record.target.push(target);
                 }
             }
@@ -305,8 +298,8 @@ impl<'a> World<'a> {
     }
 
     fn invariants(&self) -> Invariants {
-        let senders = self.pairs.iter().filter_map(|pair| pair.sender.as_ref());
-        senders.map(Sender::checks).fold(Invariants::default(), |sum, checks: Checks| Invariants {
+        let ends = self.pairs.iter().filter_map(|pair| pair.ends.as_ref());
+        ends.map(Ends::checks).fold(Invariants::default(), |sum, checks: Checks| Invariants {
             estimates_out_of_bounds: sum.estimates_out_of_bounds + checks.estimates_out_of_bounds,
             longest_pacer_queue: sum.longest_pacer_queue.max(checks.longest_pacer_queue),
             rejected: sum.rejected + checks.rejected,
@@ -319,10 +312,10 @@ impl<'a> World<'a> {
 impl Pair {
     /// When the sender has something to do.
     fn next(&self) -> Instant {
-        match &self.sender {
+        match &self.ends {
             None => self.begins,
             // It always has: the controller's clock, or a source's.
-            Some(sender) => sender.poll_timeout().unwrap_or(self.begins + Duration::from_secs(86_400)),
+            Some(ends) => ends.poll_timeout().unwrap_or(self.begins + Duration::from_secs(86_400)),
         }
     }
 }
@@ -343,12 +336,8 @@ fn tcp_sender(start: Instant, plan: &TcpPlan, seed: u64) -> tcp::Sender {
     tcp::Sender::new(start + from, Congestion::Cubic, workload)
 }
 
-fn format(case: &Case) -> FeedbackFormat {
-    if case.ecn { FeedbackFormat::Rfc8888 } else { FeedbackFormat::TransportWide }
-}
-
-fn parcel(index: usize, ecn: EcnCodepoint, packet: Addressed) -> Packet<Parcel> {
-    Packet { flow: FlowId(index as u32), size: packet.size, ecn, payload: Parcel::Media(index, packet.message) }
+fn format(case: &Case, controller: Controller) -> FeedbackFormat {
+    if case.ecn && controller.reads_marks() { FeedbackFormat::Rfc8888 } else { FeedbackFormat::TransportWide }
 }
 
 fn link_config(plan: &LinkPlan, length: Duration, seed: u64) -> LinkConfig {

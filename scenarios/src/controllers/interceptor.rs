@@ -26,7 +26,7 @@ pub(crate) struct Interceptor {
 }
 
 impl Interceptor {
-    pub(crate) fn new(_now: Instant, bounds: EstimateBounds) -> Self {
+    pub(crate) fn new(bounds: EstimateBounds) -> Self {
         let bps = |bitrate: Bitrate| bitrate.as_bps() as f64;
         Self {
             gcc: Gcc::new(bps(bounds.start), bps(bounds.min), bps(bounds.max)),
@@ -104,7 +104,7 @@ mod tests {
             start: Bitrate::from_bps(300_000),
             max: Bitrate::from_bps(5_000_000),
         };
-        let mut controller = Interceptor::new(start, bounds);
+        let mut controller = Interceptor::new(bounds);
         let (mut sequence, mut free_at, mut budget) = (0, start, 0.0);
         let (mut waiting, mut targets) = (Vec::new(), Vec::new());
         for step in 0..seconds * 100 {

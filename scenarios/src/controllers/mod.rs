@@ -1,15 +1,12 @@
-//! Who stands on trial: the controllers, each behind [`NetworkController`].
+//! Who stands on trial: controllers behind [`NetworkController`], and str0m's in peers of its own.
 
-mod fixed;
 mod interceptor;
-#[cfg_attr(not(test), expect(dead_code, reason = "its flow is to follow"))]
-mod str0m;
+pub(crate) mod str0m;
 
 use std::time::Instant;
 
 use lenscast_congestion::{EstimateBounds, GoogleController, NetworkController};
 
-use fixed::Fixed;
 use interceptor::Interceptor;
 
 /// A congestion controller that a case can be run with.
@@ -36,13 +33,23 @@ impl Controller {
             Self::Str0m => "str0m",
         }
     }
+
+    /// It answers to Congestion Experienced. The packets of one that does not must not say that they can be marked
+    /// (RFC 3168, section 6.1).
+    pub(crate) const fn reads_marks(self) -> bool {
+        matches!(self, Self::Google)
+    }
 }
 
-/// A fresh controller of this kind.
-pub(crate) fn build(controller: Controller, now: Instant, bounds: EstimateBounds) -> Box<dyn NetworkController> {
+/// A fresh controller of this kind, but for str0m's, which comes with peers of its own: see [`str0m`].
+pub(crate) fn build(
+    controller: Controller,
+    now: Instant,
+    bounds: EstimateBounds,
+) -> Option<Box<dyn NetworkController>> {
     match controller {
-        Controller::Google => Box::new(GoogleController::new(now, bounds)),
-        Controller::Interceptor => Box::new(Interceptor::new(now, bounds)),
-        Controller::Str0m => Box::new(Fixed::new(now, bounds)),
+        Controller::Google => Some(Box::new(GoogleController::new(now, bounds))),
+        Controller::Interceptor => Some(Box::new(Interceptor::new(bounds))),
+        Controller::Str0m => None,
     }
 }

@@ -1,6 +1,9 @@
 //! What passes between sender and receiver, and how many bytes it takes on the wire.
 
+use lenscast_congestion::PacketKind;
 use lenscast_media::Ssrc;
+
+use crate::controllers::str0m::Datagram;
 
 /// IPv4 and UDP.
 const NETWORK_HEADERS: u32 = 20 + 8;
@@ -26,6 +29,36 @@ pub(crate) enum Message {
     Feedback(Vec<u8>),
     /// Packets that did not come: track and number.
     Nack(Vec<(u8, u64)>),
+    /// Whatever str0m's peers say to each other.
+    Datagram(Datagram),
+}
+
+/// What comes with a message that matters to the records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Arrived {
+    /// Whose record it is written down in.
+    pub(crate) track: u8,
+    /// The number of the video's packet there.
+    pub(crate) number: Option<u64>,
+    /// Not sent before.
+    pub(crate) first: bool,
+}
+
+impl Message {
+    /// What comes with it if it is from a sender.
+    pub(crate) fn arrived(&self) -> Arrived {
+        match self {
+            Self::Rtp(rtp) => {
+                Arrived { track: rtp.track, number: rtp.video.map(|(_, number)| number), first: rtp.first }
+            }
+            Self::Datagram(datagram) => Arrived {
+                track: datagram.media.map_or(0, |part| part.track),
+                number: datagram.media.map(|part| part.number),
+                first: datagram.kind == Some(PacketKind::Video),
+            },
+            Self::Feedback(_) | Self::Nack(_) => Arrived { track: 0, number: None, first: false },
+        }
+    }
 }
 
 /// How receivers tell what came.

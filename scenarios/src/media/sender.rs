@@ -3,33 +3,22 @@
 use std::time::{Duration, Instant};
 
 use lenscast_congestion::{
-    Allocation, Allocator, Budget, CongestionFeedback, Demand, EstimateBounds, Layers, NetworkController, Overhead,
-    PacedContent, Pacer, PacketKind, PacketReport, ProbeId, SentHistory, TransportFeedback,
+    Budget, CongestionFeedback, EstimateBounds, NetworkController, Overhead, PacedContent, Pacer, PacketKind,
+    PacketReport, ProbeId, SentHistory, TransportFeedback,
 };
-use lenscast_media::{Bitrate, Ssrc, TrackId};
-use lenscast_simnet::audio;
-use lenscast_simnet::video::{VideoConfig, VideoSource};
+use lenscast_media::{Bitrate, Ssrc};
 
 use super::packet::{Addressed, FeedbackFormat, MAX_PAYLOAD, MEDIA_OVERHEAD, Message, Rtp, cut, media_size};
 use super::repair::SentPackets;
-use crate::case::{SenderPlan, TrackPlan};
-use crate::controllers::{self, Controller};
+use super::repair_share::RepairShare;
+use super::sources::{AUDIO, FRAMERATE, Sources};
+use crate::case::SenderPlan;
 use crate::record::TrackRecord;
 
-/// RFC 8867, section 4.3.
-const AUDIO: Bitrate = Bitrate::from_kbps(20);
 /// With headers: 50 packets a second.
 const AUDIO_ON_WIRE: Bitrate = Bitrate::from_bps(AUDIO.as_bps() + 50 * 8 * MEDIA_OVERHEAD as u64);
-/// Frames per second of every source.
-const FRAMERATE: f64 = 30.0;
-/// What the controller is never to go below: some audio and little video.
-const MIN_ESTIMATE: Bitrate = Bitrate::from_kbps(50);
-/// What it is never to go beyond: no case has more.
-const MAX_ESTIMATE: Bitrate = Bitrate::from_kbps(50_000);
 /// The round trip while none is known (libwebrtc, `call/rtp_video_sender.cc` and others: 100 ms).
 const UNKNOWN_ROUND_TRIP: Duration = Duration::from_millis(100);
-/// More than this part of media is never set aside for sending again.
-const MAX_RETRANSMISSION: f64 = 0.3;
 /// The shortest packet that padding is made of (libwebrtc, `modules/rtp_rtcp/source/rtp_sender.cc`, `kMinPayloadPaddingBytes`).
 const MIN_PADDING: u32 = 50;
 /// The longest packet of nothing but zeros (as above, `kMaxPaddingLength`).
@@ -46,15 +35,9 @@ pub(crate) struct Sender {
     pacer: Pacer<Queued>,
     history: SentHistory,
     format: FeedbackFormat,
+    sources: Sources,
     tracks: Vec<Track>,
-    has_audio: bool,
-    audio: Option<audio::Source>,
     audio_sequence: u16,
-    /// When tracks begin or end, the next at the end.
-    changes: Vec<Instant>,
-    allocator: Allocator,
-    allocation: Allocation,
-    demands: Vec<Demand>,
     repair: RepairShare,
     /// What the sources were last set by.
     followed: Option<Budget>,
@@ -79,10 +62,9 @@ pub(crate) struct Checks {
     pub(crate) unreadable: u64,
 }
 
+/// What a video remembers of what it sent.
+#[derive(Default)]
 struct Track {
-    plan: TrackPlan,
-    source: VideoSource,
-    active: bool,
     sent: SentPackets,
     rtx_sequence: u16,
 }
@@ -107,34 +89,21 @@ impl Sender {
         epoch: Instant,
         now: Instant,
         plan: &SenderPlan,
-        controller: Controller,
+        controller: Box<dyn NetworkController>,
+        bounds: EstimateBounds,
         format: FeedbackFormat,
         seed: u64,
     ) -> Self {
-        let bounds = EstimateBounds { min: MIN_ESTIMATE, start: plan.start, max: MAX_ESTIMATE };
-        let track = |(index, plan): (usize, &TrackPlan)| {
-            let config = VideoConfig { min: plan.min, max: plan.max, frame_rate: FRAMERATE, ..VideoConfig::default() };
-            let source = VideoSource::new(seed.wrapping_add(index as u64), config);
-            Track { plan: plan.clone(), source, active: false, sent: SentPackets::default(), rtx_sequence: 0 }
-        };
-        let stretches = plan.tracks.iter().flat_map(|track| &track.active);
-        let mut changes: Vec<Instant> = stretches.flat_map(|(from, to)| [epoch + *from, epoch + *to]).collect();
-        changes.sort_unstable_by(|a, b| b.cmp(a));
         Self {
             start: epoch,
             bounds,
-            controller: controllers::build(controller, now, bounds),
+            controller,
             pacer: Pacer::new(now),
             history: SentHistory::new(),
             format,
-            tracks: plan.tracks.iter().enumerate().map(track).collect(),
-            has_audio: plan.audio,
-            audio: None,
+            sources: Sources::new(epoch, plan, seed),
+            tracks: plan.tracks.iter().map(|_| Track::default()).collect(),
             audio_sequence: 0,
-            changes,
-            allocator: Allocator::new(),
-            allocation: Allocation::default(),
-            demands: Vec::new(),
             repair: RepairShare::new(now),
             followed: None,
             reports: Vec::new(),
@@ -150,7 +119,7 @@ impl Sender {
 
     /// What a track's source is to make.
     pub(crate) fn share(&self, track: usize) -> Bitrate {
-        self.allocation.shares().get(track).map_or(Bitrate::ZERO, |share| share.target)
+        self.sources.share(track)
     }
 
     /// An FCI has come.
@@ -186,39 +155,30 @@ impl Sender {
     /// Time has come: sources make frames, tracks begin and end, the controller looks at its clock. What is made is written
     /// down in `records`, which are the tracks'.
     pub(crate) fn handle_timeout(&mut self, now: Instant, records: &mut [TrackRecord]) {
-        while self.changes.last().is_some_and(|at| *at <= now) {
-            self.changes.pop();
-            self.activate(now);
+        if self.sources.handle_changes(now) {
+            self.announce(now);
         }
         if self.controller.poll_timeout().is_some_and(|at| at <= now) {
             self.controller.handle_timeout(now);
             self.follow(now);
         }
         let at = now - self.start;
-        for (index, (track, record)) in self.tracks.iter_mut().zip(records).enumerate() {
-            while let Some(frame) = track.source.poll_frame(now) {
-                for payload in cut(frame.bytes) {
-                    let number = record.note_made(at, payload);
-                    let packet = Queued::Video { track: index as u8, number, payload };
-                    let _ = self.pacer.push(now, PacketKind::Video, media_size(payload, true), packet);
-                }
+        while let Some((track, bytes)) = self.sources.poll_video(now) {
+            for payload in cut(bytes) {
+                let number = records[usize::from(track)].note_made(at, payload);
+                let packet = Queued::Video { track, number, payload };
+                let _ = self.pacer.push(now, PacketKind::Video, media_size(payload, true), packet);
             }
         }
-        while let Some(frame) = self.audio.as_mut().and_then(|audio| audio.poll_frame(now)) {
-            let packet = Queued::Audio { payload: frame.bytes };
-            let _ = self.pacer.push(now, PacketKind::Audio, media_size(frame.bytes, true), packet);
+        while let Some(payload) = self.sources.poll_audio(now) {
+            let _ = self.pacer.push(now, PacketKind::Audio, media_size(payload, true), Queued::Audio { payload });
         }
         self.checks.longest_pacer_queue = self.checks.longest_pacer_queue.max(self.pacer.queue_delay());
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        let sources = self.tracks.iter().filter_map(|track| track.source.poll_timeout());
-        sources
-            .chain(self.controller.poll_timeout())
-            .chain(self.pacer.poll_timeout())
-            .chain(self.audio.as_ref().and_then(audio::Source::poll_timeout))
-            .chain(self.changes.last().copied())
-            .min()
+        let due = [self.sources.poll_timeout(), self.controller.poll_timeout(), self.pacer.poll_timeout()];
+        due.into_iter().flatten().min()
     }
 
     /// A packet that leaves now.
@@ -268,7 +228,7 @@ impl Sender {
         let Padding { left, probe } = self.padding.take()?;
         let newest = |(index, track): (usize, &Track)| track.sent.newest().map(|newest| (index as u8, newest));
         let (track, (number, payload)) =
-            self.tracks.iter().enumerate().filter(|(_, track)| track.active).find_map(newest)?;
+            self.tracks.iter().enumerate().filter(|(index, _)| self.sources.is_active(*index)).find_map(newest)?;
         let content = if media_size(payload, false) / 2 <= left {
             self.again(track, number, payload)
         } else {
@@ -311,21 +271,11 @@ impl Sender {
         Addressed { size, message }
     }
 
-    /// A track begins or ends.
-    fn activate(&mut self, now: Instant) {
-        let at = now - self.start;
-        for track in &mut self.tracks {
-            track.active = track.plan.is_active(at);
-        }
-        let active = self.tracks.iter().any(|track| track.active);
-        if !active {
-            self.audio = None;
-        } else if self.has_audio && self.audio.is_none() {
-            self.audio = Some(audio::Source::new(now, AUDIO, audio::Source::USUAL_INTERVAL));
-        }
-        let wanted = self.tracks.iter().filter(|track| track.active).map(|track| wire_rate(track.plan.max).as_bps());
-        let audio = if active { self.audio_rate().as_bps() } else { 0 };
-        self.controller.set_wanted(now, Bitrate::from_bps(wanted.sum::<u64>() + audio));
+    /// Tracks have begun or ended: there is something else to be had.
+    fn announce(&mut self, now: Instant) {
+        let videos: u64 = self.sources.wanted().map(|max| wire_rate(max).as_bps()).sum();
+        let audio = if videos > 0 { self.audio_rate().as_bps() } else { 0 };
+        self.controller.set_wanted(now, Bitrate::from_bps(videos + audio));
         self.followed = None;
         self.follow(now);
     }
@@ -352,27 +302,12 @@ impl Sender {
         if self.followed.replace(budget) == Some(budget) {
             return;
         }
-        self.demands.clear();
-        self.demands.extend(self.tracks.iter().enumerate().map(|(index, track)| Demand {
-            track: TrackId(index as _),
-            weight: track.plan.priority,
-            min: track.plan.min,
-            max: track.plan.max,
-            active: track.active,
-            // The RFC's sources cannot make less.
-            enforced: true,
-            framerate: FRAMERATE,
-            layers: Layers::one(),
-        }));
-        self.allocator.update(&budget, &self.demands, &mut self.allocation);
-        for (track, share) in self.tracks.iter_mut().zip(self.allocation.shares()) {
-            track.source.set_target(now, share.target);
-        }
+        self.sources.divide(now, &budget);
     }
 
     /// What audio takes on the wire.
     fn audio_rate(&self) -> Bitrate {
-        if self.has_audio { AUDIO_ON_WIRE } else { Bitrate::ZERO }
+        if self.sources.has_audio() { AUDIO_ON_WIRE } else { Bitrate::ZERO }
     }
 }
 
@@ -414,41 +349,6 @@ impl Allowance {
         self.ahead += f64::from(size);
         (self.at, self.rate) = (now, rate);
         may_leave
-    }
-}
-
-/// How much of media is sent again: over the last second or two.
-#[derive(Debug)]
-struct RepairShare {
-    since: Instant,
-    media: u64,
-    again: u64,
-    share: f64,
-}
-
-impl RepairShare {
-    /// Between two looks; the newest counts as much as all before it.
-    const SPAN: Duration = Duration::from_secs(1);
-
-    fn new(now: Instant) -> Self {
-        Self { since: now, media: 0, again: 0, share: 0.0 }
-    }
-
-    fn note_media(&mut self, payload: u32) {
-        self.media += u64::from(payload);
-    }
-
-    fn note_again(&mut self, payload: u32) {
-        self.again += u64::from(payload);
-    }
-
-    fn share(&mut self, now: Instant) -> f64 {
-        if now >= self.since + Self::SPAN && self.media > 0 {
-            let newest = (self.again as f64 / self.media as f64).min(MAX_RETRANSMISSION);
-            self.share = (self.share + newest) / 2.0;
-            (self.since, self.media, self.again) = (now, 0, 0);
-        }
-        self.share
     }
 }
 

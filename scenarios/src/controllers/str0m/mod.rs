@@ -14,7 +14,7 @@
 //!
 //! ICE and DTLS are over before the clock of a case begins: the peers connect over a wire of their own and live on a
 //! clock that is ahead by what that took. Media is declared after that, so that probing begins with the case.
-//! Not here: simulcast, audio (its packets would be few and small), pausing other than by not writing.
+//! Not here: simulcast, marks (str0m reads none), pausing other than by not writing.
 
 mod plain;
 
@@ -23,7 +23,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use ::str0m::bwe::BweKind;
-use ::str0m::format::Codec;
+use ::str0m::format::{Codec, PayloadParams};
 use ::str0m::media::{MediaKind, Mid, Pt};
 use ::str0m::net::{Protocol, Receive};
 use ::str0m::rtp::{RtpWrite, Ssrc};
@@ -33,20 +33,24 @@ use lenscast_media::Bitrate;
 
 /// IPv4 and UDP.
 const DATAGRAM_OVERHEAD: u32 = 28;
-const VIDEO: u32 = 1;
-const REPAIR: u32 = 2;
+const AUDIO: u32 = 1;
+/// The first video; the next is two further, with its repair between.
+const VIDEO: u32 = 10;
 /// The source of padding that belongs to no stream (str0m, `docs/BWE.md`, "Probe Padding Sources").
 const PROBE: u32 = 0;
-/// The clock of video in RTP.
-const CLOCK: u128 = 90_000;
+/// The clocks of video and Opus in RTP.
+const VIDEO_CLOCK: u128 = 90_000;
+const AUDIO_CLOCK: u128 = 48_000;
 /// A peer that wants to be called again at once, over and over, would hold up the simulation.
 const MAX_CALLS_AT_ONCE: usize = 1_000;
 
-/// A part of the video, as it is known at both ends.
+/// A part of a video, as it is known at both ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct MediaPart {
-    /// The how manieth packet of the video, from 0.
-    pub(crate) index: u64,
+    /// Which video.
+    pub(crate) track: u8,
+    /// The how manieth packet of it, from 0.
+    pub(crate) number: u64,
     /// Bytes of the video in it.
     pub(crate) payload: u32,
 }
@@ -58,135 +62,167 @@ pub(crate) struct Datagram {
     pub(crate) size: u32,
     /// What it is for; `None` if it is about the session: feedback, reports, ICE.
     pub(crate) kind: Option<PacketKind>,
-    /// Which part of the video it brings: for the first time, or once more.
+    /// Which part of a video it brings: for the first time, or once more.
     pub(crate) media: Option<MediaPart>,
     contents: Box<[u8]>,
 }
 
-/// Two peers, connected, one of which sends a video.
-pub(crate) struct Pair {
-    sender: Peer,
-    receiver: Peer,
-    /// The peers' clock is ahead of the caller's by so much.
-    lead: Duration,
-    payload_type: Pt,
+/// Two peers that have just connected, the first of which is to send so many videos, and audio or not.
+pub(crate) fn connect(
+    now: Instant,
+    seed: u64,
     bounds: EstimateBounds,
-    started_at: Instant,
-    written: u64,
-    estimate: Bitrate,
+    videos: u8,
+    audio: bool,
+) -> (SendingPeer, ReceivingPeer) {
+    fastrand::seed(seed);
+    let mut sender = Peer::new(now, [10, 0, 0, 1], Some(bounds.start));
+    let mut receiver = Peer::new(now, [10, 0, 0, 2], None);
+    let lead = meet(&mut sender, &mut receiver, now) - now;
+
+    let payload_type = |codec| {
+        let of_codec = sender.rtc.codec_config().find(|params| params.spec().codec == codec);
+        of_codec.map(PayloadParams::pt).expect("VP8 and Opus are on by default")
+    };
+    let (video_type, audio_type) = (payload_type(Codec::Vp8), payload_type(Codec::Opus));
+    for track in 0..videos {
+        declare(&mut sender, &mut receiver, MediaKind::Video, video_ssrc(track), Some(repair_ssrc(track)));
+    }
+    if audio {
+        declare(&mut sender, &mut receiver, MediaKind::Audio, AUDIO, None);
+    }
+    receiver.rtc.direct_api().enable_twcc_feedback();
+    for peer in [&mut sender, &mut receiver] {
+        peer.lead = lead;
+        peer.newest = vec![0; usize::from(videos)];
+        peer.run(now + lead);
+    }
+    let written = vec![0; usize::from(videos)];
+    let sender =
+        SendingPeer { peer: sender, video_type, audio_type, bounds, started_at: now, written, audio_written: 0 };
+    (sender, ReceivingPeer { peer: receiver })
 }
 
-impl Pair {
-    /// Peers that have just connected. `wanted` is what the source would send over a path that carries everything.
-    pub(crate) fn new(now: Instant, seed: u64, bounds: EstimateBounds, wanted: Bitrate) -> Self {
-        fastrand::seed(seed);
-        let mut sender = Peer::new(now, [10, 0, 0, 1], Some(bounds.start));
-        let mut receiver = Peer::new(now, [10, 0, 0, 2], None);
-        let connected_at = connect(&mut sender, &mut receiver, now);
+/// The peer that sends.
+pub(crate) struct SendingPeer {
+    peer: Peer,
+    video_type: Pt,
+    audio_type: Pt,
+    bounds: EstimateBounds,
+    started_at: Instant,
+    /// Packets of each video.
+    written: Vec<u64>,
+    audio_written: u64,
+}
 
-        let mid = Mid::from("vid");
-        let (video, repair) = (Ssrc::from(VIDEO), Some(Ssrc::from(REPAIR)));
-        let vp8 = |rtc: &Rtc| rtc.codec_config().find(|params| params.spec().codec == Codec::Vp8).map(|it| it.pt());
-        let payload_type = vp8(&sender.rtc).expect("VP8 is on by default");
-        let mut api = sender.rtc.direct_api();
-        api.declare_media(mid, MediaKind::Video);
-        api.declare_stream_tx(video, repair, mid, None);
-        let mut api = receiver.rtc.direct_api();
-        api.declare_media(mid, MediaKind::Video);
-        api.expect_stream_rx(video, repair, mid, None);
-        api.enable_twcc_feedback();
-
-        let mut pair = Self {
-            sender,
-            receiver,
-            lead: connected_at - now,
-            payload_type,
-            bounds,
-            started_at: now,
-            written: 0,
-            estimate: bounds.start,
-        };
-        pair.set_wanted(now, wanted);
-        pair.handle_timeout(now);
-        pair
+impl SendingPeer {
+    /// What may be sent, headers not counted.
+    pub(crate) fn target(&self) -> Bitrate {
+        let estimate = self.peer.estimate.unwrap_or(self.bounds.start);
+        estimate.max(self.bounds.min).min(self.bounds.max)
     }
 
-    /// What may be sent of the video, headers not counted.
-    pub(crate) fn target(&self) -> Bitrate {
-        self.estimate.max(self.bounds.min).min(self.bounds.max)
+    /// A datagram of the receiver's has come.
+    pub(crate) fn handle_datagram(&mut self, now: Instant, datagram: &Datagram) {
+        self.peer.receive(now, datagram);
     }
 
     /// Time has come to [`poll_timeout`](Self::poll_timeout).
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
-        let now = now + self.lead;
-        if self.sender.due <= now {
-            self.sender.run(now);
-            self.take_estimate();
-        }
-        if self.receiver.due <= now {
-            self.receiver.run(now);
-        }
-    }
-
-    /// A datagram of the sender's has come to the receiver.
-    pub(crate) fn handle_forward(&mut self, now: Instant, datagram: &Datagram) {
-        self.receiver.receive(now + self.lead, self.sender.address, datagram);
-    }
-
-    /// A datagram of the receiver's has come to the sender.
-    pub(crate) fn handle_back(&mut self, now: Instant, datagram: &Datagram) {
-        self.sender.receive(now + self.lead, self.receiver.address, datagram);
-        self.take_estimate();
+        self.peer.handle_timeout(now);
     }
 
     /// How much there would be to send if the path carried everything.
     pub(crate) fn set_wanted(&mut self, now: Instant, wanted: Bitrate) {
-        self.sender.rtc.bwe().set_bitrate(rate(Bitrate::ZERO), rate(wanted));
-        self.sender.run(now + self.lead);
-        self.take_estimate();
+        self.peer.rtc.bwe().set_bitrate(rate(Bitrate::ZERO), rate(wanted));
+        self.peer.run(now + self.peer.lead);
     }
 
-    /// The next packet of the video, to be sent as soon as str0m's pacer lets it go. Returns its index.
-    pub(crate) fn push_media(&mut self, now: Instant, payload: u32, ends_frame: bool) -> u64 {
-        let index = self.written;
-        self.written += 1;
-        let timestamp = (now - self.started_at).as_nanos() * CLOCK / 1_000_000_000;
-        let packet = RtpWrite::new(
-            self.payload_type,
-            // Sequence numbers from 0, so that the receiver finds the rollover counter by itself.
-            index.into(),
-            timestamp as u32,
-            now + self.lead,
-            vec![0; payload as usize],
-        );
-        let mut api = self.sender.rtc.direct_api();
-        let stream = api.stream_tx(&Ssrc::from(VIDEO)).expect("declared when the pair was made");
-        stream.write_rtp(packet.nackable(true).marker(ends_frame));
-        self.sender.run(now + self.lead);
-        self.take_estimate();
-        index
+    /// The next packet of a video, to be sent as soon as str0m's pacer lets it go. Returns its number.
+    pub(crate) fn push_video(&mut self, now: Instant, track: u8, payload: u32, ends_frame: bool) -> u64 {
+        let number = self.written[usize::from(track)];
+        self.written[usize::from(track)] += 1;
+        let packet = self.packet(now, self.video_type, number, VIDEO_CLOCK, payload);
+        self.write(now, video_ssrc(track), packet.nackable(true).marker(ends_frame));
+        number
     }
 
-    /// What the sender sends now.
-    pub(crate) fn poll_forward(&mut self) -> Option<Datagram> {
-        self.sender.outgoing.pop_front()
+    /// A packet of audio.
+    pub(crate) fn push_audio(&mut self, now: Instant, payload: u32) {
+        let packet = self.packet(now, self.audio_type, self.audio_written, AUDIO_CLOCK, payload);
+        self.audio_written += 1;
+        self.write(now, AUDIO, packet);
     }
 
-    /// What the receiver sends now.
-    pub(crate) fn poll_back(&mut self) -> Option<Datagram> {
-        self.receiver.outgoing.pop_front()
+    /// What is sent now.
+    pub(crate) fn poll_datagram(&mut self) -> Option<Datagram> {
+        self.peer.outgoing.pop_front()
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is to be called at the latest.
     pub(crate) fn poll_timeout(&self) -> Instant {
-        self.sender.due.min(self.receiver.due) - self.lead
+        self.peer.due - self.peer.lead
     }
 
-    fn take_estimate(&mut self) {
-        if let Some(estimate) = self.sender.estimate {
-            self.estimate = estimate;
-        }
+    /// Sequence numbers begin with 0, so that the receiver finds the rollover counter by itself.
+    fn packet(&self, now: Instant, payload_type: Pt, number: u64, clock: u128, payload: u32) -> RtpWrite {
+        let timestamp = (now - self.started_at).as_nanos() * clock / 1_000_000_000;
+        let contents = vec![0; payload as usize];
+        RtpWrite::new(payload_type, number.into(), timestamp as u32, now + self.peer.lead, contents)
     }
+
+    fn write(&mut self, now: Instant, ssrc: u32, packet: RtpWrite) {
+        let mut api = self.peer.rtc.direct_api();
+        api.stream_tx(&Ssrc::from(ssrc)).expect("declared when the peers connected").write_rtp(packet);
+        self.peer.run(now + self.peer.lead);
+    }
+}
+
+/// The peer that receives, and asks for what is missing.
+pub(crate) struct ReceivingPeer {
+    peer: Peer,
+}
+
+impl ReceivingPeer {
+    /// A datagram of the sender's has come.
+    pub(crate) fn handle_datagram(&mut self, now: Instant, datagram: &Datagram) {
+        self.peer.receive(now, datagram);
+    }
+
+    /// Time has come to [`poll_timeout`](Self::poll_timeout).
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        self.peer.handle_timeout(now);
+    }
+
+    /// What is sent now.
+    pub(crate) fn poll_datagram(&mut self) -> Option<Datagram> {
+        self.peer.outgoing.pop_front()
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is to be called at the latest.
+    pub(crate) fn poll_timeout(&self) -> Instant {
+        self.peer.due - self.peer.lead
+    }
+}
+
+/// A stream from one peer to the other.
+fn declare(sender: &mut Peer, receiver: &mut Peer, kind: MediaKind, ssrc: u32, repair: Option<u32>) {
+    let mid = Mid::from(ssrc.to_string().as_str());
+    let (ssrc, repair) = (Ssrc::from(ssrc), repair.map(Ssrc::from));
+    let mut api = sender.rtc.direct_api();
+    api.declare_media(mid, kind);
+    api.declare_stream_tx(ssrc, repair, mid, None);
+    let mut api = receiver.rtc.direct_api();
+    api.declare_media(mid, kind);
+    api.expect_stream_rx(ssrc, repair, mid, None);
+}
+
+fn video_ssrc(track: u8) -> u32 {
+    VIDEO + 2 * u32::from(track)
+}
+
+fn repair_ssrc(track: u8) -> u32 {
+    video_ssrc(track) + 1
 }
 
 fn rate(bitrate: Bitrate) -> ::str0m::bwe::Bitrate {
@@ -194,7 +230,7 @@ fn rate(bitrate: Bitrate) -> ::str0m::bwe::Bitrate {
 }
 
 /// Lets the peers find each other over a wire without delay. Returns when they had.
-fn connect(sender: &mut Peer, receiver: &mut Peer, now: Instant) -> Instant {
+fn meet(sender: &mut Peer, receiver: &mut Peer, now: Instant) -> Instant {
     introduce(sender, receiver);
     introduce(receiver, sender);
     for (peer, active) in [(&mut *sender, true), (&mut *receiver, false)] {
@@ -207,10 +243,10 @@ fn connect(sender: &mut Peer, receiver: &mut Peer, now: Instant) -> Instant {
     receiver.run(now);
     for _ in 0..MAX_CALLS_AT_ONCE {
         while let Some(datagram) = sender.outgoing.pop_front() {
-            receiver.receive(now, sender.address, &datagram);
+            receiver.receive(now, &datagram);
         }
         while let Some(datagram) = receiver.outgoing.pop_front() {
-            sender.receive(now, receiver.address, &datagram);
+            sender.receive(now, &datagram);
         }
         if !sender.outgoing.is_empty() {
             continue;
@@ -231,6 +267,7 @@ fn introduce(peer: &mut Peer, other: &mut Peer) {
     peer.rtc.add_remote_candidate(candidate);
     let theirs = other.rtc.direct_api();
     let (fingerprint, credentials) = (theirs.local_dtls_fingerprint().clone(), theirs.local_ice_credentials());
+    peer.other = other.address;
     let mut api = peer.rtc.direct_api();
     api.set_remote_fingerprint(fingerprint);
     api.set_remote_ice_credentials(credentials);
@@ -240,11 +277,16 @@ fn introduce(peer: &mut Peer, other: &mut Peer) {
 struct Peer {
     rtc: Rtc,
     address: SocketAddr,
+    /// The other's.
+    other: SocketAddr,
+    /// Its clock is ahead of the caller's by so much.
+    lead: Duration,
+    /// By its own clock.
     due: Instant,
     outgoing: VecDeque<Datagram>,
     estimate: Option<Bitrate>,
-    /// The index of the newest packet of the video that left.
-    newest: u64,
+    /// The number of the newest packet of each video that left.
+    newest: Vec<u64>,
 }
 
 impl Peer {
@@ -258,16 +300,33 @@ impl Peer {
             .build(now);
         let candidate = Candidate::host(address, Protocol::Udp).expect("a private address makes a candidate");
         rtc.add_local_candidate(candidate);
-        Self { rtc, address, due: now, outgoing: VecDeque::new(), estimate: None, newest: 0 }
+        Self {
+            rtc,
+            address,
+            other: address,
+            lead: Duration::ZERO,
+            due: now,
+            outgoing: VecDeque::new(),
+            estimate: None,
+            newest: Vec::new(),
+        }
     }
 
-    fn receive(&mut self, now: Instant, from: SocketAddr, datagram: &Datagram) {
-        let Ok(receive) = Receive::new(Protocol::Udp, from, self.address, &datagram.contents) else {
+    fn receive(&mut self, now: Instant, datagram: &Datagram) {
+        let now = now + self.lead;
+        let Ok(receive) = Receive::new(Protocol::Udp, self.other, self.address, &datagram.contents) else {
             return;
         };
         // What it refuses it has not got: that is its affair, as on a real path.
         let _ = self.rtc.handle_input(Input::Receive(now, receive));
         self.run(now);
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        let now = now + self.lead;
+        if self.due <= now {
+            self.run(now);
+        }
     }
 
     /// Lets the peer do all that is due, and takes what comes of it.
@@ -307,28 +366,36 @@ impl Peer {
         let (kind, media) = match RtpHeader::parse(contents) {
             None => (None, None),
             Some(RtpHeader { ssrc: PROBE, .. } | RtpHeader { padding: true, .. }) => (Some(PacketKind::Padding), None),
-            Some(header) => {
-                let body = &contents[header.length..];
-                let payload = body.len().saturating_sub(plain::TAG_LENGTH);
-                if header.ssrc == VIDEO {
-                    let index = self.unwrap(header.sequence);
-                    self.newest = self.newest.max(index);
-                    (Some(PacketKind::Video), Some(MediaPart { index, payload: payload as u32 }))
-                } else {
-                    // RFC 4588, section 4: the original's number comes first.
-                    let original = body.first_chunk::<2>().map(|number| self.unwrap(u16::from_be_bytes(*number)));
-                    let payload = payload.saturating_sub(2) as u32;
-                    (Some(PacketKind::Retransmission), original.map(|index| MediaPart { index, payload }))
-                }
-            }
+            Some(RtpHeader { ssrc: AUDIO, .. }) => (Some(PacketKind::Audio), None),
+            Some(header) => self.read_video(&header, &contents[header.length..]),
         };
         Datagram { size: contents.len() as u32 + DATAGRAM_OVERHEAD, kind, media, contents: contents.into() }
     }
 
-    /// The index that is nearest to the newest.
-    fn unwrap(&self, sequence: u16) -> u64 {
-        let step = sequence.wrapping_sub(self.newest as u16) as i16;
-        self.newest.saturating_add_signed(step.into())
+    fn read_video(&mut self, header: &RtpHeader, body: &[u8]) -> (Option<PacketKind>, Option<MediaPart>) {
+        let payload = body.len().saturating_sub(plain::TAG_LENGTH);
+        let track = (header.ssrc - VIDEO) / 2;
+        if header.ssrc == video_ssrc(track as u8) {
+            let number = self.unwrap(track, header.sequence);
+            let newest = &mut self.newest[track as usize];
+            *newest = number.max(*newest);
+            let part = MediaPart { track: track as u8, number, payload: payload as u32 };
+            return (Some(PacketKind::Video), Some(part));
+        }
+        // RFC 4588, section 4: the original's number comes first.
+        let part = body.first_chunk::<2>().map(|original| MediaPart {
+            track: track as u8,
+            number: self.unwrap(track, u16::from_be_bytes(*original)),
+            payload: payload.saturating_sub(2) as u32,
+        });
+        (Some(PacketKind::Retransmission), part)
+    }
+
+    /// The number that is nearest to the newest.
+    fn unwrap(&self, track: u32, sequence: u16) -> u64 {
+        let newest = self.newest[track as usize];
+        let step = sequence.wrapping_sub(newest as u16) as i16;
+        newest.saturating_add_signed(step.into())
     }
 }
 
@@ -378,8 +445,8 @@ mod tests {
     }
 
     impl Path {
-        fn take(&mut self, now: Instant, pair: &mut Pair) {
-            while let Some(datagram) = pair.poll_forward() {
+        fn take(&mut self, now: Instant, sender: &mut SendingPeer, receiver: &mut ReceivingPeer) {
+            while let Some(datagram) = sender.poll_datagram() {
                 self.log.push((now - self.start, datagram.size, datagram.kind));
                 self.offered += 1;
                 let begins = self.free_at.max(now);
@@ -392,7 +459,7 @@ mod tests {
                 self.free_at = begins + Duration::from_nanos(nanos);
                 self.forward.push_back((self.free_at + DELAY, datagram));
             }
-            while let Some(datagram) = pair.poll_back() {
+            while let Some(datagram) = receiver.poll_datagram() {
                 self.log.push((now - self.start, datagram.size, None));
                 self.back.push_back((now + DELAY, datagram));
             }
@@ -420,7 +487,8 @@ mod tests {
             max: Bitrate::from_bps(20_000_000),
         };
         let wanted = Bitrate::from_bps(4_000_000);
-        let mut pair = Pair::new(start, seed, bounds, wanted);
+        let (mut sender, mut receiver) = connect(start, seed, bounds, 1, true);
+        sender.set_wanted(start, wanted);
         let mut path = Path {
             start,
             capacity,
@@ -435,30 +503,32 @@ mod tests {
         let mut next_frame = start;
         let mut now = start;
         while now < start + length {
-            path.take(now, &mut pair);
+            path.take(now, &mut sender, &mut receiver);
             let forward = path.forward.front().map_or(next_frame, |(at, _)| *at);
             let back = path.back.front().map_or(next_frame, |(at, _)| *at);
-            now = next_frame.min(forward).min(back).min(pair.poll_timeout()).max(now);
+            now = next_frame.min(forward).min(back).min(sender.poll_timeout()).min(receiver.poll_timeout()).max(now);
             while path.forward.front().is_some_and(|(at, _)| *at <= now) {
                 let (_, datagram) = path.forward.pop_front().unwrap();
-                run.arrived.extend(datagram.media.map(|part| part.index));
-                pair.handle_forward(now, &datagram);
+                run.arrived.extend(datagram.media.map(|part| part.number));
+                receiver.handle_datagram(now, &datagram);
             }
             while path.back.front().is_some_and(|(at, _)| *at <= now) {
                 let (_, datagram) = path.back.pop_front().unwrap();
-                pair.handle_back(now, &datagram);
+                sender.handle_datagram(now, &datagram);
             }
-            pair.handle_timeout(now);
+            sender.handle_timeout(now);
+            receiver.handle_timeout(now);
             if now >= next_frame {
                 next_frame += FRAME;
-                let mut bytes = pair.target().min(wanted).as_bps() * 33 / 8 / 1000;
+                sender.push_audio(now, 80);
+                let mut bytes = sender.target().min(wanted).as_bps() * 33 / 8 / 1000;
                 while bytes > 0 {
                     let payload = bytes.min(1100);
                     bytes -= payload;
-                    pair.push_media(now, payload as u32, bytes == 0);
+                    sender.push_video(now, 0, payload as u32, bytes == 0);
                     run.written += 1;
                 }
-                run.targets.push(pair.target());
+                run.targets.push(sender.target());
             }
         }
         run.log = path.log;
