@@ -2,10 +2,12 @@
 //!
 //! It is driven as the crate's own `CongestionControlInterceptor` drives it: departures go into its `History`, feedback is
 //! matched there, and what comes out goes to `Gcc`, packets that never arrived included; records are dropped after the
-//! crate's two seconds. It takes start and bounds as arguments, and nothing else can be set, so this is its best
-//! configuration. It neither probes nor pads nor knows what is wanted, and ignores ECN.
-//! Its own pacer would hold packets to the target with 100 ms of burst; packets here leave by libwebrtc's factor, which
-//! costs it no queue at the sender and lets a late frame through as quickly.
+//! crate's two seconds. It takes start and bounds as arguments, and nothing else of it can be set. It neither probes nor
+//! pads nor knows what is wanted, and reads no marks.
+//!
+//! Its best configuration, by trial: packets leave at 1.5 times the target. The crate's own pacer has no headroom, by which
+//! half of the media waits more than a second at the sender once some of it is sent again; libwebrtc's 2.5 lets bursts
+//! overrun the queues that this estimator keeps full, and takes a tenth less of a link.
 
 use std::time::{Duration, Instant};
 
@@ -15,8 +17,8 @@ use rtc_interceptor::{Acknowledgement, BandwidthEstimator, CONGESTION_CONTROL_DE
 
 /// The only stream.
 const SSRC: u32 = 1;
-/// libwebrtc, `modules/pacing/pacing_controller.h`, `kDefaultPaceMultiplier`.
-const PACING_FACTOR: f64 = 2.5;
+/// What Pion's pacer has, whose estimator this is a port of (the crate's `src/gcc/estimator.rs` says so).
+const PACING_FACTOR: f64 = 1.5;
 
 /// The crate's estimator with its memory of what was sent.
 pub(crate) struct Interceptor {

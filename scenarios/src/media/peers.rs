@@ -113,3 +113,41 @@ impl PeerSender {
         if self.sources.has_audio() { AUDIO } else { Bitrate::ZERO }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{Controller, Outcome, cases, run};
+
+    fn run_case(name: &str, seed: u64) -> Outcome {
+        let cases = cases();
+        let case = cases.iter().find(|case| case.name == name).expect("the case is there");
+        run(case, Controller::Str0m, seed)
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_outcome() {
+        let (once, again) = (run_case("5.1", 3), run_case("5.1", 3));
+        assert!(once == again, "{:?}\n{:?}", once.metrics, again.metrics);
+        assert!(once != run_case("5.1", 4));
+    }
+
+    /// Several videos of one sender, each with a record of its own and its weight.
+    #[test]
+    fn videos_are_told_apart() {
+        let outcome = run_case("6.1", 1);
+        let goodput = |flow: usize| outcome.flows[flow].goodput.iter().map(|rate| rate.as_bps()).sum::<u64>() as f64;
+        assert_eq!(outcome.flows.len(), 3);
+        let ratio = goodput(0) / goodput(1);
+        assert!((1.5..2.5).contains(&ratio), "{ratio}");
+        let ratio = goodput(1) / goodput(2);
+        assert!((0.8..1.25).contains(&ratio), "{ratio}");
+    }
+
+    /// What is lost by chance is sent again, and found again in the record.
+    #[test]
+    fn loss_is_repaired() {
+        let metrics = run_case("loss-5", 1).metrics;
+        assert!((0.04..0.08).contains(&metrics.lost), "{}", metrics.lost);
+        assert!(metrics.lost_after_repair < 0.01, "{}", metrics.lost_after_repair);
+    }
+}

@@ -3,9 +3,14 @@
 //! str0m's estimator cannot be had alone: it, its prober and its pacer are private to `Rtc`, and it pads on its own. So
 //! whole peers stand on trial, with all that belongs to them: pacer, probing, padding, NACK and RTX, transport-wide
 //! feedback every 50 ms. What is given to them is what the crate's `docs/BWE.md` asks for: `enable_bwe` with the start
-//! rate, `set_bitrate` with what the source would like to send, and media at the rate of `EgressBitrateEstimate`.
-//! That estimate counts payloads only, without any headers (`payload_size` in `src/session.rs`), and so the source is to
+//! rate, and `set_bitrate` with what the source would like to send.
+//! The estimate counts payloads only, without any headers (`payload_size` in `src/session.rs`), and so the source is to
 //! take it as it is.
+//!
+//! Its best configuration, by trial: the estimate is read from `PeerStats` each 20 ms and not from
+//! `EgressBitrateEstimate`. That event is an average over 3 s of changes (`src/bwe/smoother.rs`), which the pacer does not
+//! wait for; by it a steady 3 Mb/s is full with 23 % of media late, where the estimate itself has 0.6 % late, and the
+//! queue of a link that fell to a fifth takes 7.6 s to drain and not 2.9 s.
 //!
 //! **Invariant**: the same calls with the same seed give the same packets in size, order and time. What is random in
 //! str0m comes from `fastrand`'s generator of the thread, which is seeded here; hash maps are only asked by key where it
@@ -22,7 +27,6 @@ use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use ::str0m::bwe::BweKind;
 use ::str0m::format::{Codec, PayloadParams};
 use ::str0m::media::{MediaKind, Mid, Pt};
 use ::str0m::net::{Protocol, Receive};
@@ -41,6 +45,8 @@ const PROBE: u32 = 0;
 /// The clocks of video and Opus in RTP.
 const VIDEO_CLOCK: u128 = 90_000;
 const AUDIO_CLOCK: u128 = 48_000;
+/// How often the estimate is read.
+const GLANCE: Duration = Duration::from_millis(20);
 /// A peer that wants to be called again at once, over and over, would hold up the simulation.
 const MAX_CALLS_AT_ONCE: usize = 1_000;
 
@@ -297,6 +303,7 @@ impl Peer {
             .set_local_ice_credentials(IceCreds::new())
             .set_rtp_mode(true)
             .enable_bwe(start.map(rate))
+            .set_stats_interval(start.map(|_| GLANCE))
             .build(now);
         let candidate = Candidate::host(address, Protocol::Udp).expect("a private address makes a candidate");
         rtc.add_local_candidate(candidate);
@@ -352,8 +359,9 @@ impl Peer {
                     let datagram = self.read(&transmit.contents);
                     self.outgoing.push_back(datagram);
                 }
-                Ok(Output::Event(Event::EgressBitrateEstimate(BweKind::Twcc { estimate, .. }))) => {
-                    self.estimate = Some(Bitrate::from_bps(estimate.as_u64()));
+                Ok(Output::Event(Event::PeerStats(stats))) => {
+                    let estimate = stats.bwe_tx.map(|estimate| Bitrate::from_bps(estimate.as_u64()));
+                    self.estimate = estimate.or(self.estimate);
                 }
                 Ok(Output::Event(_)) => {}
                 Err(_) => return now + Duration::from_millis(1),
