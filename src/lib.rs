@@ -20,4 +20,5 @@ pub mod logging;
 mod pipe_message;
 mod pull;
 pub mod service;
+pub mod simulate;
 pub mod stream;

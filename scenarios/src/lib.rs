@@ -12,6 +12,7 @@ mod outcome;
 mod plot;
 mod record;
 mod run;
+mod summary;
 mod table;
 
 pub use case::Case;
@@ -20,4 +21,5 @@ pub use controllers::Controller;
 pub use outcome::{BottleneckSeries, CrossSeries, FlowSeries, Invariants, Metrics, Outcome, SAMPLE, Settling};
 pub use plot::plot;
 pub use run::{run, run_all};
+pub use summary::summary;
 pub use table::table;

@@ -19,7 +19,7 @@ const USED: f64 = 0.9;
 /// Being used, or drained, lasts at least so long.
 const LASTING: Duration = Duration::from_secs(1);
 /// How long windows are over which the flows' rates are compared (RFC 8868, section 3.1).
-const FAIRNESS_WINDOW: Duration = Duration::from_secs(20);
+const FAIRNESS_WINDOWS: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(20)];
 /// After a change so much time belongs to it; what differs from the mean later oscillates.
 const CHANGE: Duration = Duration::from_secs(10);
 
@@ -56,7 +56,10 @@ pub(crate) fn metrics(case: &Case, links: &[Link<'_>], tracks: &[Track<'_>]) -> 
         rises: links.iter().zip(&uses).flat_map(|(link, used)| used.rises(case, link)).collect(),
         drains: links.iter().flat_map(|link| drains(case, link)).collect(),
         jain: jain(case, tracks),
-        max_min: max_min(case, tracks),
+        max_min: FAIRNESS_WINDOWS
+            .iter()
+            .filter_map(|window| Some((*window, max_min(case, tracks, *window)?)))
+            .collect(),
         oscillation: mean(uses.iter().map(|used| used.oscillation(case))),
     }
 }
@@ -193,9 +196,9 @@ fn jain(case: &Case, tracks: &[Track<'_>]) -> Option<f64> {
     (squares > 0.0).then(|| sum * sum / (rates.len() as f64 * squares))
 }
 
-/// The greatest ratio of two flows' rates over [`FAIRNESS_WINDOW`], a window beginning each second.
-fn max_min(case: &Case, tracks: &[Track<'_>]) -> Option<f64> {
-    let window = samples(FAIRNESS_WINDOW);
+/// The greatest ratio of two flows' rates over windows of this length, one beginning each second.
+fn max_min(case: &Case, tracks: &[Track<'_>], window: Duration) -> Option<f64> {
+    let window = samples(window);
     let mut worst: Option<f64> = None;
     for stretch in all_active(case, tracks)? {
         let mut first = stretch.start;

@@ -96,8 +96,9 @@ pub struct Metrics {
     pub drains: Vec<Settling>,
     /// Jain's index of the flows' rates while all are active.
     pub jain: Option<f64>,
-    /// The greatest ratio of the flows' rates over 20 s while all are active, each divided by its priority.
-    pub max_min: Option<f64>,
+    /// The greatest ratio of two flows' rates while all are active, each divided by its priority: over windows of 1, 5 and 20 s,
+    /// as far as all are active for so long.
+    pub max_min: Vec<(Duration, f64)>,
     /// How much the rates of single seconds differ from their mean while nothing changes: their standard deviation as a part
     /// of the mean.
     pub oscillation: f64,

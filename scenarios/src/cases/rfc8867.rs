@@ -11,8 +11,8 @@
 //! - 6.2: 5.1 to 5.8 with marks from 20 ms of queue on. TCP does without: its packets say that they cannot be marked.
 
 use super::{
-    BACK, Bitrate, Case, DELAY, Duration, FORWARD, MAX, SenderPlan, TrackPlan, bottleneck, seconds, sender, steps,
-    two_way, video, wire,
+    BACK, Bitrate, Case, DELAY, Duration, FORWARD, MAX, QUEUE, SenderPlan, TrackPlan, bottleneck, seconds, sender,
+    steps, two_way, video, wire,
 };
 use crate::case::{JitterPlan, LinkPlan, TcpLoad, TcpPlan};
 
@@ -24,40 +24,40 @@ const MARK: Duration = Duration::from_millis(20);
 
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = vec![
-        variable_capacity("5.1", DELAY),
-        variable_capacity("5.1-100ms", Duration::from_millis(100)),
+        variable_capacity("5.1", "variable capacity, one flow", DELAY),
+        variable_capacity("5.1-100ms", "the same, 100 ms one way", Duration::from_millis(100)),
         several_flows(),
         congested_feedback(),
         same_algorithm(),
         round_trip_fairness(),
-        long_tcp("5.6", Duration::from_millis(300)),
-        long_tcp("5.6-1000ms", Duration::from_millis(1_000)),
-        short_tcp("5.7", TcpLoad::Web),
-        short_tcp("5.7-files", TcpLoad::Files),
+        long_tcp("5.6", "beside a long TCP flow", QUEUE),
+        long_tcp("5.6-1000ms", "the same, queue of 1 s", Duration::from_millis(1_000)),
+        short_tcp("5.7", "two flows beside ten short TCP flows", TcpLoad::Web),
+        short_tcp("5.7-files", "the same, larger files", TcpLoad::Files),
         pause_and_resume(),
         priority(),
     ];
     cases.extend([
-        with_ecn("6.2-5.1", variable_capacity("5.1", DELAY)),
-        with_ecn("6.2-5.2", several_flows()),
-        with_ecn("6.2-5.3", congested_feedback()),
-        with_ecn("6.2-5.4", same_algorithm()),
-        with_ecn("6.2-5.5", round_trip_fairness()),
-        with_ecn("6.2-5.6", long_tcp("5.6", Duration::from_millis(300))),
-        with_ecn("6.2-5.7", short_tcp("5.7", TcpLoad::Web)),
-        with_ecn("6.2-5.8", pause_and_resume()),
+        with_ecn("6.2-5.1", variable_capacity("", "5.1 with ECN", DELAY)),
+        with_ecn("6.2-5.2", titled("5.2 with ECN", several_flows())),
+        with_ecn("6.2-5.3", titled("5.3 with ECN", congested_feedback())),
+        with_ecn("6.2-5.4", titled("5.4 with ECN", same_algorithm())),
+        with_ecn("6.2-5.5", titled("5.5 with ECN", round_trip_fairness())),
+        with_ecn("6.2-5.6", long_tcp("", "5.6 with ECN", QUEUE)),
+        with_ecn("6.2-5.7", short_tcp("", "5.7 with ECN", TcpLoad::Web)),
+        with_ecn("6.2-5.8", titled("5.8 with ECN", pause_and_resume())),
     ]);
     cases.push(several_bottlenecks());
     cases
 }
 
 /// Section 5.1.
-fn variable_capacity(name: &'static str, delay: Duration) -> Case {
+fn variable_capacity(name: &'static str, title: &'static str, delay: Duration) -> Case {
     let mut links = two_way(steps(&[(0, 1_000), (40, 2_500), (60, 600), (80, 1_000)]));
     links.iter_mut().for_each(|link| link.delay = delay);
     Case {
         name,
-        title: "variable capacity, one flow",
+        title,
         length: seconds(100),
         links,
         senders: vec![sender(video(MORE, 0, 99))],
@@ -134,13 +134,13 @@ fn round_trip_fairness() -> Case {
 }
 
 /// Section 5.6.
-fn long_tcp(name: &'static str, queue: Duration) -> Case {
+fn long_tcp(name: &'static str, title: &'static str, queue: Duration) -> Case {
     let mut links = two_way(steps(&[(0, 2_000)]));
     links[FORWARD].queue = queue;
     let load = TcpLoad::Long(Duration::ZERO, seconds(119));
     Case {
         name,
-        title: "beside a long TCP flow",
+        title,
         length: seconds(120),
         links,
         senders: vec![sender(video(MAX, 5, 119))],
@@ -150,11 +150,11 @@ fn long_tcp(name: &'static str, queue: Duration) -> Case {
 }
 
 /// Section 5.7: two connections begin with a download, the others with a pause.
-fn short_tcp(name: &'static str, load: fn(bool) -> TcpLoad) -> Case {
+fn short_tcp(name: &'static str, title: &'static str, load: fn(bool) -> TcpLoad) -> Case {
     let connection = |index| TcpPlan { load: load(index < 2), forward: vec![FORWARD], back: vec![BACK] };
     Case {
         name,
-        title: "two flows beside ten short TCP flows",
+        title,
         length: seconds(300),
         links: two_way(steps(&[(0, 2_000)])),
         senders: vec![sender(video(MAX, 5, 299)); 2],
@@ -187,6 +187,10 @@ fn priority() -> Case {
         senders: vec![SenderPlan { tracks, ..sender(video(max, 0, 0)) }],
         ..same_algorithm()
     }
+}
+
+fn titled(title: &'static str, case: Case) -> Case {
+    Case { title, ..case }
 }
 
 /// Section 6.2.
