@@ -13,8 +13,9 @@
 //! queue of a link that fell to a fifth takes 7.6 s to drain and not 2.9 s.
 //!
 //! **Invariant**: the same calls with the same seed give the same packets in size, order and time. What is random in
-//! str0m comes from `fastrand`'s generator of the thread, which is seeded here; hash maps are only asked by key where it
-//! matters; cryptography is none ([`plain`]). The time of day comes into the contents of sender reports, but into no
+//! str0m comes from `fastrand`'s generator of the thread, which is seeded here; cryptography is none ([`plain`]). Its
+//! receiver goes through its streams in the order of a hash map, which is another in each process, and asks for missing
+//! packets in that order: so all videos of a sender share one stream, and are told apart by who wrote which packet. The time of day comes into the contents of sender reports, but into no
 //! size.
 //!
 //! ICE and DTLS are over before the clock of a case begins: the peers connect over a wire of their own and live on a
@@ -38,8 +39,10 @@ use lenscast_media::Bitrate;
 /// IPv4 and UDP.
 const DATAGRAM_OVERHEAD: u32 = 28;
 const AUDIO: u32 = 1;
-/// The first video; the next is two further, with its repair between.
-const VIDEO: u32 = 10;
+/// All videos.
+const VIDEO: u32 = 2;
+/// What is sent of them again.
+const REPAIR: u32 = 3;
 /// The source of padding that belongs to no stream (str0m, `docs/BWE.md`, "Probe Padding Sources").
 const PROBE: u32 = 0;
 /// The clocks of video and Opus in RTP.
@@ -91,21 +94,25 @@ pub(crate) fn connect(
         of_codec.map(PayloadParams::pt).expect("VP8 and Opus are on by default")
     };
     let (video_type, audio_type) = (payload_type(Codec::Vp8), payload_type(Codec::Opus));
-    for track in 0..videos {
-        declare(&mut sender, &mut receiver, MediaKind::Video, video_ssrc(track), Some(repair_ssrc(track)));
-    }
+    declare(&mut sender, &mut receiver, MediaKind::Video, VIDEO, Some(REPAIR));
     if audio {
         declare(&mut sender, &mut receiver, MediaKind::Audio, AUDIO, None);
     }
     receiver.rtc.direct_api().enable_twcc_feedback();
     for peer in [&mut sender, &mut receiver] {
         peer.lead = lead;
-        peer.newest = vec![0; usize::from(videos)];
         peer.run(now + lead);
     }
-    let written = vec![0; usize::from(videos)];
-    let sender =
-        SendingPeer { peer: sender, video_type, audio_type, bounds, started_at: now, written, audio_written: 0 };
+    let sender = SendingPeer {
+        peer: sender,
+        video_type,
+        audio_type,
+        bounds,
+        started_at: now,
+        videos: vec![0; usize::from(videos)],
+        written: Vec::new(),
+        audio_written: 0,
+    };
     (sender, ReceivingPeer { peer: receiver })
 }
 
@@ -117,7 +124,9 @@ pub(crate) struct SendingPeer {
     bounds: EstimateBounds,
     started_at: Instant,
     /// Packets of each video.
-    written: Vec<u64>,
+    videos: Vec<u64>,
+    /// Which video's packets those of the stream are, and their numbers there. It grows with the run.
+    written: Vec<(u8, u64)>,
     audio_written: u64,
 }
 
@@ -146,10 +155,11 @@ impl SendingPeer {
 
     /// The next packet of a video, to be sent as soon as str0m's pacer lets it go. Returns its number.
     pub(crate) fn push_video(&mut self, now: Instant, track: u8, payload: u32, ends_frame: bool) -> u64 {
-        let number = self.written[usize::from(track)];
-        self.written[usize::from(track)] += 1;
-        let packet = self.packet(now, self.video_type, number, VIDEO_CLOCK, payload);
-        self.write(now, video_ssrc(track), packet.nackable(true).marker(ends_frame));
+        let number = self.videos[usize::from(track)];
+        self.videos[usize::from(track)] += 1;
+        let packet = self.packet(now, self.video_type, self.written.len() as u64, VIDEO_CLOCK, payload);
+        self.written.push((track, number));
+        self.write(now, VIDEO, packet.nackable(true).marker(ends_frame));
         number
     }
 
@@ -162,7 +172,12 @@ impl SendingPeer {
 
     /// What is sent now.
     pub(crate) fn poll_datagram(&mut self) -> Option<Datagram> {
-        self.peer.outgoing.pop_front()
+        let mut datagram = self.peer.outgoing.pop_front()?;
+        datagram.media = datagram.media.and_then(|part| {
+            let (track, number) = *self.written.get(part.number as usize)?;
+            Some(MediaPart { track, number, ..part })
+        });
+        Some(datagram)
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is to be called at the latest.
@@ -221,14 +236,6 @@ fn declare(sender: &mut Peer, receiver: &mut Peer, kind: MediaKind, ssrc: u32, r
     let mut api = receiver.rtc.direct_api();
     api.declare_media(mid, kind);
     api.expect_stream_rx(ssrc, repair, mid, None);
-}
-
-fn video_ssrc(track: u8) -> u32 {
-    VIDEO + 2 * u32::from(track)
-}
-
-fn repair_ssrc(track: u8) -> u32 {
-    video_ssrc(track) + 1
 }
 
 fn rate(bitrate: Bitrate) -> ::str0m::bwe::Bitrate {
@@ -291,8 +298,8 @@ struct Peer {
     due: Instant,
     outgoing: VecDeque<Datagram>,
     estimate: Option<Bitrate>,
-    /// The number of the newest packet of each video that left.
-    newest: Vec<u64>,
+    /// The index of the newest packet of the video stream that left.
+    newest: u64,
 }
 
 impl Peer {
@@ -315,7 +322,7 @@ impl Peer {
             due: now,
             outgoing: VecDeque::new(),
             estimate: None,
-            newest: Vec::new(),
+            newest: 0,
         }
     }
 
@@ -380,30 +387,25 @@ impl Peer {
         Datagram { size: contents.len() as u32 + DATAGRAM_OVERHEAD, kind, media, contents: contents.into() }
     }
 
+    /// A packet of the videos, by its index in their stream as yet.
     fn read_video(&mut self, header: &RtpHeader, body: &[u8]) -> (Option<PacketKind>, Option<MediaPart>) {
         let payload = body.len().saturating_sub(plain::TAG_LENGTH);
-        let track = (header.ssrc - VIDEO) / 2;
-        if header.ssrc == video_ssrc(track as u8) {
-            let number = self.unwrap(track, header.sequence);
-            let newest = &mut self.newest[track as usize];
-            *newest = number.max(*newest);
-            let part = MediaPart { track: track as u8, number, payload: payload as u32 };
-            return (Some(PacketKind::Video), Some(part));
+        let part = |number, payload| MediaPart { track: 0, number, payload };
+        if header.ssrc == VIDEO {
+            let index = self.unwrap(header.sequence);
+            self.newest = self.newest.max(index);
+            return (Some(PacketKind::Video), Some(part(index, payload as u32)));
         }
         // RFC 4588, section 4: the original's number comes first.
-        let part = body.first_chunk::<2>().map(|original| MediaPart {
-            track: track as u8,
-            number: self.unwrap(track, u16::from_be_bytes(*original)),
-            payload: payload.saturating_sub(2) as u32,
-        });
-        (Some(PacketKind::Retransmission), part)
+        let original = body.first_chunk::<2>().map(|original| self.unwrap(u16::from_be_bytes(*original)));
+        let payload = payload.saturating_sub(2) as u32;
+        (Some(PacketKind::Retransmission), original.map(|index| part(index, payload)))
     }
 
-    /// The number that is nearest to the newest.
-    fn unwrap(&self, track: u32, sequence: u16) -> u64 {
-        let newest = self.newest[track as usize];
-        let step = sequence.wrapping_sub(newest as u16) as i16;
-        newest.saturating_add_signed(step.into())
+    /// The index that is nearest to the newest.
+    fn unwrap(&self, sequence: u16) -> u64 {
+        let step = sequence.wrapping_sub(self.newest as u16) as i16;
+        self.newest.saturating_add_signed(step.into())
     }
 }
 
