@@ -109,7 +109,8 @@ impl Use {
             let window = sample..sample + SAMPLES_PER_SECOND;
             let (taken, usable): (f64, f64) =
                 (self.taken[window.clone()].iter().sum(), self.usable[window].iter().sum());
-            taken >= USED * usable
+            // Where nobody has anything to send, nothing is shown.
+            self.usable[sample + SAMPLES_PER_SECOND - 1] > 0.0 && taken >= USED * usable
         };
         let used = (first..end.saturating_sub(SAMPLES_PER_SECOND)).find(|sample| is_used(*sample));
         used.map_or(Settling::Never, |sample| Settling::After(SAMPLE * (sample - first) as u32))
@@ -262,4 +263,86 @@ fn deviation(values: &[f64]) -> Option<f64> {
     let mean = average(values);
     let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / values.len() as f64;
     (values.len() >= 2 && mean > 0.0).then(|| variance.sqrt() / mean)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cases;
+    use crate::record::samples as samples_of;
+
+    /// `5.4`, but with flows that get these rates in kb/s all the time.
+    fn of_rates(rates: [u64; 3]) -> Metrics {
+        let case = cases().into_iter().find(|case| case.name == "5.4").unwrap();
+        let records: Vec<TrackRecord> = rates
+            .iter()
+            .map(|kbps| {
+                let mut record = TrackRecord::new(case.length);
+                record.received.fill(Bitrate::from_kbps(*kbps).bytes_in(SAMPLE));
+                record
+            })
+            .collect();
+        let link = link(&case, &[(Duration::ZERO, Duration::ZERO)]);
+        let tracks: Vec<Track<'_>> = case
+            .senders
+            .iter()
+            .zip(&records)
+            .map(|(sender, record)| Track {
+                plan: &sender.tracks[0],
+                record,
+                forward: &sender.forward,
+                wire_max: Bitrate::from_kbps(2_000),
+            })
+            .collect();
+        metrics(&case, &[Link { index: 0, record: &link }], &tracks)
+    }
+
+    /// A queue that is so long from each time on.
+    fn link(case: &Case, queue: &[(Duration, Duration)]) -> LinkRecord {
+        let crate::case::Capacity::Steps(steps) = &case.links[0].capacity else { panic!("steps") };
+        let at =
+            |at: Duration, steps: &mut dyn Iterator<Item = Duration>| steps.take_while(|from| *from <= at).count() - 1;
+        LinkRecord {
+            queue: (0..glances(case.length))
+                .map(|glance| queue[at(GLANCE * glance as u32, &mut queue.iter().map(|(from, _)| *from))].1)
+                .collect(),
+            capacity: (0..samples_of(case.length))
+                .map(|sample| steps[at(SAMPLE * sample as u32, &mut steps.iter().map(|(from, _)| *from))].1)
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn equal_rates_are_fair_and_unequal_ones_as_far_as_they_are() {
+        let metrics = of_rates([1_000, 1_000, 1_000]);
+        assert!((metrics.jain.unwrap() - 1.0).abs() < 1e-9);
+        assert_eq!(metrics.max_min.iter().map(|(_, ratio)| *ratio).collect::<Vec<_>>(), [1.0; 3]);
+        assert!(metrics.oscillation.abs() < 1e-9);
+        let metrics = of_rates([2_000, 500, 500]);
+        assert!((metrics.jain.unwrap() - 9.0 / 13.5).abs() < 1e-9, "{:?}", metrics.jain);
+        assert_eq!(metrics.max_min.last(), Some(&(Duration::from_secs(20), 4.0)));
+    }
+
+    #[test]
+    fn what_can_be_used_is_the_least_of_capacity_and_sources() {
+        // For 20 s one source is there, of 2 of 3.5 Mb/s, then there are two, for 1 s none; all come to 3 Mb/s, whoever is active.
+        let metrics = of_rates([1_000, 1_000, 1_000]);
+        let usable = 20.0 * 2.0 + 99.0 * 3.5;
+        assert!((metrics.utilisation - 120.0 * 3.0 / usable).abs() < 1e-3, "{}", metrics.utilisation);
+        assert_eq!(metrics.rises, [Settling::After(Duration::ZERO)], "3 Mb/s are more than 90 % of the first 2 Mb/s");
+        assert_eq!(of_rates([300, 300, 300]).rises, [Settling::Never]);
+    }
+
+    #[test]
+    fn a_queue_is_drained_when_it_stays_short() {
+        let case = cases().into_iter().find(|case| case.name == "fall").unwrap();
+        let [short, long] = [Duration::from_millis(10), Duration::from_millis(200)];
+        let at = Duration::from_secs;
+        // Short again after 2 s, but for less than a second; then from 4 s on.
+        let again = Duration::from_millis(22_500);
+        let record = link(&case, &[(at(0), short), (at(20), long), (at(22), short), (again, long), (at(24), short)]);
+        assert_eq!(drains(&case, &Link { index: 0, record: &record }), [Settling::After(at(4))]);
+        let record = link(&case, &[(at(0), short), (at(20), long)]);
+        assert_eq!(drains(&case, &Link { index: 0, record: &record }), [Settling::Never]);
+    }
 }
