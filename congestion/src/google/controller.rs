@@ -136,14 +136,16 @@ impl GoogleController {
         }
     }
 
-    /// Marks are cut for to 0.85 of what arrives (RFC 8511, section 3), once a round trip.
+    /// Marks are cut for once a round trip.
     fn handle_marks(&mut self, now: Instant, reports: &[PacketReport]) {
         let round_trip = self.path.round_trip().unwrap_or_default();
         let is_new = self.marked.is_none_or(|marked| now.saturating_duration_since(marked) >= round_trip);
-        if is_new && reports.iter().any(|report| report.congestion_experienced) {
+        let marks = reports.iter().filter(|report| report.congestion_experienced).count();
+        if is_new && marks > 0 {
             self.marked = Some(now);
             let arrives = self.acknowledged.recent_arrivals(ARRIVALS_SPAN).or(self.acknowledged.rate());
-            self.delay.control_mut().handle_mark(now, arrives.unwrap_or(self.target));
+            let part = marks as f64 / reports.len() as f64;
+            self.delay.control_mut().handle_marks(now, arrives.unwrap_or(self.target), part);
         }
     }
 

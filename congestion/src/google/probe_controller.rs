@@ -28,7 +28,7 @@ const LIMITED_FACTOR: f64 = 2.0;
 /// that has not shown this much more, at most so long; at the same multiple. Ours; libwebrtc waits for growth by a few percent
 /// a second.
 const CALM_INTERVAL: Duration = Duration::from_secs(1);
-const CALM_INTERVAL_MAX: Duration = Duration::from_secs(8);
+const CALM_INTERVAL_MAX: Duration = Duration::from_secs(4);
 const CALM_SUCCESS: f64 = 1.2;
 /// While loss limits the rate, no probe is above this multiple of it (`loss_limited_probe_scale`).
 const LOSS_LIMITED_FACTOR: f64 = 1.5;
@@ -385,10 +385,10 @@ mod tests {
                 found.push(second);
             }
         }
-        assert_eq!(found, [1, 3, 7, 15, 23, 31, 39]);
+        assert_eq!(found, [1, 3, 7, 11, 15, 19, 23, 27, 31, 35, 39]);
         controller.handle_estimate(at(40_000), kbps(2_000), Cause::Delay);
-        controller.handle_timeout(at(47_000));
-        controller.handle_timeout(at(48_000));
+        controller.handle_timeout(at(43_000));
+        controller.handle_timeout(at(44_000));
         assert_eq!(polled(&mut controller), [4_000, 4_000], "more was found: soon again");
     }
 

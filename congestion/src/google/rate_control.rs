@@ -38,6 +38,8 @@ const FRAME_INTERVAL: Duration = Duration::from_micros(33_333);
 const PACKET_BYTES: f64 = 1_200.0;
 const DETECTION_DELAY: Duration = Duration::from_millis(100);
 const ADDITIVE_MIN: f64 = 4_000.0;
+/// So many times that. Ours: as cuts leave more of the rate, growth must be quicker for flows to come to equal shares.
+const ADDITIVE_FACTOR: f64 = 2.0;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Direction {
@@ -110,9 +112,11 @@ impl RateControl {
         self.backoff = if is_short { BACKOFF_SHORT } else { BACKOFF };
     }
 
-    /// Congestion was signalled while so much arrives.
-    pub(super) fn handle_mark(&mut self, now: Instant, arrives: Rate) {
-        self.rate = self.rate.min(arrives * BACKOFF).max(self.min);
+    /// This part of the packets was marked, while so much arrives: a cut by half that part (RFC 8257, section 3.3), but never
+    /// by more than at overuse (RFC 8511, section 3).
+    pub(super) fn handle_marks(&mut self, now: Instant, arrives: Rate, part: f64) {
+        let cut = (self.rate * (1.0 - part / 2.0)).max(arrives * BACKOFF);
+        self.rate = self.rate.min(cut).max(self.min);
         self.direction = Direction::Hold;
         self.changed = now;
         self.has_changed = true;
@@ -191,7 +195,7 @@ impl RateControl {
         let frame = self.rate.bytes_in(FRAME_INTERVAL);
         let packet_bits = frame / (frame / PACKET_BYTES).ceil().max(1.0) * 8.0;
         let response = self.round_trip.saturating_add(DETECTION_DELAY).as_secs_f64() * 2.0;
-        let a_second = (packet_bits / response).max(ADDITIVE_MIN);
+        let a_second = (packet_bits / response).max(ADDITIVE_MIN) * ADDITIVE_FACTOR;
         Rate::from_bps(a_second * span.as_secs_f64())
     }
 
@@ -260,8 +264,8 @@ mod tests {
         // 680 kb/s at 30 Hz: frames of 2,833 bytes in three packets of 7,556 bits; twice 200 + 100 ms.
         control.update(start() + Duration::from_millis(100), Usage::Normal, acknowledged);
         control.update(start() + Duration::from_millis(1_100), Usage::Normal, acknowledged);
-        let expected = 680.0 + 680.0 / 30.0 / 3.0 / 0.6;
-        assert!((kbps(&control) - expected).abs() < 0.1, "{} is not {expected}", kbps(&control));
+        let expected = 680.0 + 2.0 * (680.0 / 30.0 / 3.0 / 0.6);
+        assert!((kbps(&control) - expected).abs() < 0.5, "{} is not {expected}", kbps(&control));
     }
 
     #[test]
@@ -273,6 +277,28 @@ mod tests {
         assert!(!control.may_cut(start() + Duration::from_millis(99), Some(Rate::from_kbps(500))));
         assert!(control.may_cut(start() + Duration::from_millis(99), Some(Rate::from_kbps(400))));
         assert!(control.may_cut(start() + Duration::from_millis(100), Some(Rate::from_kbps(500))));
+    }
+
+    #[test]
+    fn marks_cut_by_half_their_part_but_not_below_what_overuse_leaves() {
+        let mut control = control(1_000);
+        control.handle_marks(start(), Rate::from_kbps(1_000), 0.1);
+        assert_eq!(kbps(&control), 950.0);
+        control.handle_marks(start(), Rate::from_kbps(1_000), 1.0);
+        assert_eq!(kbps(&control), 850.0);
+    }
+
+    #[test]
+    fn a_queue_is_drained_and_then_almost_all_is_used_again() {
+        let mut control = control(2_000);
+        control.drain(start(), Rate::from_kbps(1_500), 0.5);
+        control.drain(start() + Duration::from_millis(200), Rate::from_kbps(1_000), 0.5);
+        assert_eq!(kbps(&control), 500.0);
+        // What arrives by now is what was sent.
+        control.drain(start() + Duration::from_millis(500), Rate::from_kbps(500), 0.8);
+        assert_eq!(kbps(&control), 500.0);
+        control.resume(start() + Duration::from_millis(600));
+        assert_eq!(kbps(&control), 960.0);
     }
 
     #[test]

@@ -13,11 +13,11 @@
 use std::time::{Duration, Instant};
 
 /// From so long on nothing grows. Below it a queue counts as empty.
-const HOLD: Duration = Duration::from_millis(25);
+const HOLD: Duration = Duration::from_millis(30);
 /// From so long on it is to be emptied…
-const DRAIN: Duration = Duration::from_millis(40);
+const DRAIN: Duration = Duration::from_millis(45);
 /// …as if in so long. Less than about twice a round trip with its feedback would swing.
-const DRAIN_SPAN: Duration = Duration::from_millis(600);
+const DRAIN_SPAN: Duration = Duration::from_millis(450);
 /// But never with less than this part of what the link carries, nor with more than that.
 const FACTOR_MIN: f64 = 0.5;
 const FACTOR_MAX: f64 = 0.95;
@@ -100,9 +100,9 @@ mod tests {
     #[test]
     fn the_longer_the_queue_the_less_is_sent() {
         let mut queue = StandingQueue::default();
-        assert_eq!(queue.handle_delay(at(0), ms(24)), QueueAdvice::Empty);
-        assert_eq!(queue.handle_delay(at(10), ms(25)), QueueAdvice::Hold);
-        assert_eq!(queue.handle_delay(at(20), ms(150)), QueueAdvice::Drain(0.75));
+        assert_eq!(queue.handle_delay(at(0), ms(29)), QueueAdvice::Empty);
+        assert_eq!(queue.handle_delay(at(10), ms(30)), QueueAdvice::Hold);
+        assert_eq!(queue.handle_delay(at(20), ms(90)), QueueAdvice::Drain(0.8));
         assert_eq!(queue.handle_delay(at(30), ms(5_000)), QueueAdvice::Drain(0.5));
     }
 
