@@ -79,5 +79,9 @@ pub(crate) fn settlings(settlings: &[Settling]) -> String {
             Settling::Never => String::from("never"),
         })
         .collect();
-    if each.is_empty() { String::new() } else { format!("{} s", each.join(", ")) }
+    match settlings {
+        [] => String::new(),
+        [.., Settling::Never] => each.join(", "),
+        _ => format!("{} s", each.join(", ")),
+    }
 }
