@@ -22,3 +22,4 @@ mod pull;
 pub mod service;
 pub mod simulate;
 pub mod stream;
+pub mod uplink;

@@ -15,7 +15,7 @@ pub struct RawConfig {
     pub http: RawHttp,
     /// Media to viewers.
     pub webrtc: RawWebrtc,
-    /// What all cameras together may take.
+    /// What all cameras together may take, and all viewers.
     pub bandwidth: RawBandwidth,
     /// What is written to standard error.
     pub log: RawLog,
@@ -80,7 +80,7 @@ pub struct RawWebrtc {
     pub ice_server: Vec<RawIceServer>,
 }
 
-/// What all cameras together may take.
+/// What all cameras together may take, and all viewers.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawBandwidth {
@@ -89,6 +89,16 @@ pub struct RawBandwidth {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 30, max = 10_000_000))]
     pub total_kbps: Option<u64>,
+    /// Kilobits a second for all viewers together, each counted, headers, retransmissions and probes included; 30 to 10000000.
+    /// Default: no limit but what each viewer's connection is found to carry.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 30, max = 10_000_000))]
+    pub max_uplink_kbps: Option<u64>,
+    /// Kilobits a second that a viewer's connection is taken to carry until more is known of it, 30 to 100000. Default: 1000,
+    /// or `max_uplink_kbps` if that is lower.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 30, max = 100_000))]
+    pub start_kbps: Option<u64>,
 }
 
 /// A STUN or TURN server that viewers are told of.

@@ -20,7 +20,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::layer::{self, LayerView};
-use super::{App, Problem};
+use super::{App, Problem, viewers};
 use crate::camera::Camera;
 use crate::config::StreamSource;
 use crate::feed::Feed;
@@ -98,6 +98,7 @@ async fn session(State(app): State<Arc<App>>, Path(secret): Path<String>) -> Res
         // The same clock now: what a page needs to know how far its own is off.
         "nowUnixMs": wall.unix_at(Instant::now()).as_secs_f64() * 1e3,
         "stats": consumer.map(consumer_stats),
+        "connection": stats.as_ref().map_or(Value::Null, |stats| viewers::own_connection(&app, stats)),
     })))
 }
 
@@ -140,7 +141,7 @@ pub(super) fn state_of(camera: &Camera) -> Value {
 
 fn describe(app: &App, feed: &Feed, stats: &TransportStats) -> Value {
     let name = feed.name();
-    let viewers = viewers(feed, &stats.sessions);
+    let viewers = viewers_of(feed, &stats.sessions);
     let mut description = state_of_feed(feed);
     let mut fields = match feed {
         Feed::Camera(camera) => describe_camera(app, camera),
@@ -328,7 +329,7 @@ fn latency(stages: &[(&str, HistogramSnapshot)]) -> Value {
     json!(stages.collect::<BTreeMap<_, _>>())
 }
 
-fn viewers(feed: &Feed, sessions: &[SessionStats]) -> Vec<Value> {
+fn viewers_of(feed: &Feed, sessions: &[SessionStats]) -> Vec<Value> {
     let producers = feed.producers();
     // Its audio is no viewer of its own.
     let is_video = |consumer: &SessionConsumer| producers.first() == Some(&consumer.producer);

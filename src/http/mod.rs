@@ -19,6 +19,7 @@ mod server;
 mod sessions;
 
 mod stream_control;
+mod viewers;
 mod whep;
 mod whip;
 
@@ -141,7 +142,11 @@ impl App {
         let behind = |door: Door, routes: Router<Arc<Self>>| {
             routes.layer(from_fn_with_state((Arc::clone(self), door), access::guard))
         };
-        let all = Router::new().merge(api::routes()).merge(allocation::routes()).merge(metrics::routes());
+        let all = Router::new()
+            .merge(api::routes())
+            .merge(viewers::routes())
+            .merge(allocation::routes())
+            .merge(metrics::routes());
         let guarded = behind(Door::All, all)
             .merge(behind(Door::Play, whep::routes()))
             .merge(behind(Door::Publish, whip::routes()))

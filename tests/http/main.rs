@@ -16,6 +16,7 @@ mod publish;
 mod restart;
 mod session;
 mod streams;
+mod viewers;
 
 use support::http::{Http, Reply};
 use support::offer::{offer, publisher_offer};

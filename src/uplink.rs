@@ -1,0 +1,383 @@
+//! What viewers' connections carry, shared out: the task that plans whenever that changes, and tells encoders and workers.
+//!
+//! It collects what is known (reports of legs, claims on the bandwidth, rates of streams that come in), has
+//! [`plan_legs`](lenscast_congestion::plan_legs) decide, and hands on what has changed.
+//!
+//! **Invariants.** It plans at most every [`PERIOD`], and takes no more than a twentieth of a core. What a person changes of the
+//! allocation takes effect with the next plan; so does what a reload changes of `[bandwidth]`.
+//!
+//! What it does not do: estimate, or decide.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use lenscast_congestion::{
+    FixedRates, HighestLayers, LegDemand, LegId, MediaDemand, Plan, PlanRequest, SourceDemand, SourceId, SourceRates,
+    plan_legs,
+};
+use lenscast_media::sync::{Mutex, RwLock};
+use lenscast_media::{Bitrate, TrackId};
+use lenscast_router::{ConsumerId, ProducerId, TransportId};
+use lenscast_sender::{MAX_LAYERS, OVERHEAD};
+use lenscast_transport::{LegPlan, LegReport, PreferredLayers};
+use tokio::sync::Notify;
+
+use crate::agent::Agent;
+use crate::config::UplinkConfig;
+use crate::feed::Feed;
+use crate::stream::{Stream, StreamLayer};
+
+/// What the configuration says of viewers' connections, and what was planned last.
+pub struct Uplink {
+    config: Mutex<UplinkConfig>,
+    /// Something has changed that plans go by.
+    changed: Notify,
+    planned: RwLock<Arc<Planned>>,
+}
+
+/// What was planned last, by the transport's names.
+#[derive(Debug, Default)]
+pub struct Planned {
+    legs: BTreeMap<TransportId, PlannedViewer>,
+}
+
+/// What was planned for one viewer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlannedViewer {
+    /// Its part of the uplink; [`Bitrate::UNLIMITED`] where that is.
+    pub limit: Bitrate,
+    /// What it would be sent if its connection carried everything.
+    pub wanted: Bitrate,
+    /// Its streams.
+    pub media: BTreeMap<ConsumerId, PlannedStream>,
+}
+
+/// What was planned for one stream of a viewer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlannedStream {
+    /// Its part of what the connection carries, without headers.
+    pub share: Bitrate,
+    /// The layers that it is given at most. `None`: nothing fits.
+    pub layers: Option<PreferredLayers>,
+}
+
+/// Between two plans. A frame lasts 33 ms: planning for each would change nothing that anybody sees.
+const PERIOD: Duration = Duration::from_millis(50);
+
+/// Of the time, at most one part in so many goes into planning.
+const SHARE_OF_A_CORE: u32 = 20;
+
+/// While there are viewers, it plans this often though nothing has been told: rates of streams that come in change unnoticed.
+const LONGEST: Duration = Duration::from_millis(500);
+
+/// What is set aside for a stream's audio: Opus as libwebrtc has it by default, 32 kb/s in 50 packets a second
+/// (`media/engine/webrtc_voice_engine.cc`), with their headers.
+const AUDIO: Bitrate = Bitrate::from_bps(32_000 + 50 * 8 * OVERHEAD.packet_bytes as u64);
+
+/// What a stream's smallest layer is expected to take that has never come, and how many times as much each layer takes than the
+/// one below it: as the router has it (`router/src/layer_rates.rs`).
+const SMALLEST: u64 = 150_000;
+const STEP: u64 = 3;
+
+impl Uplink {
+    pub(crate) fn new(config: UplinkConfig) -> Self {
+        Self { config: Mutex::new(config), changed: Notify::new(), planned: RwLock::new(Arc::default()) }
+    }
+
+    /// What the configuration says.
+    #[must_use]
+    pub fn config(&self) -> UplinkConfig {
+        *self.config.lock()
+    }
+
+    /// What was planned last.
+    #[must_use]
+    pub fn planned(&self) -> Arc<Planned> {
+        Arc::clone(&self.planned.read())
+    }
+
+    pub(crate) fn reconfigure(&self, config: UplinkConfig) {
+        *self.config.lock() = config;
+        self.replan();
+    }
+
+    /// Something has changed that plans go by.
+    pub(crate) fn replan(&self) {
+        self.changed.notify_one();
+    }
+}
+
+impl Planned {
+    /// What was planned for a viewer; `None` for one whose connection tells nothing.
+    #[must_use]
+    pub fn viewer(&self, id: TransportId) -> Option<&PlannedViewer> {
+        self.legs.get(&id)
+    }
+}
+
+/// Plans again and again, for as long as the process runs.
+pub async fn share_out(agent: Arc<Agent>) {
+    let mut changes = agent.transport().leg_changes();
+    let mut planner = Planner::default();
+    loop {
+        let longest = if planner.is_idle() { None } else { Some(planner.next_look(Instant::now())) };
+        tokio::select! {
+            changed = changes.changed() => if changed.is_err() { return },
+            () = agent.uplink().changed.notified() => {}
+            () = sleep_for(longest) => {}
+        }
+        let began = Instant::now();
+        planner.plan(&agent, began);
+        // Whatever changes meanwhile is found then.
+        tokio::time::sleep(PERIOD.max(began.elapsed() * (SHARE_OF_A_CORE - 1))).await;
+    }
+}
+
+/// For ever, if for no time in particular.
+async fn sleep_for(span: Option<Duration>) {
+    match span {
+        Some(span) => tokio::time::sleep(span).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What is remembered from plan to plan.
+#[derive(Default)]
+struct Planner {
+    plan: Plan,
+    /// The names of sources in plans, which are never used again.
+    sources: BTreeMap<ProducerId, SourceId>,
+    next_source: u32,
+    /// What layers of streams took lately.
+    rates: BTreeMap<ProducerId, LayerRates>,
+    /// What was told last.
+    told: BTreeMap<TransportId, LegPlan>,
+    ceilings: BTreeMap<TrackId, [Bitrate; MAX_LAYERS]>,
+}
+
+/// What the layers of a stream take: the last measurements, and what they come to.
+#[derive(Debug, Default)]
+struct LayerRates {
+    measured: Vec<Bitrate>,
+    smoothed: Vec<u64>,
+}
+
+impl Planner {
+    /// There was nobody to plan for.
+    fn is_idle(&self) -> bool {
+        self.plan.legs().is_empty()
+    }
+
+    fn next_look(&self, now: Instant) -> Duration {
+        self.plan.expires().map_or(LONGEST, |expires| expires.saturating_duration_since(now).min(LONGEST))
+    }
+
+    fn plan(&mut self, agent: &Agent, now: Instant) {
+        let reports = agent.transport().leg_reports();
+        if reports.is_empty() && self.is_idle() {
+            return;
+        }
+        // Once it has stopped there is nothing to plan.
+        let Ok(allocation) = agent.allocation() else { return };
+        let feeds = agent.feeds();
+        self.name_sources(&feeds);
+        let mut sources = Vec::new();
+        let mut tracks = BTreeMap::new();
+        let mut with_audio = Vec::new();
+        for feed in &feeds {
+            let Some(&producer) = feed.producers().first() else { continue };
+            let source = self.sources[&producer];
+            match feed {
+                Feed::Camera(camera) => {
+                    let track = camera.track().id();
+                    let Ok(index) = allocation.tracks.binary_search_by_key(&track, |allotted| allotted.track) else {
+                        continue;
+                    };
+                    let allotted = &allocation.tracks[index];
+                    tracks.insert(source, track);
+                    sources.push(SourceDemand {
+                        source,
+                        // What is held up takes nothing.
+                        weight: if camera.is_paused() { 0.0 } else { allotted.share.weight },
+                        min: allotted.share.min,
+                        max: allotted.share.max,
+                        enforced: allotted.share.enforced,
+                        framerate: allotted.framerate,
+                        rates: SourceRates::Encoded(allotted.layers),
+                    });
+                }
+                Feed::Stream(stream) => {
+                    if feed.producers().len() > 1 {
+                        with_audio.push(producer);
+                    }
+                    sources.push(self.demand_of(stream, source, producer));
+                }
+            }
+        }
+        let legs = reports.iter().map(|report| self.leg(report, &with_audio)).collect();
+        let request = PlanRequest {
+            uplink: agent.uplink().config().limit(),
+            overhead: OVERHEAD,
+            version: allocation.version,
+            sources,
+            legs,
+        };
+        self.plan = plan_legs(now, &request, &self.plan);
+        self.tell_tracks(agent, &tracks);
+        self.tell_legs(agent, &reports);
+    }
+
+    /// Gives each stream a name in plans, and forgets those that are gone.
+    fn name_sources(&mut self, feeds: &[Feed]) {
+        let producers: Vec<ProducerId> = feeds.iter().filter_map(|feed| feed.producers().first().copied()).collect();
+        self.sources.retain(|producer, _| producers.contains(producer));
+        self.rates.retain(|producer, _| producers.contains(producer));
+        for producer in producers {
+            let next = &mut self.next_source;
+            self.sources.entry(producer).or_insert_with(|| {
+                *next = next.wrapping_add(1);
+                SourceId(*next)
+            });
+        }
+    }
+
+    /// Of streams nobody has claimed anything: all are equal, and none can use more than it is.
+    fn demand_of(&mut self, stream: &Stream, source: SourceId, producer: ProducerId) -> SourceDemand {
+        let layers = stream.layers();
+        let count = stream.tracks().map_or(1, |tracks| usize::from(tracks.layers).max(1));
+        let rates = self.rates.entry(producer).or_default().update(&layers, count);
+        SourceDemand {
+            source,
+            weight: if stream.is_paused() { 0.0 } else { 1.0 },
+            min: Bitrate::ZERO,
+            max: Bitrate::UNLIMITED,
+            enforced: false,
+            framerate: layers.iter().map(|layer| layer.frames_per_second).fold(0.0, f64::max),
+            rates: SourceRates::Fixed(FixedRates::of_layers(&rates)),
+        }
+    }
+
+    fn leg(&self, report: &LegReport, with_audio: &[ProducerId]) -> LegDemand {
+        let audible = report.media.iter().filter(|media| !media.paused && with_audio.contains(&media.producer)).count();
+        let media = report.media.iter().filter_map(|media| {
+            Some(MediaDemand {
+                source: *self.sources.get(&media.producer)?,
+                preferred: HighestLayers { spatial: media.preferred.spatial, temporal: media.preferred.temporal },
+                paused: media.paused,
+            })
+        });
+        LegDemand {
+            leg: LegId(report.id.0),
+            estimate: report.estimate.target,
+            is_confirmed: report.is_confirmed,
+            reserved: Bitrate::from_bps(AUDIO.as_bps() * audible as u64),
+            media: media.collect(),
+        }
+    }
+
+    fn tell_tracks(&mut self, agent: &Agent, tracks: &BTreeMap<SourceId, TrackId>) {
+        let ceilings: BTreeMap<TrackId, [Bitrate; MAX_LAYERS]> = (self.plan.ceilings().iter())
+            .filter_map(|ceilings| Some((*tracks.get(&ceilings.source)?, ceilings.layers)))
+            .collect();
+        let changed = ceilings.iter().filter(|(track, layers)| self.ceilings.get(track) != Some(layers));
+        let changed: Vec<_> = changed.map(|(track, layers)| (*track, *layers)).collect();
+        // Closed, it has no tracks.
+        if !changed.is_empty() {
+            let _ = agent.set_ceilings(&changed);
+        }
+        self.ceilings = ceilings;
+    }
+
+    fn tell_legs(&mut self, agent: &Agent, reports: &[LegReport]) {
+        let mut legs = BTreeMap::new();
+        let mut told = BTreeMap::new();
+        for report in reports {
+            let Some(planned) = self.plan.leg(LegId(report.id.0)) else { continue };
+            let media = report.media.iter().filter_map(|media| {
+                let planned = planned.media_of(*self.sources.get(&media.producer)?)?;
+                let layers =
+                    planned.layers.map(|HighestLayers { spatial, temporal }| PreferredLayers { spatial, temporal });
+                Some((media.consumer, PlannedStream { share: planned.share, layers }))
+            });
+            let media: BTreeMap<_, _> = media.collect();
+            let plan = LegPlan {
+                id: report.id,
+                limit: planned.limit,
+                wanted: planned.wanted,
+                media: media.iter().map(|(consumer, planned)| (*consumer, planned.layers)).collect(),
+            };
+            legs.insert(report.id, PlannedViewer { limit: planned.limit, wanted: planned.wanted, media });
+            told.insert(report.id, plan);
+        }
+        let changed = told.iter().filter(|(id, plan)| self.told.get(id) != Some(plan));
+        let changed: Vec<LegPlan> = changed.map(|(_, plan)| plan.clone()).collect();
+        if !changed.is_empty() {
+            agent.transport().plan_legs(changed);
+        }
+        self.told = told;
+        *agent.uplink().planned.write() = Arc::new(Planned { legs });
+    }
+}
+
+impl LayerRates {
+    /// What each of `count` layers takes, by what came lately: at once what is more than before, by a fifth a look what is less,
+    /// since a still picture does not stay still. What has stopped is expected to take what it took.
+    fn update(&mut self, layers: &[StreamLayer], count: usize) -> Vec<Bitrate> {
+        let count = count.min(FixedRates::MAX_SPATIAL);
+        let measured: Vec<Bitrate> = layers.iter().take(count).map(|layer| layer.bitrate).collect();
+        self.smoothed.resize(count, 0);
+        if measured != self.measured {
+            for (smoothed, measured) in self.smoothed.iter_mut().zip(&measured) {
+                let measured = measured.as_bps();
+                let eased = (*smoothed - *smoothed / 5).saturating_add(measured / 5);
+                *smoothed = if measured == 0 { *smoothed } else { eased.max(measured) };
+            }
+            self.measured = measured;
+        }
+        (0..count).map(|layer| Bitrate::from_bps(self.expected(layer))).collect()
+    }
+
+    /// What came, or what is expected of a layer that never did, by the nearest below it that did, or else above.
+    fn expected(&self, layer: usize) -> u64 {
+        let has_come = |other: &usize| self.smoothed[*other] > 0;
+        let known = (0..=layer).rev().find(has_come).or_else(|| (layer..self.smoothed.len()).find(has_come));
+        let times = |steps: usize| STEP.saturating_pow(steps as u32);
+        match known {
+            Some(known) if known <= layer => self.smoothed[known].saturating_mul(times(layer - known)),
+            Some(known) => (self.smoothed[known] / times(known - layer)).max(1),
+            None => SMALLEST * times(layer),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rates(looks: &[&[u64]], count: usize) -> Vec<u64> {
+        let mut rates = LayerRates::default();
+        let mut last = Vec::new();
+        for look in looks {
+            let layer = |kbps: &u64| StreamLayer { bitrate: Bitrate::from_kbps(*kbps), ..StreamLayer::default() };
+            let layers: Vec<_> = look.iter().map(layer).collect();
+            last = rates.update(&layers, count).iter().map(|rate| rate.as_kbps()).collect();
+        }
+        last
+    }
+
+    #[test]
+    fn what_never_came_is_expected_by_its_neighbours() {
+        assert_eq!(rates(&[&[]], 3), [150, 450, 1_350]);
+        assert_eq!(rates(&[&[0, 300, 0]], 3), [100, 300, 900]);
+        assert_eq!(rates(&[&[100]], 1), [100]);
+    }
+
+    #[test]
+    fn a_rise_counts_at_once_and_a_fall_by_and_by() {
+        assert_eq!(rates(&[&[1_000], &[2_000]], 1), [2_000]);
+        assert_eq!(rates(&[&[1_000], &[500]], 1), [900]);
+        assert_eq!(rates(&[&[1_000], &[500], &[500], &[500]], 1), [900], "the same look again");
+        assert_eq!(rates(&[&[1_000], &[0], &[0]], 1), [1_000], "what has stopped");
+    }
+}
