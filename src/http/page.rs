@@ -28,6 +28,7 @@ static FILES: &[File] = &files! {
     "/backoff.js", "text/javascript; charset=utf-8", "backoff.js";
     "/camera_list.js", "text/javascript; charset=utf-8", "camera_list.js";
     "/clock.js", "text/javascript; charset=utf-8", "clock.js";
+    "/connections.js", "text/javascript; charset=utf-8", "connections.js";
     "/dom.js", "text/javascript; charset=utf-8", "dom.js";
     "/event_stream.js", "text/javascript; charset=utf-8", "event_stream.js";
     "/format.js", "text/javascript; charset=utf-8", "format.js";

@@ -9,6 +9,7 @@ import { Allocation, PERIOD_MS, READ_CLOSELY_MS, READ_MS } from "../../web/alloc
 import { demand, noteOn, outcome, shares, totalScale, trouble } from "../../web/allocation_panel.js";
 import { Backoff, MAX_MS, MIN_MS } from "../../web/backoff.js";
 import { CaptureClock, ServerClock } from "../../web/clock.js";
+import * as connections from "../../web/connections.js";
 import { EventStream } from "../../web/event_stream.js";
 import * as format from "../../web/format.js";
 import { LatencyMeter, quantile } from "../../web/latency.js";
@@ -30,6 +31,41 @@ function random(seed) {
     return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
   };
 }
+
+describe("viewers' connections", () => {
+  const connection = {
+    availableOutgoingBitrate: 1_200_000,
+    confirmed: true,
+    sendBitrate: 950_000,
+    currentRoundTripTime: 0.042,
+    fractionLost: 0,
+    queueDelay: 0.003,
+    pacerQueueDelay: 0,
+    cameras: [
+      { name: "front", layer: 1, paused: false, held: false, targetBitrate: 700_000 },
+      { name: "rear", layer: null, paused: false, held: true, targetBitrate: 0 },
+      { name: "desk", layer: null, paused: true, held: false, targetBitrate: 0 },
+    ],
+  };
+
+  test("each is told in words", () => {
+    const { rates, reason, cameras } = connections.linesOn(connection);
+    assert.equal(rates, "950 kb/s of 1.2 Mb/s");
+    assert.equal(reason, "round trip 42 ms, loss 0 %, queues 3.0 ms there, 0.0 ms here");
+    assert.equal(cameras, "front 700 kb/s, layer 1; rear held, too little for it; desk paused");
+    const starting = connections.linesOn({ ...connection, confirmed: false, currentRoundTripTime: null });
+    assert.match(starting.reason, /^starting, round trip –,/);
+  });
+
+  test("a note says how many there are, and what all may take", () => {
+    const note = (viewerCount, shown, maxUplinkKbps = null) => connections.noteOn({ viewerCount, viewers: Array(shown).fill({}), maxUplinkKbps });
+    assert.equal(note(0, 0), "Nobody watches.");
+    assert.equal(note(null, 0), "Not known.");
+    assert.equal(note(2, 2), "");
+    assert.equal(note(2, 0), "What they carry is not known yet.");
+    assert.equal(note(1_200, 8, 20_000), "The 8 thinnest of 1,200. All together may take 20.0 Mb/s.");
+  });
+});
 
 describe("the page's files", async () => {
   const names = await readdir(WEB);
