@@ -18,7 +18,7 @@ const WIDTH: f64 = 960.0;
 const LEFT: f64 = 64.0;
 const RIGHT: f64 = 16.0;
 /// Title and legend.
-const HEAD: f64 = 84.0;
+const HEAD: f64 = 98.0;
 const PANEL_GAP: f64 = 34.0;
 const RATE_HEIGHT: f64 = 260.0;
 const DELAY_HEIGHT: f64 = 140.0;
