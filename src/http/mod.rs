@@ -121,8 +121,8 @@ impl App {
                 (SessionState::Lost, stream) => tracing::warn!(session = id.0, stream, "a pipe has lost its origin"),
                 (SessionState::Connected, None) => {
                     tracing::info!(session = id.0, "a viewer is connected");
-                    if let Some(preferred) = self.sessions.preferred_since(id) {
-                        self.agent.transport().set_preferred_layers(id, 0, preferred).await;
+                    for (camera, asked) in self.sessions.asked_since(id) {
+                        layer::apply(self.agent.transport(), id, camera, asked).await;
                     }
                 }
                 (SessionState::Connected, Some(stream)) => {

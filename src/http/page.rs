@@ -45,6 +45,7 @@ static FILES: &[File] = &files! {
     "/publisher.js", "text/javascript; charset=utf-8", "publisher.js";
     "/reception.js", "text/javascript; charset=utf-8", "reception.js";
     "/session.js", "text/javascript; charset=utf-8", "session.js";
+    "/shared_session.js", "text/javascript; charset=utf-8", "shared_session.js";
     "/style.css", "text/css; charset=utf-8", "style.css";
     "/tile.js", "text/javascript; charset=utf-8", "tile.js";
     "/token_dialog.js", "text/javascript; charset=utf-8", "token_dialog.js";

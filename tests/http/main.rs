@@ -15,6 +15,7 @@ mod pipes;
 mod publish;
 mod restart;
 mod session;
+mod several;
 mod streams;
 mod viewers;
 

@@ -21,6 +21,14 @@ pub(crate) struct PlannedView {
 }
 
 impl Purpose {
+    /// How many of the server's places it takes: a viewer of several cameras is one of each.
+    pub(crate) fn places(&self) -> usize {
+        match self {
+            Self::Viewer(views) => views.len(),
+            Self::Publisher(_) | Self::Pipe(_) => 1,
+        }
+    }
+
     /// True if the session has nothing left to show when this producer ends.
     pub(crate) fn shows(&self, producer: ProducerId) -> bool {
         matches!(self, Self::Viewer(views) if views.iter().all(|view| view.video.0 == producer))
