@@ -137,6 +137,49 @@ fn a_viewer_that_knows_only_aes_cm_128_plays_and_others_get_gcm() {
     assert_eq!(profiles, ["Aes128CmHmacSha1_80", "AeadAes128Gcm"]);
 }
 
+#[test]
+fn two_cameras_play_over_one_connection_and_each_is_paused_alone() {
+    let server = Server::ready(&format!("{}{}", camera_of("vp8"), camera_of("h264")));
+    let codecs = [Codec::Vp8, Codec::H264];
+    let mut client = Client::play_all(&server.http, "/whep/vp8,h264", &codecs);
+    let mut decoders = codecs.map(Decoder::new);
+    let mut play = |client: &mut Client, camera: usize| {
+        let frame = client.frame_of(camera);
+        let age = now_ms() - burnt_in(&mut decoders[camera], &frame).captured_unix.as_secs_f64() * 1e3;
+        (frame, age)
+    };
+    for _ in 0..15 {
+        play(&mut client, 0);
+        play(&mut client, 1);
+    }
+    assert_eq!(server.metrics().sum("lenscast_sessions_connected"), 1.0);
+    let secret = client.session.rsplit('/').next().unwrap().to_owned();
+    let media = || server.http.get(&format!("/api/v1/sessions/{secret}")).json()["media"].clone();
+    let mids: Vec<String> =
+        media().as_array().unwrap().iter().map(|medium| medium["mediaId"].as_str().unwrap().to_owned()).collect();
+    let path = format!("{}/layer", client.session);
+    let pause = |paused: bool| {
+        let body = format!("{{\"mediaId\": {:?}, \"paused\": {paused}}}", mids[1]);
+        let reply = server.http.call("POST", &path, &[("Content-Type", "application/json")], &body);
+        assert_eq!(reply.status, 200, "{reply:?}");
+    };
+    pause(true);
+    // What was on its way still comes; then nothing, while the other goes on.
+    let quiet = Instant::now() + Duration::from_millis(500);
+    while Instant::now() < quiet {
+        play(&mut client, 0);
+    }
+    while client.frame_of_within(1, Duration::ZERO).is_some() {}
+    for _ in 0..15 {
+        play(&mut client, 0);
+    }
+    assert!(client.frame_of_within(1, Duration::ZERO).is_none(), "it is paused");
+    pause(false);
+    let (frame, age) = play(&mut client, 1);
+    assert!(frame.key_frame && age < 2_000.0, "it goes on with a key frame of now: {age} ms");
+    assert_eq!(client.delete().status, 200);
+}
+
 /// Key frames that the camera has encoded.
 fn key_frames(server: &Server) -> f64 {
     server

@@ -63,7 +63,7 @@ pub struct RawWebrtc {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 64))]
     pub workers: Option<usize>,
-    /// Viewers at once, 1 to 100000. Default: 1000.
+    /// Viewers at once, 1 to 100000; one of several cameras counts for each. Default: 1000.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100_000))]
     pub max_viewers: Option<usize>,
