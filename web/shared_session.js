@@ -31,6 +31,11 @@ export class SharedSessions {
   #shared = new Set();
   #backoff = new Backoff();
   #notLive = 0;
+  #openSession;
+
+  constructor(openSession = WhepSession.open) {
+    this.#openSession = openSession;
+  }
 
   // A view of `camera`, as the API describes it, with that layer of it at most; null: the best. Rejects with a Problem, or with
   // the signal's reason.
@@ -41,8 +46,9 @@ export class SharedSessions {
       if (!view) continue;
       if (!signal.aborted) return view;
       view.close();
-      throw signal.reason;
+      break;
     }
+    signal.throwIfAborted();
     return new Promise((resolve, reject) => {
       const request = { camera, layer, token, signal, resolve, reject };
       signal.addEventListener("abort", () => {
@@ -65,14 +71,14 @@ export class SharedSessions {
   }
 
   async #open(requests) {
-    if (requests.length === 1) return openAlone(requests[0]);
+    if (requests.length === 1) return this.#openAlone(requests[0]);
     // It is given up when all have given up.
     const abort = new AbortController();
     const giveUp = () => requests.every(({ signal }) => signal.aborted) && abort.abort(requests[0].signal.reason);
     for (const { signal } of requests) signal.addEventListener("abort", giveUp, { once: true });
     const endpoint = endpointOf(requests.map(({ camera }) => camera));
     try {
-      const session = await WhepSession.open(endpoint, { token: requests[0].token, signal: abort.signal, cameras: requests.length });
+      const session = await this.#openSession(endpoint, { token: requests[0].token, signal: abort.signal, cameras: requests.length });
       this.#notLive = 0;
       this.#share(session, requests);
     } catch (error) {
@@ -91,12 +97,12 @@ export class SharedSessions {
       if (problem && session.wasConnected) this.#backoff.reset();
       shared.end(problem && together(problem, this.#backoff));
     });
-    requests.forEach(({ layer, signal, resolve }, position) => {
-      const view = shared.view(position, layer);
-      if (signal.aborted) view.close();
-      else resolve(view);
+    // All before the first of them is left: a session that nobody has a view of is over.
+    const views = requests.map(({ layer }, position) => shared.view(position, layer));
+    requests.forEach(({ signal, resolve }, position) => {
+      if (signal.aborted) views[position].close();
+      else resolve(views[position]);
     });
-    shared.leaveIfEmpty();
   }
 
   // What is wrong with one need not be wrong with the others, unless it is the way there, or the right to go it.
@@ -109,7 +115,16 @@ export class SharedSessions {
       for (const { reject } of staying) reject(told);
     } else {
       this.#notLive = 0;
-      for (const request of staying) openAlone(request);
+      for (const request of staying) this.#openAlone(request);
+    }
+  }
+
+  async #openAlone({ camera, layer, token, signal, resolve, reject }) {
+    const endpoint = layer === null ? camera.whep : `${camera.whep}?layer=${layer}`;
+    try {
+      resolve(await this.#openSession(endpoint, { token, signal }));
+    } catch (error) {
+      reject(error);
     }
   }
 }
@@ -117,13 +132,14 @@ export class SharedSessions {
 // One connection with several cameras.
 class SharedSession {
   #session;
-  // By the sections of the offer: { name, codec, view, isOver, asked, timer }.
+  // By the sections of the offer: { name, codec, layer, view, isOver, asked, timer }. `layer` is what was asked for last, `asked`
+  // settles when the server has answered the last request.
   #media;
   #isOver = false;
 
   constructor(session, cameras) {
     this.#session = session;
-    this.#media = cameras.map(({ name, codec }) => ({ name, codec, view: null, isOver: false, asked: Promise.resolve(), timer: null }));
+    this.#media = cameras.map(({ name, codec }) => ({ name, codec, layer: null, view: null, isOver: false, asked: Promise.resolve(), timer: null }));
   }
 
   get session() {
@@ -133,8 +149,13 @@ class SharedSession {
   view(position, layer, resumedAt = null) {
     const view = new View(this, position, resumedAt);
     this.#media[position].view = view;
-    if (layer !== null) view.chooseLayer(layer).catch((problem) => view.lose(problem));
+    if (layer !== this.#media[position].layer) view.chooseLayer(layer).catch((problem) => view.lose(problem));
     return view;
+  }
+
+  chooseLayer(position, layer) {
+    this.#media[position].layer = layer;
+    return this.ask(position, () => this.#session.chooseLayer(layer, this.mediaId(position)));
   }
 
   // A view of a camera that was left and can go on here; null if there is none.
@@ -148,7 +169,6 @@ class SharedSession {
     clearTimeout(medium.timer);
     try {
       await this.ask(position, () => this.#session.setPaused(false, this.mediaId(position)));
-      if (layer === null) await this.ask(position, () => this.#session.chooseLayer(null, this.mediaId(position)));
     } catch {
       medium.isOver = true;
       medium.view = null;
@@ -241,7 +261,7 @@ class View {
   }
 
   chooseLayer(layer) {
-    return this.#shared.ask(this.#position, () => this.#shared.session.chooseLayer(layer, this.mediaId));
+    return this.#shared.chooseLayer(this.#position, layer);
   }
 
   // Its player plays it no more. With `isOver`, because it did not play: then it is not to go on here either.
@@ -259,15 +279,6 @@ class View {
 
   lose(problem) {
     this.#resolveEnded(problem);
-  }
-}
-
-async function openAlone({ camera, layer, token, signal, resolve, reject }) {
-  const endpoint = layer === null ? camera.whep : `${camera.whep}?layer=${layer}`;
-  try {
-    resolve(await WhepSession.open(endpoint, { token, signal }));
-  } catch (error) {
-    reject(error);
   }
 }
 

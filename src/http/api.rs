@@ -20,7 +20,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::layer::{self, LayerView};
+use super::resource::Protocol;
 use super::{App, Problem, viewers};
+use super::{App, Problem};
 use crate::camera::Camera;
 use crate::config::StreamSource;
 use crate::feed::Feed;
@@ -97,7 +99,7 @@ async fn session(State(app): State<Arc<App>>, Path(secret): Path<String>) -> Res
             "layer": medium.preferred.map(|layers| layers.spatial),
             "paused": medium.paused,
             // Its source has ended, while others of the session go on.
-            "ended": stats.is_some() && consumer.is_none(),
+            "ended": session.protocol == Protocol::Whep && stats.is_some() && consumer.is_none(),
             // The capture clock's reading at some instant, and the stream's RTP timestamp at that instant.
             "captureClock": clock,
             "stats": consumer.map(consumer_stats),
