@@ -22,7 +22,6 @@ use serde_json::{Value, json};
 use super::layer::{self, LayerView};
 use super::resource::Protocol;
 use super::{App, Problem, viewers};
-use super::{App, Problem};
 use crate::camera::Camera;
 use crate::config::StreamSource;
 use crate::feed::Feed;
