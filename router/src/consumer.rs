@@ -6,7 +6,7 @@ use crate::resend::{Refusal, Resend};
 use crate::rewrite::{FrameIds, Rewrite};
 use crate::round_trip::round_trip;
 use crate::rtcp::{Compound, ReportBlock};
-use crate::rtp::{Carried, Header};
+use crate::rtp::{Carried, Header, Padding};
 use crate::score::{PacketCounts, Score, StreamScore};
 use crate::sequence_map::{Place, SequenceMap};
 use crate::{
@@ -222,11 +222,7 @@ impl Consumer {
 
     /// The packets of a burst that follows all before it, for this peer; `None` if it is not to have them.
     #[inline]
-    pub(crate) fn handle_burst<'a>(
-        &mut self,
-        arrival: &Arrival<'a>,
-        transport_sequence: &mut u16,
-    ) -> Option<RtpPackets<'a>> {
+    pub(crate) fn handle_burst<'a>(&mut self, arrival: &Arrival<'a>) -> Option<RtpPackets<'a>> {
         let layer = arrival.layer;
         let (burst, meta) = (arrival.burst, arrival.burst.meta());
         if burst.payload_bytes() == 0 {
@@ -263,15 +259,11 @@ impl Consumer {
             self.begun = Some(meta.rtp_time);
         }
         self.count_frame(meta);
-        Some(self.packets(arrival, first_index, self.rewrite, false, transport_sequence))
+        Some(self.packets(arrival, first_index, self.rewrite, false))
     }
 
     /// The packets of a burst that comes late, in the place that was kept for them; `None` if there is none.
-    pub(crate) fn handle_late_burst<'a>(
-        &mut self,
-        arrival: &Arrival<'a>,
-        transport_sequence: &mut u16,
-    ) -> Option<RtpPackets<'a>> {
+    pub(crate) fn handle_late_burst<'a>(&mut self, arrival: &Arrival<'a>) -> Option<RtpPackets<'a>> {
         let (burst, meta) = (arrival.burst, arrival.burst.meta());
         self.current?;
         let place = self.map.late(arrival.layer, meta.first_packet, burst.len() as u64)?;
@@ -279,7 +271,7 @@ impl Consumer {
         if !blank {
             self.count_frame(meta);
         }
-        Some(self.packets(arrival, place.index, place.rewrite, blank, transport_sequence))
+        Some(self.packets(arrival, place.index, place.rewrite, blank))
     }
 
     /// The layer's stream broke off: nothing of it can be decoded until its next key frame.
@@ -362,7 +354,7 @@ impl Consumer {
         sequence: u16,
         place: Place,
         burst: &'a Burst,
-        carried: &mut CarriedBy<'_>,
+        wall: &WallClock,
     ) -> Result<RtpPackets<'a>, Refusal> {
         let rtx = self.parameters.rtx.ok_or(Refusal::Exhausted)?;
         let position = (place.packet - burst.meta().first_packet) as usize;
@@ -371,14 +363,7 @@ impl Consumer {
         let resent = self.resend.take(now, sequence, bytes, self.stats.round_trip_time)?;
         self.repaired += u64::from(resent.first);
         let timestamp = burst.meta().rtp_time.wrapping_add(place.rewrite.timestamp);
-        let mut header = Header::new(rtx.payload_type, rtx.ssrc, timestamp);
-        if self.parameters.extensions.transport_sequence.is_some()
-            || self.parameters.extensions.absolute_send_time.is_some()
-        {
-            let of_packet = carried.of(now, burst.meta(), false, self.format.local);
-            header = header.with_extensions(&self.parameters.extensions, &of_packet);
-            *carried.transport_sequence = carried.transport_sequence.wrapping_add(1);
-        }
+        let header = self.with_stamps(Header::new(rtx.payload_type, rtx.ssrc, timestamp), burst.meta(), wall);
         self.stats.retransmitted_packets_sent += 1;
         self.stats.retransmitted_bytes_sent += bytes as u64;
         Ok(RtpPackets {
@@ -389,7 +374,93 @@ impl Consumer {
             original_sequence: Some(sequence),
             rewrite: place.rewrite,
             blank,
+            padding: None,
         })
+    }
+
+    /// Can be padded for: it has a stream for that, and something has gone out.
+    pub(crate) const fn can_pad(&self) -> bool {
+        self.connected && self.format.key_frames && self.parameters.rtx.is_some() && self.last.is_some()
+    }
+
+    /// Where the packet is that went out `back` packets before the newest, if that is still known.
+    pub(crate) fn recent(&self, back: u16) -> Option<(u16, Place)> {
+        let sequence = self.map.newest()?.wrapping_sub(back);
+        Some((sequence, self.map.find(sequence)?))
+    }
+
+    /// A packet that went out before, only to be measured; `None` if it had no payload.
+    pub(crate) fn pad_with<'a>(
+        &mut self,
+        sequence: u16,
+        place: Place,
+        burst: &'a Burst,
+        wall: &WallClock,
+    ) -> Option<RtpPackets<'a>> {
+        let position = (place.packet - burst.meta().first_packet) as usize;
+        if burst.meta().temporal_layer > place.temporal {
+            return None;
+        }
+        let packets = RtpPackets {
+            packets: position..position + 1,
+            original_sequence: Some(sequence),
+            rewrite: place.rewrite,
+            padding: Some(Padding::Payload),
+            ..self.padding(burst, 1, place.rewrite.timestamp, wall)?
+        };
+        self.count_padding(burst.payload(position).len());
+        Some(packets)
+    }
+
+    /// A packet of nothing but so many bytes of padding, at least one. It is of `burst`'s time.
+    pub(crate) fn pad<'a>(&mut self, bytes: u8, burst: &'a Burst, wall: &WallClock) -> Option<RtpPackets<'a>> {
+        let mut packets = self.padding(burst, bytes, self.rewrite.timestamp, wall)?;
+        packets.header = packets.header.with_padding();
+        self.count_padding(usize::from(bytes));
+        Some(packets)
+    }
+
+    fn padding<'a>(
+        &mut self,
+        burst: &'a Burst,
+        bytes: u8,
+        timestamp_offset: u32,
+        wall: &WallClock,
+    ) -> Option<RtpPackets<'a>> {
+        let rtx = self.parameters.rtx?;
+        let timestamp = burst.meta().rtp_time.wrapping_add(timestamp_offset);
+        Some(RtpPackets {
+            burst,
+            packets: 0..1,
+            header: self.with_stamps(Header::new(rtx.payload_type, rtx.ssrc, timestamp), burst.meta(), wall),
+            first_index: self.resend.pad(),
+            original_sequence: None,
+            rewrite: Rewrite::default(),
+            blank: false,
+            padding: Some(Padding::Bytes(bytes)),
+        })
+    }
+
+    const fn count_padding(&mut self, bytes: usize) {
+        self.stats.padding_packets_sent += 1;
+        self.stats.padding_bytes_sent += bytes as u64;
+    }
+
+    /// Packets of it have been lost on their way out, so that nothing can be decoded before the next key frame: nothing goes
+    /// out until then, nor again.
+    pub(crate) fn break_off(&mut self) {
+        self.current = None;
+        self.map.forget();
+    }
+
+    /// Extensions for a packet that is not of a burst's first sending.
+    fn with_stamps(&self, header: Header, meta: &BurstMeta, wall: &WallClock) -> Header {
+        let extensions = &self.parameters.extensions;
+        if extensions.are_stamped() {
+            header.with_extensions(extensions, &carried(wall, meta, false, self.format.local))
+        } else {
+            header
+        }
     }
 
     pub(crate) fn handle_pli(&mut self) {
@@ -537,20 +608,15 @@ impl Consumer {
         first_index: u64,
         rewrite: Rewrite,
         blank: bool,
-        transport_sequence: &mut u16,
     ) -> RtpPackets<'a> {
         let (burst, meta) = (arrival.burst, arrival.burst.meta());
         let timestamp = meta.rtp_time.wrapping_add(rewrite.timestamp);
         let mut header = Header::new(self.parameters.payload_type, self.parameters.ssrc, timestamp);
         let extensions = &self.parameters.extensions;
         let periodic = meta.key_frame && meta.begins_frame || arrival.now >= self.extensions_due;
-        let sends = extensions.absolute_send_time.is_some() || extensions.transport_sequence.is_some();
-        if periodic || sends || meta.extensions != Default::default() {
-            let mut carried = CarriedBy { wall: arrival.wall, transport_sequence };
-            header = header.with_extensions(extensions, &carried.of(arrival.now, meta, periodic, self.format.local));
-            if extensions.transport_sequence.is_some() {
-                *transport_sequence = transport_sequence.wrapping_add(burst.len() as u16);
-            }
+        if periodic || extensions.are_stamped() || meta.extensions != Default::default() {
+            let carried = carried(arrival.wall, meta, periodic, self.format.local);
+            header = header.with_extensions(extensions, &carried);
             if periodic {
                 self.extensions_due = arrival.now + EXTENSION_INTERVAL;
             }
@@ -559,29 +625,21 @@ impl Consumer {
         let bytes = if blank { 0 } else { burst.payload_bytes() };
         self.stats.bytes_sent += bytes as u64;
         self.resend.add_media(arrival.now, bytes);
-        RtpPackets { burst, packets: 0..burst.len(), header, first_index, original_sequence: None, rewrite, blank }
-    }
-}
-
-/// What the sending transport writes into headers.
-#[derive(Debug)]
-pub(crate) struct CarriedBy<'a> {
-    pub(crate) wall: &'a WallClock,
-    /// Its next packet over all its streams.
-    pub(crate) transport_sequence: &'a mut u16,
-}
-
-impl CarriedBy<'_> {
-    fn of(&mut self, now: Instant, meta: &BurstMeta, periodic: bool, local: bool) -> Carried {
-        Carried {
-            periodic,
-            captured: self.wall.ntp_at(meta.times.captured),
-            local,
-            passed: meta.extensions,
-            sent: self.wall.ntp_at(now),
-            transport_sequence: *self.transport_sequence,
+        RtpPackets {
+            burst,
+            packets: 0..burst.len(),
+            header,
+            first_index,
+            original_sequence: None,
+            rewrite,
+            blank,
+            padding: None,
         }
     }
+}
+
+fn carried(wall: &WallClock, meta: &BurstMeta, periodic: bool, local: bool) -> Carried {
+    Carried { periodic, captured: wall.ntp_at(meta.times.captured), local, passed: meta.extensions }
 }
 
 /// Ticks of a clock of `rate` ticks a second in `span`, wrapped.

@@ -71,7 +71,7 @@ pub use layers::{Layers, Priority};
 pub use outlet::OutletStats;
 pub use outlet_link::OutletLink;
 pub use producer_parameters::{EncodingParameters, MediaKind, ProducerParameters, ReceivedExtensions};
-pub use rtp::{ExtensionId, HeaderExtensions, MAX_HEADER, Mid, PacketLayout, PayloadType, Rid, RtpPackets};
+pub use rtp::{ExtensionId, HeaderExtensions, MAX_HEADER, Mid, PacketLayout, PayloadType, Rid, RtpPackets, Stamps};
 pub use stats::{ConsumerStats, ProducerLayerStats, ProducerStats};
 pub use stream_state::StreamState;
 pub use timers::Timers;

@@ -1,5 +1,5 @@
 //! The engine itself. What can be done to it stands in files of their own: [`creation`], [`closing`], [`control`],
-//! [`feedback`], [`pipes`], [`ingest`], [`reports`], [`dump`].
+//! [`feedback`], [`padding`], [`pipes`], [`ingest`], [`reports`], [`dump`].
 
 mod closing;
 mod control;
@@ -7,6 +7,7 @@ mod creation;
 mod dump;
 mod feedback;
 mod ingest;
+mod padding;
 mod pipes;
 mod reports;
 #[cfg(test)]
@@ -51,8 +52,6 @@ pub struct Worker {
     outlets: BTreeMap<OutletId, usize>,
     /// Outlets whose producer is gone, or that were detached, before their last state found room.
     closing_outlets: Vec<Outlet>,
-    /// Each transport's next transport-wide sequence number, by its slot.
-    transport_sequences: Vec<u16>,
     timers: Timers<Timer>,
     /// Received producers that have something to forward.
     touched: Vec<usize>,
@@ -127,7 +126,6 @@ impl Worker {
             consumers: BTreeMap::new(),
             outlets: BTreeMap::new(),
             closing_outlets: Vec::new(),
-            transport_sequences: Vec::new(),
             timers: Timers::default(),
             touched: Vec::new(),
             batch: Vec::new(),
@@ -235,13 +233,7 @@ impl Worker {
         producer: usize,
         egress: &'a mut E,
     ) -> (&'a mut Producer, Forwarding<'a, E>) {
-        let with = Forwarding {
-            now,
-            wall: &self.wall,
-            egress,
-            transport_sequences: &mut self.transport_sequences,
-            events: &mut self.events,
-        };
+        let with = Forwarding { now, wall: &self.wall, egress, events: &mut self.events };
         (self.producers.at_mut(producer), with)
     }
 
