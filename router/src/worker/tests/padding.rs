@@ -50,7 +50,7 @@ fn a_stream_that_was_broken_off_goes_on_with_a_key_frame_and_repairs_nothing_bef
     let mut scene = Scene::new().connected_viewer(1);
     scene.burst(0, 3, true);
     let _ = scene.asked();
-    scene.worker.break_off(scene.now, TransportId(1), Ssrc(1));
+    scene.worker.break_off(scene.now, TransportId(1), Ssrc(1_001));
     assert_eq!(scene.asked(), [Asked::KeyFrame(0)]);
     scene.out.rtp.clear();
     scene.rtcp(1, &nack(1, &[32_001]));
@@ -62,7 +62,7 @@ fn a_stream_that_was_broken_off_goes_on_with_a_key_frame_and_repairs_nothing_bef
     scene.rtcp(1, &nack(1, &[32_003]));
     assert_eq!(scene.stats(1).retransmitted_packets_sent, 1);
     scene.worker.break_off(scene.now, TransportId(1), Ssrc(77));
-    scene.worker.break_off(scene.now, TransportId(9), Ssrc(1));
+    scene.worker.break_off(scene.now, TransportId(9), Ssrc(1_001));
 }
 
 #[test]
