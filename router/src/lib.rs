@@ -80,5 +80,5 @@ pub use transport::TransportKind;
 pub use upstream::Upstream;
 pub use worker::{
     AttachParameters, ConsumerDump, EncodingDump, LOCAL_SOURCE, OutletDump, ProducerDump, RouterDump, Source,
-    TransportDump, Worker, WorkerDump,
+    TransportDump, VideoState, Worker, WorkerDump,
 };

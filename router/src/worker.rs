@@ -29,8 +29,8 @@ use crate::receive::ReceivedBurst;
 use crate::rtcp::Compound;
 use crate::transport_table::TransportTable;
 use crate::{
-    ConsumerId, ConsumerScore, ConsumerStats, Egress, Event, Inbound, OutletId, ProducerId, ProducerKey, ProducerStats,
-    RouterId, Timers, TransportId, TransportKind, TransportSlot,
+    ConsumerId, ConsumerScore, ConsumerStats, Egress, Event, Inbound, Layers, OutletId, ProducerId, ProducerKey,
+    ProducerStats, RouterId, Timers, TransportId, TransportKind, TransportSlot,
 };
 
 /// Everything one thread forwards: routers with their transports, producers and consumers.
@@ -90,6 +90,21 @@ struct ConsumerPlace {
     producer: usize,
     /// Position among the producer's consumers.
     position: usize,
+}
+
+/// A consumer of video, and what goes out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VideoState {
+    /// Which.
+    pub consumer: ConsumerId,
+    /// What it shows.
+    pub producer: ProducerId,
+    /// The best layers that its peer wants.
+    pub preferred: Layers,
+    /// What goes out; `None` while nothing does.
+    pub layers: Option<Layers>,
+    /// Its peer holds it up.
+    pub is_paused: bool,
 }
 
 /// What has to be done at some time.
@@ -172,6 +187,23 @@ impl Worker {
     pub fn consumer_layers(&self, consumer: ConsumerId) -> Option<crate::Layers> {
         let place = self.consumers.get(&consumer)?;
         self.producers.at(place.producer).consumers[place.position].layers()
+    }
+
+    /// A transport's videos, and what goes out of each.
+    pub fn videos_of(&self, transport: TransportId) -> impl Iterator<Item = VideoState> {
+        let transport = self.transports.slot(transport).and_then(|slot| self.transports.get(slot));
+        transport.into_iter().flat_map(|transport| &transport.consumers).filter_map(|entry| {
+            let place = self.consumers.get(&entry.consumer)?;
+            let producer = self.producers.at(place.producer);
+            let consumer = &producer.consumers[place.position];
+            producer.format().key_frames.then(|| VideoState {
+                consumer: entry.consumer,
+                producer: producer.key.producer,
+                preferred: consumer.parameters().preferred_layers,
+                layers: consumer.layers(),
+                is_paused: consumer.paused,
+            })
+        })
     }
 
     /// How well a consumer's stream gets through.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use lenscast_media::{Codec, LayerSet, Ssrc, WallClock};
 use lenscast_router::{
     ConsumerId, ConsumerParameters, EncodingParameters, HeaderExtensions, Layers, PacketLayout, PayloadType, Priority,
-    ProducerId, ProducerParameters, TransportId,
+    ProducerId, ProducerParameters, Stamps, TransportId,
 };
 use rtc_crypto::RTCCryptoProvider;
 use rtc_stun::attributes::{ATTR_USE_CANDIDATE, ATTR_USERNAME};
@@ -170,8 +170,12 @@ pub fn published(mut data: &[u8]) {
             packet.extend_from_slice(&u32::from(sequence / 3).to_be_bytes());
             packet.extend_from_slice(&[0, 0, 0, 100 + number]);
             packet.extend_from_slice(content);
-            let layout =
-                PacketLayout { header_len: 12, ssrc: Ssrc(u32::from(100 + number)), index: u64::from(sequence) };
+            let layout = PacketLayout {
+                header_len: 12,
+                ssrc: Ssrc(u32::from(100 + number)),
+                index: u64::from(sequence),
+                stamps: Stamps::default(),
+            };
             sender.seal_rtp(&mut packet, 0, &layout);
         }
         hub.handle_datagram(now, path, &mut packet, &mut Nowhere);
@@ -279,6 +283,7 @@ fn setup(now: Instant) -> SessionSetup {
             ),
             audio: None,
         }]),
+        feedback: None,
         created: now,
         timeouts: Timeouts { connect: Duration::from_secs(3_600), consent: Duration::from_secs(3_600) },
     }
@@ -287,6 +292,10 @@ fn setup(now: Instant) -> SessionSetup {
 struct Nowhere;
 
 impl Wire for Nowhere {
+    fn now(&self, entered: Instant) -> Instant {
+        entered
+    }
+
     fn send(&mut self, _: Path, _: &[u8]) {}
 
     fn send_packets(&mut self, _: Path, _: &[u8], _: &[usize]) {}

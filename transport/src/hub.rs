@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use lenscast_congestion::EstimateBounds;
 use lenscast_media::{StageHistograms, WallClock};
 use lenscast_router::rtcp::Compound;
 use lenscast_router::{
@@ -25,7 +26,7 @@ use crate::directory::{Claim, Directory};
 use crate::elsewhere::Elsewhere;
 use crate::flood_guard::FloodGuard;
 use crate::ice::{BindingRequest, StunError};
-use crate::leg::Board;
+use crate::leg::{Board, DEFAULT_BOUNDS, LegControl};
 use crate::nudges::Pending;
 use crate::object::{DirectSink, Life, LifeOf, Lives, Pipe};
 use crate::outbox::Message;
@@ -35,14 +36,16 @@ use crate::purpose::{PlannedView, Purpose, Role, View, published};
 use crate::session::{CloseCause, Session, SessionEvent, SessionSetup};
 use crate::stats::{DropStats, ObjectCounts, SessionConsumer, SessionStats};
 use crate::{
-    Certificate, ForwardingCost, IceCredentials, LegPlan, LegReport, OpenSrtpError, Path, PreferredLayers,
-    PublishedProducer,
+    Certificate, ForwardingCost, IceCredentials, LegReport, OpenSrtpError, Path, PreferredLayers, PublishedProducer,
 };
 use legs::{Leg, Legs, NoEgress, Way};
 pub(crate) use legs::{LegsOnWire, Opening};
 
 /// Where datagrams go out.
 pub(crate) trait Wire {
+    /// The time now, of which what led here came in at `entered`.
+    fn now(&self, entered: Instant) -> Instant;
+
     fn send(&mut self, path: Path, datagram: &[u8]);
     fn send_packets(&mut self, path: Path, buffer: &[u8], ends: &[usize]);
 
@@ -98,6 +101,8 @@ pub(crate) struct Hub {
     crypto: Arc<dyn RTCCryptoProvider>,
     /// Where others read of the legs.
     board: Arc<Board>,
+    /// Between which bounds legs' estimates stay.
+    bounds: EstimateBounds,
     dropped: DropStats,
     /// RTP has come since the last [`Hub::end_of_batch`].
     in_batch: bool,
@@ -144,7 +149,7 @@ impl Hub {
             index,
             router,
             home,
-            legs: Legs { index, ..Legs::default() },
+            legs: Legs::new(index, wall),
             workers,
             lives: Lives::default(),
             dead: BTreeSet::new(),
@@ -159,6 +164,7 @@ impl Hub {
             certificate,
             crypto,
             board,
+            bounds: DEFAULT_BOUNDS,
             dropped: DropStats::default(),
             in_batch: false,
             ended_readers: Vec::new(),
@@ -220,6 +226,7 @@ impl Hub {
             profile: session.profile(),
             consumers: self.session_consumers(now, id),
             leg: self.board.report_of(id).map(|report| LegReport::clone(&report)),
+            leg_stats: self.legs.control(id).map(LegControl::stats),
         })
     }
 
@@ -269,7 +276,7 @@ impl Hub {
             }
             _ => None,
         };
-        self.router.handle_inbound(now, message, &mut self.legs.on(wire));
+        self.router.handle_inbound(now, message, &mut self.legs.on(now, wire));
         if let Some(key) = opened.filter(|key| self.router.producer_stats(*key).is_none()) {
             self.lives.forget(LifeOf::Producer(key));
             self.mirrors.remove(&key);
@@ -285,10 +292,13 @@ impl Hub {
     /// What other threads have left to be looked at.
     pub(crate) fn handle_nudges(&mut self, now: Instant, pending: Pending, wire: &mut impl Wire) {
         for outlet in pending.outlets {
-            self.router.handle_outlet(now, outlet, &mut self.legs.on(wire));
+            self.router.handle_outlet(now, outlet, &mut self.legs.on(now, wire));
         }
         for (key, sending) in pending.sending {
-            self.router.handle_inbound(now, Inbound::Sending { key, sending }, &mut self.legs.on(wire));
+            self.router.handle_inbound(now, Inbound::Sending { key, sending }, &mut self.legs.on(now, wire));
+        }
+        if let Some(bounds) = pending.bounds {
+            self.set_bounds(now, bounds);
         }
         for plan in pending.plans.into_values() {
             self.apply_plan(now, &plan);
@@ -301,11 +311,11 @@ impl Hub {
         self.dead.insert(worker);
         let orphans = self.mirrors.iter().filter(|(_, (home, _))| *home == worker);
         for (key, outlet) in orphans.map(|(key, (_, outlet))| (*key, *outlet)).collect::<Vec<_>>() {
-            self.router.lose_origin(now, key, outlet, &mut self.legs.on(wire));
+            self.router.lose_origin(now, key, outlet, &mut self.legs.on(now, wire));
         }
         let dead = self.legs.outlets.iter().filter(|(_, way)| way.worker == worker).map(|(outlet, _)| *outlet);
         for outlet in dead.collect::<Vec<_>>() {
-            self.router.detach(now, outlet, &mut self.legs.on(wire));
+            self.router.detach(now, outlet, &mut self.legs.on(now, wire));
         }
         self.pass_on_router_events(now, wire);
     }
@@ -340,7 +350,7 @@ impl Hub {
     /// be.
     pub(crate) fn end_of_batch(&mut self, now: Instant, wire: &mut impl Wire) {
         if std::mem::take(&mut self.in_batch) {
-            self.router.end_of_batch(now, &mut self.legs.on(wire));
+            self.router.end_of_batch(now, &mut self.legs.on(now, wire));
             self.pass_on_router_events(now, wire);
         }
     }
@@ -358,19 +368,9 @@ impl Hub {
         let view = self.legs.sessions.get(&id).and_then(|leg| leg.role.view(camera));
         let Some(video) = view.and_then(|view| view.video) else { return false };
         let set = self.router.set_preferred_layers(now, video, PreferredLayers::or_highest(preferred));
+        self.legs.pressing.push(id);
         self.pass_on_router_events(now, wire);
         set.is_ok()
-    }
-
-    /// What a leg is given from now on. What has ended needs nothing.
-    fn apply_plan(&mut self, now: Instant, plan: &LegPlan) {
-        let Some(leg) = self.legs.sessions.get(&plan.id) else { return };
-        for (consumer, layers) in &plan.media {
-            if leg.role.consumers().any(|own| own == *consumer) {
-                let ceiling = layers.map(|layers| PreferredLayers::or_highest(Some(layers)));
-                let _ = self.router.set_layer_ceiling(now, *consumer, ceiling);
-            }
-        }
     }
 
     /// Holds up what a session is sent of one of its cameras, or goes on with it. False if there is no such session or the
@@ -390,6 +390,7 @@ impl Hub {
             // One that has ended needs neither.
             let _ = if paused { router.pause_consumer(now, consumer) } else { router.resume_consumer(now, consumer) };
         }
+        self.legs.pressing.push(id);
         self.pass_on_router_events(now, wire);
         true
     }
@@ -406,7 +407,10 @@ impl Hub {
 
     /// Time has come to [`Hub::poll_timeout`].
     pub(crate) fn handle_timeout(&mut self, now: Instant, wire: &mut impl Wire) {
-        self.router.handle_timeout(now, &mut self.legs.on(wire));
+        self.router.handle_timeout(now, &mut self.legs.on(now, wire));
+        while let Some((_, id)) = self.legs.attention.take_due(now) {
+            self.legs.pressing.push(id);
+        }
         self.pass_on_router_events(now, wire);
         while let Some((_, id)) = self.deadlines.take_due(now) {
             let Some(leg) = self.legs.sessions.get_mut(&id) else {
@@ -452,7 +456,7 @@ impl Hub {
         wire: &mut W,
         act: impl FnOnce(&mut Router, &mut LegsOnWire<'_, W>) -> T,
     ) -> T {
-        let result = act(&mut self.router, &mut self.legs.on(wire));
+        let result = act(&mut self.router, &mut self.legs.on(now, wire));
         self.pass_on_router_events(now, wire);
         result
     }
@@ -522,7 +526,7 @@ impl Hub {
         let outlet = parameters.link.outlet();
         let way = Way { worker, channel: self.workers[worker].clone(), opening: Some(opening) };
         self.legs.outlets.insert(outlet, way);
-        let attached = self.router.attach(now, parameters, &mut self.legs.on(wire));
+        let attached = self.router.attach(now, parameters, &mut self.legs.on(now, wire));
         if attached.is_err() {
             self.legs.outlets.remove(&outlet);
         }
@@ -538,16 +542,15 @@ impl Hub {
             }
             return;
         }
-        let _ = self.router.close_transport(now, id, &mut self.legs.on(wire));
-        let mut leg = self.legs.sessions.remove(&id).expect("it was there a moment ago");
+        let _ = self.router.close_transport(now, id, &mut self.legs.on(now, wire));
+        let mut leg = self.legs.remove(id).expect("it was there a moment ago");
+        self.forget_report(id);
         if let Role::Pipe(pipe) = &leg.role {
             for outlet in pipe.outlets() {
                 self.legs.pipes.remove(&outlet);
-                self.router.detach(now, outlet, &mut self.legs.on(wire));
+                self.router.detach(now, outlet, &mut self.legs.on(now, wire));
             }
         }
-        self.legs.by_slot[leg.slot.index()] = None;
-        self.legs.outbox.direct(leg.slot, None);
         leg.session.close(now);
         flush(&mut leg.session, wire);
         self.deadlines.set(id, None);
@@ -591,8 +594,8 @@ impl Hub {
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        let sessions = self.deadlines.first();
-        sessions.into_iter().chain(self.router.poll_timeout()).min()
+        let due = [self.deadlines.first(), self.legs.attention.first(), self.router.poll_timeout()];
+        due.into_iter().flatten().min()
     }
 
     fn handle_stun(&mut self, now: Instant, path: Path, datagram: &[u8], wire: &mut impl Wire) {
@@ -691,7 +694,11 @@ impl Hub {
                 self.handle_pipe_rtcp(now, id, &compound, wire);
             }
             Some(Ok(compound)) => {
-                if self.router.handle_rtcp(now, id, compound, &mut self.legs.on(wire)).is_err() {
+                if let Some(control) = self.legs.controls[leg.slot.index()].as_deref_mut() {
+                    control.handle_rtcp(now, compound);
+                    self.legs.pressing.push(id);
+                }
+                if self.router.handle_rtcp(now, id, compound, &mut self.legs.on(now, wire)).is_err() {
                     self.dropped.rtcp_malformed += 1;
                 }
                 self.pass_on_router_events(now, wire);
@@ -727,7 +734,7 @@ impl Hub {
 
     fn handle_pipe_rtcp(&mut self, now: Instant, id: TransportId, compound: &[u8], wire: &mut impl Wire) {
         let mut nudged = Vec::new();
-        let handled = self.legs.on(wire).with_pipe(id, |pipe, send| {
+        let handled = self.legs.on(now, wire).with_pipe(id, |pipe, send| {
             match pipe.handle_rtcp(now, compound, send) {
                 Ok(outlets) => nudged = outlets,
                 Err(_) => return false,
@@ -738,7 +745,7 @@ impl Hub {
             self.dropped.rtcp_malformed += 1;
         }
         for outlet in nudged {
-            self.router.handle_outlet(now, outlet, &mut self.legs.on(wire));
+            self.router.handle_outlet(now, outlet, &mut self.legs.on(now, wire));
         }
         self.pass_on_router_events(now, wire);
         self.tell(now, id, wire);
@@ -774,6 +781,7 @@ impl Hub {
                 self.settle(id, wire);
                 let _ = self.router.connect_transport(now, id);
                 self.events.push(HubEvent::Connected(id));
+                self.legs.pressing.push(id);
                 self.tell(now, id, wire);
                 self.pass_on_router_events(now, wire);
             }
@@ -814,10 +822,8 @@ impl Hub {
             self.by_ufrag.insert(credentials.ufrag, id);
         }
         self.deadlines.set(id, Some(session.poll_timeout()));
-        self.legs.sessions.insert(id, Leg { session, slot, role, flood: FloodGuard::default() });
-        let places = self.legs.by_slot.len().max(slot.index() + 1);
-        self.legs.by_slot.resize(places, None);
-        self.legs.by_slot[slot.index()] = Some(id);
+        let control = setup.feedback.map(|feedback| Box::new(LegControl::new(now, feedback, self.bounds)));
+        self.legs.insert(id, Leg { session, slot, role, flood: FloodGuard::default() }, control);
         self.attach_pipe(now, id, wire).then_some(id)
     }
 
@@ -834,7 +840,7 @@ impl Hub {
                 link,
                 created: Confirm::none(),
             };
-            if self.router.attach(now, parameters, &mut self.legs.on(wire)).is_err() {
+            if self.router.attach(now, parameters, &mut self.legs.on(now, wire)).is_err() {
                 self.close_session(now, id, CloseCause::ProducerClosed, wire);
                 return false;
             }
@@ -883,7 +889,10 @@ impl Hub {
 
     fn pass_on_router_events(&mut self, now: Instant, wire: &mut impl Wire) {
         for outlet in std::mem::take(&mut self.legs.nudged) {
-            self.router.handle_outlet(now, outlet, &mut self.legs.on(wire));
+            self.router.handle_outlet(now, outlet, &mut self.legs.on(now, wire));
+        }
+        for (transport, ssrc) in std::mem::take(&mut self.legs.broken) {
+            self.router.break_off(now, transport, ssrc);
         }
         let mut orphans = Vec::new();
         while let Some(event) = self.router.poll_event() {
@@ -903,6 +912,7 @@ impl Hub {
                         self.legs.direct.remove(&slot);
                     }
                 }
+                Event::LayersChanged { transport, .. } => self.legs.pressing.push(transport),
                 // A session whose streams have all ended has nothing more to show.
                 Event::ConsumerClosed { transport, producer, .. }
                     if self.legs.sessions.get_mut(&transport).is_some_and(|leg| leg.role.lose(producer)) =>
@@ -917,6 +927,9 @@ impl Hub {
         }
         for pipe in std::mem::take(&mut self.legs.telling) {
             self.tell(now, pipe, wire);
+        }
+        while let Some(leg) = self.legs.pressing.pop() {
+            self.attend(now, leg, wire);
         }
     }
 }
@@ -937,6 +950,9 @@ fn protocol_of(datagram: &[u8]) -> Protocol {
     }
 }
 
+mod control;
+#[cfg(test)]
+mod control_tests;
 mod legs;
 mod plain;
 #[cfg(test)]

@@ -60,7 +60,7 @@ pub use dtls::{Certificate, DtlsError, MAX_HANDSHAKE_BYTES, MakeCertificateError
 pub use fingerprint::{Fingerprint, ParseFingerprintError};
 pub use forwarding_cost::ForwardingCost;
 pub use ice::{IceCredentials, Path};
-pub use leg::{LegMedia, LegPlan, LegReport};
+pub use leg::{LegMedia, LegPlan, LegReport, LegStats};
 pub use lenscast_router::Upstream;
 pub use offer::{MAX_CAMERAS, MAX_OFFER_BYTES, OfferError, PublisherOffer, ViewerOffer};
 pub use pipe::{

@@ -27,7 +27,6 @@ pub(crate) struct Pending {
     /// What legs are given: the newest counts.
     pub(crate) plans: BTreeMap<TransportId, LegPlan>,
     /// Between which bounds their estimates stay from now on.
-    #[allow(dead_code)]
     pub(crate) bounds: Option<EstimateBounds>,
 }
 

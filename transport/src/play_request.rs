@@ -41,7 +41,6 @@ impl PreferredLayers {
         })
     }
 
-    #[allow(dead_code)]
     /// As others are told of it.
     pub(crate) const fn from_router(layers: Layers) -> Self {
         let temporal = if layers.temporal == Layers::HIGHEST.temporal { None } else { Some(layers.temporal) };

@@ -11,7 +11,8 @@ use rand::{Rng as _, RngExt as _};
 use thiserror::Error;
 
 use crate::answer::LocalDescription;
-use crate::answer::viewer::{Shown, Sources, answer};
+use crate::answer::viewer::{Agreement, Shown, Sources, answer};
+use crate::leg::PathFeedback;
 use crate::purpose::{PlannedView, Purpose};
 use crate::session::{Security, SessionSetup};
 use crate::{CreatedSession, IceCredentials, PlayRequest, PreferredLayers, TransportServer, ViewerOffer};
@@ -87,6 +88,8 @@ impl TransportServer {
             codec: shown[camera].codec,
             offered: offer.codecs(camera).map(Codec::encoding_name).collect::<Vec<_>>().join(", "),
         })?;
+        let counts = |agreed: &Agreement| agreed.extensions.transport_sequence.is_some();
+        let feedback = agreements.iter().any(counts).then_some(PathFeedback::TransportWide);
         let mut views = Vec::with_capacity(cameras);
         for ((request, shown), agreed) in requests.iter().zip(&shown).zip(agreements) {
             let preferred = PreferredLayers::or_highest(request.video.preferred);
@@ -123,6 +126,7 @@ impl TransportServer {
             restart: None,
             security: Security::Dtls(offer.fingerprint().clone()),
             purpose: Purpose::Viewer(views),
+            feedback,
             created: Instant::now(),
             timeouts: self.config.timeouts,
         };

@@ -82,6 +82,7 @@ impl TransportServer {
             restart: None,
             security: Security::Dtls(offer.fingerprint().clone()),
             purpose: Purpose::Publisher(producers),
+            feedback: None,
             created: Instant::now(),
             timeouts: self.config.timeouts,
         };

@@ -3,7 +3,7 @@ use std::time::Instant;
 
 use lenscast_router::{ConsumerId, ConsumerScore, ConsumerStats, ProducerId, ProducerStats, TransportId};
 
-use crate::{ForwardingCost, LegReport, ProtectionProfile};
+use crate::{ForwardingCost, LegReport, LegStats, ProtectionProfile};
 
 /// A reading of everything that the workers count.
 #[derive(Debug, Clone, Default)]
@@ -193,6 +193,8 @@ pub struct SessionStats {
     pub consumers: Vec<SessionConsumer>,
     /// What its path carries; `None` if its peer does not tell which packets have come.
     pub leg: Option<LegReport>,
+    /// What its congestion control has counted, if it has any.
+    pub leg_stats: Option<LegStats>,
 }
 
 /// One stream of a session.

@@ -261,6 +261,10 @@ impl Worker {
 }
 
 impl Wire for Sockets {
+    fn now(&self, _: Instant) -> Instant {
+        Instant::now()
+    }
+
     fn send(&mut self, path: Path, datagram: &[u8]) {
         Self::send(self, path, datagram);
     }

@@ -10,7 +10,7 @@ use super::{
     LocalDescription, RECEIVER_ROUND_TRIP, SectionHead, write_candidates, write_extension, write_refusal, write_session,
 };
 use crate::ViewerOffer;
-use crate::offer::{AudioSection, CameraSections, OfferedCodec};
+use crate::offer::{AudioSection, CameraSections, OfferedCodec, OfferedExtensions};
 
 /// What is sent to the sections of one camera.
 #[derive(Debug, Clone, Copy)]
@@ -117,7 +117,7 @@ fn agree(sections: &CameraSections, offered: &OfferedCodec, sources: &Sources<'_
             absolute_capture_time: video.extensions.id(ExtensionUri::AbsoluteCaptureTime),
             playout_delay: video.extensions.id(ExtensionUri::PlayoutDelay),
             video_orientation: video.extensions.id(ExtensionUri::VideoOrientation),
-            ..HeaderExtensions::default()
+            ..stamps(&video.extensions, offered)
         },
         audio: sections.audio.as_ref().zip(sources.audio).map(|(audio, ssrc)| AudioAgreement {
             ssrc,
@@ -126,9 +126,21 @@ fn agree(sections: &CameraSections, offered: &OfferedCodec, sources: &Sources<'_
                 mid: audio.mid_extension(),
                 absolute_capture_time: audio.extensions.id(ExtensionUri::AbsoluteCaptureTime),
                 audio_level: audio.extensions.id(ExtensionUri::AudioLevel),
-                ..HeaderExtensions::default()
+                ..stamps(&audio.extensions, &audio.codec)
             },
         }),
+    }
+}
+
+/// A number among all packets of the connection for each, if the viewer tells which have come, and with it when they were
+/// sent. To whom tells nothing of packets, they say nothing for it.
+fn stamps(offered: &OfferedExtensions, codec: &OfferedCodec) -> HeaderExtensions {
+    let tells = codec.feedback.contains(&RtcpFeedback::TransportCc);
+    let transport_sequence = offered.id(ExtensionUri::TransportWideSequence).filter(|_| tells);
+    HeaderExtensions {
+        transport_sequence,
+        absolute_send_time: offered.id(ExtensionUri::AbsoluteSendTime).filter(|_| transport_sequence.is_some()),
+        ..HeaderExtensions::default()
     }
 }
 
@@ -170,7 +182,8 @@ fn write_video(sdp: &mut String, answered: &Answered<'_>, local: &LocalDescripti
         // Without a stream to send packets again on, a NACK would not be answered.
         RtcpFeedback::Nack => agreement.rtx.is_some(),
         RtcpFeedback::NackPli | RtcpFeedback::CcmFir => true,
-        RtcpFeedback::GoogRemb | RtcpFeedback::TransportCc => false,
+        RtcpFeedback::TransportCc => agreement.extensions.transport_sequence.is_some(),
+        RtcpFeedback::GoogRemb => false,
     };
     head.write_codec(sdp, offered.feedback.iter().copied().filter(kept))?;
     write_extensions(sdp, &agreement.extensions)?;
@@ -202,7 +215,8 @@ fn write_audio(
         reduced_size_rtcp: audio.reduced_size_rtcp,
     };
     head.write(sdp, local)?;
-    head.write_codec(sdp, std::iter::empty())?;
+    let tells = agreed.extensions.transport_sequence.map(|_| RtcpFeedback::TransportCc);
+    head.write_codec(sdp, tells.into_iter())?;
     write_extensions(sdp, &agreed.extensions)?;
     write!(sdp, "a=msid:{stream} {stream}-audio\r\na=ssrc:{} cname:{}\r\n", agreed.ssrc, sources.cname)?;
     write_candidates(sdp, local)
@@ -214,7 +228,9 @@ fn write_extensions(sdp: &mut String, extensions: &HeaderExtensions) -> fmt::Res
     write_extension(sdp, extensions.absolute_capture_time, ExtensionUri::AbsoluteCaptureTime, "sendonly")?;
     write_extension(sdp, extensions.playout_delay, ExtensionUri::PlayoutDelay, "sendonly")?;
     write_extension(sdp, extensions.video_orientation, ExtensionUri::VideoOrientation, "sendonly")?;
-    write_extension(sdp, extensions.audio_level, ExtensionUri::AudioLevel, "sendonly")
+    write_extension(sdp, extensions.audio_level, ExtensionUri::AudioLevel, "sendonly")?;
+    write_extension(sdp, extensions.absolute_send_time, ExtensionUri::AbsoluteSendTime, "sendonly")?;
+    write_extension(sdp, extensions.transport_sequence, ExtensionUri::TransportWideSequence, "sendonly")
 }
 
 #[cfg(test)]

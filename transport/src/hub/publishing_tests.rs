@@ -4,7 +4,7 @@
 use lenscast_media::{Codec, MediaCodec, Ssrc};
 use lenscast_router::{
     ConsumerId, ConsumerParameters, EncodingParameters, HeaderExtensions, Layers, PacketLayout, PayloadType, Priority,
-    ProducerParameters, ReceivedExtensions,
+    ProducerParameters, ReceivedExtensions, Stamps,
 };
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -34,6 +34,10 @@ struct Scene {
 struct Recorder(Vec<(u16, Vec<u8>)>);
 
 impl Wire for Recorder {
+    fn now(&self, entered: Instant) -> Instant {
+        entered
+    }
+
     fn send(&mut self, path: Path, datagram: &[u8]) {
         self.0.push((path.remote.port(), datagram.to_vec()));
     }
@@ -120,6 +124,7 @@ impl Scene {
             restart: None,
             security: Security::Keys(keys(number)),
             purpose,
+            feedback: None,
             created: self.now,
             timeouts: Timeouts { connect: timeout, consent: timeout },
         };
@@ -147,7 +152,8 @@ impl Scene {
         packet.extend_from_slice(&ssrc.to_be_bytes());
         // RFC 7741 §4.2 with S set, then RFC 6386 §9.1: a key frame of 64×64.
         packet.extend_from_slice(&[0x10, 0x10, 2, 0, 0x9D, 1, 0x2A, 64, 0, 64, 0, sequence as u8]);
-        let layout = PacketLayout { header_len: 12, ssrc: Ssrc(ssrc), index: u64::from(sequence) };
+        let layout =
+            PacketLayout { header_len: 12, ssrc: Ssrc(ssrc), index: u64::from(sequence), stamps: Stamps::default() };
         self.sender.seal_rtp(&mut packet, 0, &layout);
         packet
     }

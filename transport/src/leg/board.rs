@@ -33,7 +33,6 @@ impl Board {
         self.reports.lock().get(&id).cloned()
     }
 
-    #[allow(dead_code)]
     /// Puts a leg's newest report up.
     pub(crate) fn put(&self, report: LegReport) {
         let before = self.reports.lock().insert(report.id, Arc::new(report));
@@ -41,14 +40,12 @@ impl Board {
         drop(before);
     }
 
-    #[allow(dead_code)]
     /// Takes a leg's report down. True if there was one.
     pub(crate) fn take_down(&self, id: TransportId) -> bool {
         let removed = self.reports.lock().remove(&id);
         removed.is_some()
     }
 
-    #[allow(dead_code)]
     /// Tells whoever waits that a report has changed by what matters.
     pub(crate) fn announce(&self) {
         self.changes.send_modify(|number| *number = number.wrapping_add(1));

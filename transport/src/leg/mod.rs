@@ -3,8 +3,12 @@
 //! Workers write reports to boards and find plans among their nudges; neither side waits for the other.
 
 mod board;
+mod control;
+mod reporting;
+mod sent_rate;
 
 pub(crate) use board::Board;
+pub(crate) use control::{DEFAULT_BOUNDS, Leaving, LegControl, PathFeedback, Waiting};
 
 use std::time::Duration;
 
@@ -29,6 +33,27 @@ pub struct LegReport {
     pub pacer_queue: Duration,
     /// Its videos.
     pub media: Vec<LegMedia>,
+}
+
+/// What a leg's congestion control has counted since its session began, and what waits.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LegStats {
+    /// Messages that told which packets have come.
+    pub feedback_received: u64,
+    /// Those that could not be read.
+    pub feedback_malformed: u64,
+    /// Those that told of more packets than there can have been.
+    pub feedback_refused: u64,
+    /// Probes that were begun.
+    pub probes: u64,
+    /// Packets that wait to leave.
+    pub queued_packets: usize,
+    /// Their bytes.
+    pub queued_bytes: u64,
+    /// Times that there was no room for a packet.
+    pub overflows: u64,
+    /// Packets that were dropped for that: their streams went on with a key frame.
+    pub packets_dropped: u64,
 }
 
 /// One video of a leg.

@@ -12,7 +12,7 @@ mod viewer;
 
 use thiserror::Error;
 
-pub(crate) use codec::OfferedCodec;
+pub(crate) use codec::{OfferedCodec, OfferedExtensions};
 pub(crate) use description::Section;
 pub(crate) use publisher::PublishedSection;
 pub use publisher::PublisherOffer;
