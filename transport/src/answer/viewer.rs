@@ -322,7 +322,30 @@ pub(crate) mod tests {
             assert!(sdp.lines().any(|found| found == line), "{line} is missing in\n{sdp}");
         }
         assert!(sdp.find("a=ssrc:1 ").unwrap() < sdp.find("a=ssrc:2 ").unwrap(), "media comes before its repair");
-        assert!(!sdp.contains("goog-remb") && !sdp.contains("transport-cc"), "nothing is agreed on that we do not do");
+        assert!(!sdp.contains("goog-remb"), "nothing is agreed on that we do not do");
+    }
+
+    #[test]
+    fn packets_are_numbered_for_those_who_tell_which_have_come() {
+        const SEQUENCE: &str =
+            "a=extmap:4/sendonly http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
+        let (agreement, sdp) = answered(&ViewerOffer::parse(CHROMIUM).unwrap(), Codec::Vp8);
+        let HeaderExtensions { transport_sequence, absolute_send_time, .. } = agreement.extensions;
+        assert_eq!(
+            transport_sequence.zip(absolute_send_time).map(|(one, two)| (one.value(), two.value())),
+            Some((4, 2))
+        );
+        for line in ["a=rtcp-fb:96 transport-cc", SEQUENCE] {
+            assert!(sdp.lines().any(|found| found == line), "{line} is missing in\n{sdp}");
+        }
+        let without_feedback = CHROMIUM.replace("transport-cc", "transport-x");
+        let without_numbers = CHROMIUM.replace("draft-holmer-rmcat", "draft-x");
+        for offered in [without_feedback, without_numbers] {
+            let (agreement, sdp) = answered(&ViewerOffer::parse(&offered).unwrap(), Codec::Vp8);
+            let HeaderExtensions { transport_sequence, absolute_send_time, .. } = agreement.extensions;
+            assert_eq!((transport_sequence, absolute_send_time), (None, None));
+            assert!(!sdp.contains("transport-cc\r\n") && !sdp.contains("abs-send-time"), "{sdp}");
+        }
     }
 
     #[test]

@@ -62,7 +62,7 @@ impl Hub {
 
     /// Puts up what is known of a leg, once it is connected.
     fn report(&mut self, now: Instant, id: TransportId) {
-        if !self.legs.sessions.get(&id).is_some_and(|leg| leg.session.connected().is_some()) {
+        if self.legs.sessions.get(&id).is_none_or(|leg| leg.session.connected().is_none()) {
             return;
         }
         let media = self.router.videos_of(id).map(|video| LegMedia {

@@ -418,9 +418,6 @@ fn a_leg_gets_no_more_than_its_plan_says_and_nothing_while_it_is_held_up() {
     scene.run(Duration::from_millis(500));
     assert!(scene.seen.iter().all(|seen| seen.ssrc == REPAIR));
     scene.plan(Bitrate::from_kbps(20_000), HIGHEST);
-    scene.run(Duration::from_millis(500));
-    for seen in &scene.seen { println!("{:?} {} {}", seen.at - scene.start, seen.ssrc.0, seen.payload); }
-    println!("{:?}", scene.report());
     scene.run(Duration::from_secs(5));
     assert_eq!(scene.report().unwrap().media[0].layer, Some(0));
     assert!(scene.target() > 1_000, "{}", scene.target());
