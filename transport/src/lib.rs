@@ -11,8 +11,8 @@
 //! more than an error, and only one that has proved to own the offer's certificate is sent media. No lock is taken on
 //! the packet path, but for checks that name a user fragment their worker does not know. Every datagram that is dropped is counted by its reason.
 //!
-//! What it does not do: gather candidates, ICE over TCP, media from viewers, congestion control, and sending again over
-//! plain RTP what was lost on its way out.
+//! What it does not do: gather candidates, ICE over TCP, media from viewers, divide bandwidth among viewers (it reports what
+//! each path carries, and does as it is told), and sending again over plain RTP what was lost on its way out.
 
 #![deny(unsafe_code)]
 #![warn(clippy::print_stdout, clippy::print_stderr)]
