@@ -95,10 +95,11 @@ fn plays(codec: Codec, name: &str) {
         latencies[15], latencies[29]
     );
     assert!(with_capture_time >= 2, "with the first key frame, and about once a second");
-    assert_eq!((client.received().repaired, client.received().superfluous), (0, 0), "nothing is lost on the loopback");
+    assert_eq!(client.received().repaired, 0, "nothing is lost on the loopback");
 
     // What did not come was not sent, and whoever dropped it counted it.
     let metrics = server.metrics();
+    assert_eq!(metrics.sum("lenscast_viewer_packets_retransmitted_total"), 0.0, "nor asked for again");
     let counted = |name: &str| metrics.sum(&format!("lenscast_{name}_total")) as u32;
     let accounted =
         counted("camera_frames_evicted") + counted("camera_frames_missed") + counted("track_frames_dropped");
@@ -271,16 +272,19 @@ fn a_nack_is_answered_by_rtx_with_the_same_payload() {
     client.send_rtcp(TransportLayerNack { sender_ssrc: 1, media_ssrc: client.streams.media, nacks });
     for original in &lost {
         let repaired = client.until("the retransmission", |event| match event {
-            Event::Rtp(packet) if packet.header.ssrc == source => Some(packet.clone()),
+            // Others measure the path.
+            Event::Rtp(packet) if packet.header.ssrc == source => {
+                let sequence = original.header.sequence_number.to_be_bytes();
+                packet.payload.starts_with(&sequence).then(|| packet.clone())
+            }
             _ => None,
         });
         assert_eq!(repaired.header.payload_type, payload_type);
-        assert_eq!(repaired.payload[..2], original.header.sequence_number.to_be_bytes());
         assert_eq!(repaired.payload[2..], original.payload);
         let identity = |packet: &rtc::rtp::Packet| (packet.header.timestamp, packet.header.marker);
         assert_eq!(identity(&repaired), identity(original));
     }
-    assert_eq!(client.received().superfluous, lost.len() as u64);
+    assert!(client.received().superfluous >= lost.len() as u64);
     let metrics = server.metrics();
     assert_eq!(metrics.sum("lenscast_viewer_packets_retransmitted_total"), lost.len() as f64);
     // What was never sent cannot be sent again, and is counted.

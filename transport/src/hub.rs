@@ -928,9 +928,7 @@ impl Hub {
         for pipe in std::mem::take(&mut self.legs.telling) {
             self.tell(now, pipe, wire);
         }
-        while let Some(leg) = self.legs.pressing.pop() {
-            self.attend(now, leg, wire);
-        }
+        self.attend_all(now, wire);
     }
 }
 

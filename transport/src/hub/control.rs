@@ -36,13 +36,25 @@ impl Hub {
         self.legs.pressing.extend(self.legs.sessions.keys());
     }
 
+    /// Looks at all that press.
+    pub(super) fn attend_all(&mut self, now: Instant, wire: &mut impl Wire) {
+        if self.legs.pressing.is_empty() {
+            return;
+        }
+        self.legs.outbox.begin();
+        while let Some(leg) = self.legs.pressing.pop() {
+            self.attend(now, leg, wire);
+        }
+        self.legs.outbox.flush(wire);
+    }
+
     /// Sends what of a leg is due, with padding where that is missing, notes when it is to be looked at again, and reports.
-    pub(super) fn attend(&mut self, now: Instant, id: TransportId, wire: &mut impl Wire) {
+    fn attend(&mut self, now: Instant, id: TransportId, wire: &mut impl Wire) {
         let Some(control) = self.legs.control_mut(id) else { return };
+        // What has just left, left after what led here came in.
+        let now = wire.now(now);
         control.attend(now);
-        loop {
-            // What is due leaves before padding is made of it.
-            let Some(bytes) = self.legs.on(now, wire).send_due(id) else { break };
+        while let Some(bytes) = self.legs.queue_due(now, id, wire) {
             self.router.pad(now, id, bytes, &mut self.legs.on(now, wire));
             if let Some(control) = self.legs.control_mut(id) {
                 control.end_padding();

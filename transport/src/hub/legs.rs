@@ -33,6 +33,8 @@ pub(super) struct Legs {
     pub(super) pressing: Vec<TransportId>,
     /// Streams for whose packets there was no room.
     pub(super) broken: Vec<(TransportId, Ssrc)>,
+    /// Memory of packets that have waited, for others.
+    spare: Vec<Vec<u8>>,
     wall: WallClock,
     pub(super) direct: HashMap<TransportSlot, DirectSink>,
     pub(super) direct_slots: HashMap<TransportId, TransportSlot>,
@@ -76,6 +78,9 @@ pub(crate) struct Opening {
     pub(crate) mirror: watch::Sender<Life>,
 }
 
+/// Packets whose memory is kept for others: 300 kB at most.
+const MAX_SPARE: usize = 256;
+
 impl Leg {
     pub(super) fn poll_timeout(&self) -> Instant {
         let session = self.session.poll_timeout();
@@ -96,6 +101,7 @@ impl Legs {
             attention: Timers::default(),
             pressing: Vec::new(),
             broken: Vec::new(),
+            spare: Vec::new(),
             wall,
             direct: HashMap::new(),
             direct_slots: HashMap::new(),
@@ -138,6 +144,31 @@ impl Legs {
         Some(leg)
     }
 
+    /// Queues those of a leg's packets whose turn has come; they leave with the next flush. Returns the bytes of padding that
+    /// are to be sent now, after which this is to be called again; `None` if there is nothing more now.
+    pub(super) fn queue_due(&mut self, now: Instant, id: TransportId, wire: &mut impl Wire) -> Option<usize> {
+        let Self { sessions, outbox, controls, wall, spare, .. } = self;
+        let slot = sessions.get(&id)?.slot;
+        let control = controls[slot.index()].as_deref_mut()?;
+        let now = wire.now(now);
+        let ntp = wall.ntp_at(now);
+        let overhead = outbox.overhead(slot)?;
+        loop {
+            match control.poll(now)? {
+                Leaving::Padding { bytes } => return Some(bytes),
+                Leaving::Packet { waiting: Waiting { mut packet, layout }, departure } => {
+                    let size = (packet.len() + overhead) as u32;
+                    control.depart(now, ntp, departure, &layout, &mut packet, size);
+                    outbox.push_written(slot, &packet, &layout, wire);
+                    if spare.len() < MAX_SPARE {
+                        packet.clear();
+                        spare.push(packet);
+                    }
+                }
+            }
+        }
+    }
+
     /// A session's congestion control, if it has any.
     pub(super) fn control_mut(&mut self, id: TransportId) -> Option<&mut LegControl> {
         let slot = self.sessions.get(&id)?.slot;
@@ -166,7 +197,7 @@ pub(crate) struct LegsOnWire<'a, W: Wire> {
 impl<W: Wire> LegsOnWire<'_, W> {
     /// Sends to a viewer who tells which packets have come: at once what fits, and has the rest wait.
     fn send_controlled(&mut self, id: TransportId, slot: TransportSlot, packets: &RtpPackets<'_>) {
-        let Legs { outbox, controls, pressing, broken, wall, .. } = &mut *self.legs;
+        let Legs { outbox, controls, pressing, broken, spare, wall, .. } = &mut *self.legs;
         let Some(control) = controls[slot.index()].as_deref_mut() else { return };
         let Some(overhead) = outbox.overhead(slot) else { return };
         let now = self.wire.now(self.now);
@@ -186,33 +217,12 @@ impl<W: Wire> LegsOnWire<'_, W> {
             pressing.push(id);
         }
         for position in 0..packets.len() {
-            let mut packet = Vec::new();
+            let mut packet = spare.pop().unwrap_or_default();
             let layout = packets.write(position, &mut packet);
             let size = (packet.len() + overhead) as u32;
             if control.wait(now, kind, size, Waiting { packet, layout }) {
                 broken.push((id, layout.ssrc));
                 return;
-            }
-        }
-    }
-
-    /// Sends what a leg's packets have waited for. Returns the bytes of padding that are to be sent now, after which this is
-    /// to be called again; `None` if nothing more is to be sent now.
-    pub(super) fn send_due(&mut self, id: TransportId) -> Option<usize> {
-        let Legs { sessions, outbox, controls, wall, .. } = &mut *self.legs;
-        let slot = sessions.get(&id)?.slot;
-        let control = controls[slot.index()].as_deref_mut()?;
-        let now = self.wire.now(self.now);
-        let ntp = wall.ntp_at(now);
-        let overhead = outbox.overhead(slot)?;
-        loop {
-            match control.poll(now)? {
-                Leaving::Padding { bytes } => return Some(bytes),
-                Leaving::Packet { waiting: Waiting { mut packet, layout }, departure } => {
-                    let size = (packet.len() + overhead) as u32;
-                    control.depart(now, ntp, departure, &layout, &mut packet, size);
-                    outbox.push_written(slot, &packet, &layout, self.wire);
-                }
             }
         }
     }

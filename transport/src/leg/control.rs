@@ -97,6 +97,9 @@ pub(crate) const DEFAULT_BOUNDS: EstimateBounds = EstimateBounds {
     max: Bitrate::from_kbps(1_000_000),
 };
 
+/// What is probed for until a plan says what is wanted: nobody is to fill a wide path for measuring's sake alone.
+const DEFAULT_WANTED: Bitrate = Bitrate::from_kbps(5_000);
+
 impl LegControl {
     pub(crate) fn new(now: Instant, feedback: PathFeedback, bounds: EstimateBounds) -> Self {
         let mut control = Self {
@@ -119,6 +122,7 @@ impl LegControl {
             stats: LegStats::default(),
             reports: Vec::new(),
         };
+        control.controller.set_wanted(now, DEFAULT_WANTED);
         control.update(now);
         control
     }
