@@ -10,13 +10,8 @@ use lenscast_scenarios::{Case, Controller, Outcome, SAMPLE, Settling, cases, run
 
 /// Goals that are not met.
 const MISSED: &[&str] = &[
-    "5.1: p95 of queueing <= 60 ms",
-    "5.1: drained within 1.5 s of the fall to 0.6",
-    "5.4: max/min <= 2 over 20 s",
     "5.5: max/min <= 2 over 20 s",
     "5.6: >= 25 % of the link beside TCP",
-    "5.8: back at the fair share within 5 s",
-    "steady: >= 92 % used",
 ];
 
 /// One flow, and nobody else: there ours is to be better than the others in utilisation at no higher delay.

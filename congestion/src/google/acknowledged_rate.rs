@@ -72,12 +72,12 @@ impl AcknowledgedRate {
         Some(sent.rate().map_or(received, |rate| rate.min(received)))
     }
 
-    /// How fast the last packets arrived, however they were sent: what the link carries, while there is a queue. `None` if too
-    /// few arrived within `span` of the last.
-    pub(super) fn recent_arrivals(&self, span: Duration) -> Option<Rate> {
+    /// How fast the last packets arrived, however they were sent: what the link carries, while there is a queue. `None` if fewer
+    /// than `required` arrived within `span` of the last.
+    pub(super) fn recent_arrivals(&self, span: Duration, required: usize) -> Option<Rate> {
         let last = self.window.back()?.received;
         let first = self.window.partition_point(|packet| packet.received < last.saturating_sub(span));
-        if self.window.len() - first < PACKETS_REQUIRED {
+        if self.window.len() - first < required {
             return None;
         }
         let mut packets = self.window.range(first..);
@@ -187,7 +187,7 @@ mod tests {
         add(&mut rate, (0..100).map(|n| (10 * n, 10 * n)));
         add(&mut rate, (100..120).map(|n| (10 * n, 1_000 + 20 * (n - 100))));
         assert!(rate.rate().unwrap().kbps() > 800.0);
-        assert_eq!(rate.recent_arrivals(ms(300)), Some(Rate::from_kbps(500)));
+        assert_eq!(rate.recent_arrivals(ms(300), 10), Some(Rate::from_kbps(500)));
     }
 
     #[test]

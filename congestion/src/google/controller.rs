@@ -9,6 +9,7 @@ use lenscast_media::Bitrate;
 
 use super::acknowledged_rate::AcknowledgedRate;
 use super::application_limit::ApplicationLimit;
+use super::backlog::Backlog;
 use super::delay::{DelayEstimator, DelayUpdate, Findings};
 use super::loss::{LossEstimator, LossState};
 use super::loss_model::Tolerance;
@@ -23,8 +24,17 @@ use crate::network::{EstimateBounds, NetworkController, NetworkEstimate, PacketR
 
 /// Packets leave at this multiple of the target while there are any (`kDefaultPaceMultiplier`).
 const PACING_FACTOR: f64 = 2.5;
-/// Over so long it is looked how fast packets arrive from a queue. Ours.
-const ARRIVALS_SPAN: Duration = Duration::from_millis(300);
+/// The same where the link was full lately: what left earlier would wait there instead of here. Ours.
+const PACING_FACTOR_FULL: f64 = 1.1;
+/// Over so long it is looked how fast packets arrive from a queue, if there are so many. Ours.
+const ARRIVALS_SPAN: Duration = Duration::from_millis(150);
+const ARRIVALS_PACKETS: usize = 6;
+/// The same for marks.
+const MARKED_SPAN: Duration = Duration::from_millis(300);
+const MARKED_PACKETS: usize = 10;
+/// More than this part of a message lost while packets wait so long: the queue overflows. Ours.
+const OVERFLOW_LOST: f64 = 0.05;
+const OVERFLOW_WAIT: Duration = Duration::from_millis(60);
 /// No target is lower whatever the bounds (`bwe_defines.h`, `kCongestionControllerMinBitrate`).
 const FLOOR: Rate = Rate::from_kbps(5);
 
@@ -42,6 +52,8 @@ pub struct GoogleController {
     path: Path,
     silence: Silence,
     queue: StandingQueue,
+    backlog: Backlog,
+    pacing_factor: f64,
     target: Rate,
     has_sent: bool,
     /// When a mark last led to a cut.
@@ -89,6 +101,8 @@ impl GoogleController {
             path: Path::new(now),
             silence: Silence::new(),
             queue: StandingQueue::default(),
+            backlog: Backlog::new(now),
+            pacing_factor: PACING_FACTOR,
             target: start,
             has_sent: false,
             marked: None,
@@ -112,8 +126,8 @@ impl GoogleController {
         self.set_target(now, self.target);
     }
 
-    /// Everything that becomes of feedback in which at least one packet has arrived.
-    fn handle_arrivals(&mut self, now: Instant, reports: &[PacketReport]) {
+    /// Everything that becomes of feedback in which at least one packet has arrived, and this part of the packets has not.
+    fn handle_arrivals(&mut self, now: Instant, reports: &[PacketReport], lost: f64) {
         if let Some(round_trip) = self.path.round_trip() {
             self.delay.control_mut().set_round_trip(round_trip);
         }
@@ -124,11 +138,18 @@ impl GoogleController {
             self.delay.handle_packet(now, report.sent.sent_at, received);
             probed = self.probe_results.handle_packet(report).or(probed);
         }
+        let waits = self.path.queue_delay();
+        let queue = self.queue.handle_delay(now, waits, self.delay.control().aim());
+        self.pacing_factor = if self.queue.is_link_full(now) { PACING_FACTOR_FULL } else { PACING_FACTOR };
         let findings = Findings {
             acknowledged: self.acknowledged.rate(),
-            arrives: self.acknowledged.recent_arrivals(ARRIVALS_SPAN),
+            arrives: self.acknowledged.recent_arrivals(ARRIVALS_SPAN, ARRIVALS_PACKETS),
             probed,
-            queue: self.queue.handle_delay(now, self.path.queue_delay()),
+            queue,
+            waits,
+            is_calm: self.queue.is_calm(now),
+            overflows: lost > OVERFLOW_LOST && waits > OVERFLOW_WAIT,
+            has_backlog: self.backlog.exists(),
         };
         let update = self.delay.update(now, &findings);
         if update == DelayUpdate::Probed {
@@ -143,7 +164,7 @@ impl GoogleController {
         let marks = reports.iter().filter(|report| report.congestion_experienced).count();
         if is_new && marks > 0 {
             self.marked = Some(now);
-            let arrives = self.acknowledged.recent_arrivals(ARRIVALS_SPAN).or(self.acknowledged.rate());
+            let arrives = self.acknowledged.recent_arrivals(MARKED_SPAN, MARKED_PACKETS).or(self.acknowledged.rate());
             let part = marks as f64 / reports.len() as f64;
             self.delay.control_mut().handle_marks(now, arrives.unwrap_or(self.target), part);
         }
@@ -160,11 +181,17 @@ impl GoogleController {
         self.set_target(now, target);
     }
 
+    fn pacing(&self) -> Rate {
+        self.delay.control().pacing().unwrap_or(self.target * self.pacing_factor).max(self.target)
+    }
+
     fn set_target(&mut self, now: Instant, target: Rate) {
         self.target = self.bounds.clamp(target);
         self.application.set_estimate(self.target);
         let cause = match (self.delay.usage(), self.loss.state()) {
             _ if self.silence.is_long() => Cause::Queue,
+            // A slope of no queue to speak of is jitter's, or a last probe's.
+            (Usage::Over | Usage::Under, LossState::Unlimited) if self.queue.is_empty() => Cause::Delay,
             (Usage::Over | Usage::Under, _) => Cause::Queue,
             (Usage::Normal, LossState::Decreasing) => Cause::Loss,
             (Usage::Normal, LossState::Increasing) => Cause::LossIncreasing,
@@ -177,6 +204,7 @@ impl GoogleController {
 impl NetworkController for GoogleController {
     fn handle_sent(&mut self, packet: SentPacket) {
         self.has_sent = true;
+        self.backlog.handle_sent(packet.sent_at, packet.size, self.pacing());
         self.application.handle_sent(packet.sent_at, packet.size);
         self.silence.handle_sent(packet.sent_at);
         self.probes.handle_sent(packet.sent_at);
@@ -194,7 +222,7 @@ impl NetworkController for GoogleController {
         self.probes.handle_application_limit(now, self.application.since());
         if !arrived.is_empty() {
             self.silence.handle_feedback(now, self.path.round_trip());
-            self.handle_arrivals(now, &arrived);
+            self.handle_arrivals(now, &arrived, 1.0 - arrived.len() as f64 / reports.len() as f64);
             self.handle_marks(now, &arrived);
         }
         self.arrived = arrived;
@@ -246,7 +274,7 @@ impl NetworkController for GoogleController {
         let target = self.target.to_bitrate().clamp(min, max);
         NetworkEstimate {
             target,
-            pacing: (self.target * PACING_FACTOR).to_bitrate().max(target),
+            pacing: self.pacing().to_bitrate().max(target),
             padding: padding.to_bitrate().min(target),
             round_trip: self.path.round_trip(),
             loss: self.path.loss(),

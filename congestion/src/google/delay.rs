@@ -36,6 +36,14 @@ pub(super) struct Findings {
     pub(super) probed: Option<Rate>,
     /// What is to be done about the queue.
     pub(super) queue: QueueAdvice,
+    /// How long the fastest packets wait.
+    pub(super) waits: Duration,
+    /// There has been no queue for a while.
+    pub(super) is_calm: bool,
+    /// The queue overflows.
+    pub(super) overflows: bool,
+    /// Packets wait to be sent.
+    pub(super) has_backlog: bool,
 }
 
 /// The estimate and all that it goes by.
@@ -70,6 +78,10 @@ impl DelayEstimator {
         self.detector.usage()
     }
 
+    pub(super) fn control(&self) -> &RateControl {
+        &self.control
+    }
+
     pub(super) fn control_mut(&mut self) -> &mut RateControl {
         &mut self.control
     }
@@ -92,18 +104,25 @@ impl DelayEstimator {
 
     /// All packets of a feedback message have been handled.
     pub(super) fn update(&mut self, now: Instant, findings: &Findings) -> DelayUpdate {
-        let Findings { acknowledged, arrives, probed, queue } = *findings;
+        let Findings { acknowledged, arrives, probed, queue, waits, is_calm, overflows, has_backlog } = *findings;
         match (queue, arrives) {
             (QueueAdvice::Drain(factor), Some(arrives)) => {
-                self.control.drain(now, arrives, factor);
+                self.control.drain(now, arrives, factor, waits, overflows);
                 return DelayUpdate::Rate;
             }
-            (QueueAdvice::Hold, _) if self.usage() != Usage::Over => {
-                self.control.hold(now);
-                return DelayUpdate::Rate;
+            (QueueAdvice::Empty, _) if !self.control.resume(now, has_backlog) => return DelayUpdate::Rate,
+            (QueueAdvice::Foreign, _) => _ = self.control.resume(now, false),
+            (QueueAdvice::Empty | QueueAdvice::Drain(_) | QueueAdvice::Hold, _) => {}
+        }
+        if queue != QueueAdvice::Foreign
+            && let Some(acknowledged) = acknowledged
+        {
+            if let Some(probed) = probed.filter(|&probed| probed > self.control.rate() && queue == QueueAdvice::Empty) {
+                self.control.set_rate(now, probed);
+                return DelayUpdate::Probed;
             }
-            (QueueAdvice::Empty | QueueAdvice::Foreign, _) => self.control.resume(now),
-            (QueueAdvice::Drain(_) | QueueAdvice::Hold, _) => {}
+            self.control.steer(now, waits, is_calm, acknowledged);
+            return DelayUpdate::Rate;
         }
         self.control.set_short_queue(matches!(queue, QueueAdvice::Empty | QueueAdvice::Hold));
         match (self.usage(), acknowledged, probed) {
@@ -140,7 +159,16 @@ mod tests {
     }
 
     fn findings(acknowledged: Option<Rate>, probed: Option<Rate>) -> Findings {
-        Findings { acknowledged, arrives: acknowledged, probed, queue: QueueAdvice::Foreign }
+        Findings {
+            acknowledged,
+            arrives: acknowledged,
+            probed,
+            queue: QueueAdvice::Foreign,
+            waits: Duration::ZERO,
+            is_calm: false,
+            overflows: false,
+            has_backlog: false,
+        }
     }
 
     /// A group each 10 ms that takes `extra_us` longer than the one before it.

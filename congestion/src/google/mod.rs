@@ -21,6 +21,7 @@
 mod acknowledged_rate;
 mod application_limit;
 mod arrival_groups;
+mod backlog;
 mod controller;
 mod delay;
 mod link_capacity;
@@ -34,6 +35,7 @@ mod rate;
 mod rate_control;
 mod silence;
 mod standing_queue;
+mod steering;
 #[cfg(test)]
 mod tests;
 mod trendline;

@@ -1,7 +1,8 @@
 //! The rate by the delay: up while queues are as they were, down to less than what arrives when they grow.
 //!
-//! Additive increase near the capacity at which overuse was found before, multiplicative elsewhere; a cut to 0.85 of the
-//! acknowledged rate. After libwebrtc, `modules/remote_bitrate_estimator/aimd_rate_control.cc`.
+//! While the queue is known to be our own: [small steps](super::steering) near the capacity, a deep cut while a long queue is
+//! [emptied](super::standing_queue). Elsewhere as libwebrtc: additive increase near the capacity at which overuse was found before, multiplicative elsewhere; a cut to 0.85 of the
+//! acknowledged rate; `modules/remote_bitrate_estimator/aimd_rate_control.cc`.
 //!
 //! **Invariants.** Never below the minimum; never raised above 1.5 times what arrives plus 10 kb/s but by a probe.
 //!
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 use super::link_capacity::LinkCapacity;
 use super::overuse::Usage;
 use super::rate::Rate;
+use super::steering::{Steering, aim};
 
 /// What is left of the acknowledged rate after a cut (`kDefaultBackoffFactor`).
 const BACKOFF: f64 = 0.85;
@@ -30,8 +32,12 @@ const THROUGHPUT_FACTOR: f64 = 1.5;
 const THROUGHPUT_EXTRA: Rate = Rate::from_kbps(10);
 /// What is used of a link after its queue has been emptied, of what it carried meanwhile. Ours.
 const RESUME: f64 = 0.96;
-/// What a link carries is looked at for so long while its queue is being emptied; later it is only what is left of the rate. Ours.
-const DRAIN_LOOK: Duration = Duration::from_millis(400);
+/// A fall to less than this is large: an encoder that follows it late leaves much to be sent. For so long what waits to be sent
+/// then leaves first, at the one part of what the link carries, while the target is the other. Ours.
+const LARGE_FALL: f64 = 0.66;
+const BACKLOG_MAX: Duration = Duration::from_secs(2);
+const BACKLOG_PACING: f64 = 0.95;
+const BACKLOG_TARGET: f64 = 0.65;
 /// Near the capacity: one packet of a 30 Hz frame in 1,200 byte packets per response time, which is twice the round trip and
 /// 100 ms; 4 kb/s a second at least (`GetNearMaxIncreaseRateBpsPerSecond`).
 const FRAME_INTERVAL: Duration = Duration::from_micros(33_333);
@@ -61,14 +67,19 @@ pub(super) struct RateControl {
     has_changed: bool,
     drain: Option<Drain>,
     backoff: f64,
+    steering: Steering,
 }
 
 /// A queue that is being emptied.
 #[derive(Debug, Clone, Copy)]
 struct Drain {
     since: Instant,
+    /// The rate before.
+    before: Rate,
     /// What the link carries.
     carried: Rate,
+    /// How fast packets may leave.
+    pacing: Rate,
 }
 
 impl RateControl {
@@ -84,11 +95,22 @@ impl RateControl {
             has_changed: false,
             drain: None,
             backoff: BACKOFF,
+            steering: Steering::default(),
         }
     }
 
     pub(super) fn rate(&self) -> Rate {
         self.rate
+    }
+
+    /// How fast packets may leave while a queue is being emptied.
+    pub(super) fn pacing(&self) -> Option<Rate> {
+        self.drain.map(|drain| drain.pacing)
+    }
+
+    /// How long packets are meant to wait.
+    pub(super) fn aim(&self) -> Duration {
+        aim(self.drain.map_or(self.rate, |drain| drain.carried))
     }
 
     pub(super) fn set_min(&mut self, min: Rate) {
@@ -131,30 +153,51 @@ impl RateControl {
             || acknowledged.is_some_and(|rate| rate < self.rate * 0.5)
     }
 
-    /// A queue is to be emptied by sending this part of what arrives.
-    pub(super) fn drain(&mut self, now: Instant, arrives: Rate, factor: f64) {
-        let drain = self.drain.get_or_insert(Drain { since: now, carried: arrives });
-        if now.saturating_duration_since(drain.since) < DRAIN_LOOK {
+    /// A queue in which packets wait so long is to be emptied by sending this part of what arrives. What arrives is what the link
+    /// carries only while more is sent: while the queue grows, or overflows.
+    pub(super) fn drain(&mut self, now: Instant, arrives: Rate, factor: f64, waits: Duration, overflows: bool) {
+        let start = Drain { since: now, before: self.rate, carried: arrives, pacing: arrives };
+        let has_grown = self.steering.has_grown(waits);
+        let drain = self.drain.get_or_insert(start);
+        if has_grown || overflows {
             drain.carried = drain.carried.min(arrives);
         }
-        self.rate = self.rate.min(drain.carried * factor).max(self.min);
+        drain.pacing = drain.carried * factor;
+        self.rate = drain.pacing.min(drain.before).max(self.min);
         self.direction = Direction::Hold;
         self.changed = now;
         self.has_changed = true;
     }
 
-    /// The queue is empty, or no longer to be emptied.
-    pub(super) fn resume(&mut self, now: Instant) {
-        let Some(drain) = self.drain.take() else { return };
+    /// The queue is empty, or no longer to be emptied. False while a backlog is to leave first.
+    pub(super) fn resume(&mut self, now: Instant, has_backlog: bool) -> bool {
+        let Some(drain) = &mut self.drain else { return true };
+        let is_large = drain.carried < drain.before * LARGE_FALL;
+        if has_backlog && is_large && now.saturating_duration_since(drain.since) < BACKLOG_MAX {
+            drain.pacing = drain.carried * BACKLOG_PACING;
+            self.rate = (drain.carried * BACKLOG_TARGET).max(self.min);
+            self.changed = now;
+            return false;
+        }
+        let carried = drain.carried;
+        self.drain = None;
         self.capacity.reset();
-        self.capacity.handle_overuse(drain.carried);
-        self.rate = self.rate.max(drain.carried * RESUME);
+        self.capacity.handle_overuse(carried);
+        self.rate = self.rate.max(carried * RESUME);
         self.changed = now;
+        true
     }
 
-    /// There is a queue already: nothing grows.
-    pub(super) fn hold(&mut self, now: Instant) {
+    /// Packets wait so long, in a queue that is our own: a small step to where they wait as long as they are meant to.
+    pub(super) fn steer(&mut self, now: Instant, waits: Duration, is_calm: bool, acknowledged: Rate) {
+        self.acknowledged = acknowledged;
+        let span = now.saturating_duration_since(self.changed);
+        let next = self.steering.step(self.rate, waits, span, is_calm);
+        let limit = (acknowledged * THROUGHPUT_FACTOR + THROUGHPUT_EXTRA).max(self.rate);
+        self.rate = next.min(limit).max(self.min);
+        self.direction = Direction::Increase;
         self.changed = now;
+        self.has_changed = true;
     }
 
     /// Feedback has come.
@@ -290,15 +333,47 @@ mod tests {
 
     #[test]
     fn a_queue_is_drained_and_then_almost_all_is_used_again() {
-        let mut control = control(2_000);
-        control.drain(start(), Rate::from_kbps(1_500), 0.5);
-        control.drain(start() + Duration::from_millis(200), Rate::from_kbps(1_000), 0.5);
-        assert_eq!(kbps(&control), 500.0);
+        let (mut control, ms) = (control(2_000), Duration::from_millis);
+        control.drain(start(), Rate::from_kbps(1_500), 0.5, ms(100), false);
+        assert_eq!((kbps(&control), control.pacing()), (750.0, Some(Rate::from_kbps(750))));
+        control.drain(start() + ms(50), Rate::from_kbps(1_000), 0.5, ms(200), false);
+        assert_eq!(kbps(&control), 500.0, "the queue grows: the link carries less");
         // What arrives by now is what was sent.
-        control.drain(start() + Duration::from_millis(500), Rate::from_kbps(500), 0.8);
-        assert_eq!(kbps(&control), 500.0);
-        control.resume(start() + Duration::from_millis(600));
+        control.drain(start() + ms(500), Rate::from_kbps(500), 0.8, ms(100), false);
+        assert_eq!(kbps(&control), 800.0);
+        control.drain(start() + ms(550), Rate::from_kbps(900), 0.5, ms(100), true);
+        assert_eq!(kbps(&control), 450.0, "the queue overflows");
+        assert!(control.resume(start() + ms(600), false));
+        assert_eq!((kbps(&control), control.pacing()), (864.0, None));
+    }
+
+    #[test]
+    fn after_a_large_fall_a_backlog_leaves_first_but_not_forever() {
+        let (mut control, ms) = (control(2_000), Duration::from_millis);
+        control.drain(start(), Rate::from_kbps(1_000), 0.5, ms(100), false);
+        assert!(!control.resume(start() + ms(1_999), true));
+        assert_eq!((kbps(&control), control.pacing()), (650.0, Some(Rate::from_kbps(950))));
+        assert!(control.resume(start() + ms(2_000), true));
         assert_eq!(kbps(&control), 960.0);
+        // A small one leaves little behind.
+        control.drain(start() + ms(3_000), Rate::from_kbps(900), 0.5, ms(100), false);
+        assert!(control.resume(start() + ms(3_100), true));
+    }
+
+    #[test]
+    fn steps_go_no_further_than_what_arrives_bears_and_not_below_the_minimum() {
+        let mut control = control(1_000);
+        for n in 0..1_000 {
+            control.steer(start() + Duration::from_millis(50 * n), Duration::ZERO, true, Rate::from_kbps(1_000));
+        }
+        assert_eq!(kbps(&control), 1_510.0);
+        control.steer(start() + Duration::from_secs(60), Duration::ZERO, true, Rate::from_kbps(100));
+        assert_eq!(kbps(&control), 1_510.0, "less that arrives is no cut");
+        for n in 0..1_000 {
+            let now = start() + Duration::from_secs(61) + Duration::from_millis(50 * n);
+            control.steer(now, Duration::from_secs(1), false, Rate::from_kbps(1_000));
+        }
+        assert_eq!(kbps(&control), 10.0);
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! What to do about packets that wait in the path's queues all the time.
 //!
 //! Ours; libwebrtc looks only at whether a queue grows, so that its rate overshoots until the slope of the delay is beyond doubt,
-//! and what has built up by then stays for seconds. Here the rate stops growing while even the fastest packets wait, and falls
-//! in proportion while they wait for long, until the queue is empty; then it returns to a little less than what the link
-//! carried meanwhile.
+//! and what has built up by then stays for seconds. Here the rate falls in proportion to how long even the fastest packets wait,
+//! from where that is far longer than [steering](super::steering) means them to, until the queue is about as short as that;
+//! then it returns to a little less than what the link carried meanwhile.
 //!
 //! A queue that does not empty when less is sent is another's: who fills it does not care for delay. To give way to that would
 //! be to starve, so then the queue is left out of account for a while, and what libwebrtc does is all that is done.
@@ -12,10 +12,10 @@
 
 use std::time::{Duration, Instant};
 
-/// From so long on nothing grows. Below it a queue counts as empty.
-const HOLD: Duration = Duration::from_millis(30);
+/// Beyond what packets are meant to wait: from so long on there is a queue. Below it there is none to speak of.
+const HOLD: Duration = Duration::from_millis(15);
 /// From so long on it is to be emptied…
-const DRAIN: Duration = Duration::from_millis(45);
+const DRAIN: Duration = Duration::from_millis(30);
 /// …as if in so long. Less than about twice a round trip with its feedback would swing.
 const DRAIN_SPAN: Duration = Duration::from_millis(450);
 /// But never with less than this part of what the link carries, nor with more than that.
@@ -25,7 +25,10 @@ const FACTOR_MAX: f64 = 0.95;
 const PATIENCE: Duration = Duration::from_secs(3);
 /// …and is taken for that so long.
 const COMPETING: Duration = Duration::from_secs(10);
-/// For so long without a queue the path is calm.
+/// For so long after a queue the link counts as full.
+const FULL: Duration = Duration::from_secs(3);
+/// For so long without one of this length the path is calm.
+const LONG: Duration = Duration::from_millis(30);
 const CALM: Duration = Duration::from_secs(1);
 
 /// What the queue asks for.
@@ -35,7 +38,7 @@ pub(super) enum QueueAdvice {
     Empty,
     /// Nothing: it is another's.
     Foreign,
-    /// To send no more than now.
+    /// To go no further than steering goes.
     Hold,
     /// To send only this part of what the link carries.
     Drain(f64),
@@ -48,15 +51,20 @@ pub(super) struct StandingQueue {
     empty: Option<Instant>,
     /// When it was last not empty.
     full: Option<Instant>,
+    /// When it was last long.
+    long: Option<Instant>,
     /// When it was last found to be another's.
     competing: Option<Instant>,
 }
 
 impl StandingQueue {
-    /// The fastest packets of a message have waited for `delay`.
-    pub(super) fn handle_delay(&mut self, now: Instant, delay: Duration) -> QueueAdvice {
+    /// The fastest packets of a message have waited for `delay`, and are meant to wait for `aim`.
+    pub(super) fn handle_delay(&mut self, now: Instant, delay: Duration, aim: Duration) -> QueueAdvice {
         let empty = *self.empty.get_or_insert(now);
-        if delay < HOLD {
+        if delay >= LONG {
+            self.long = Some(now);
+        }
+        if delay < aim.saturating_add(HOLD) {
             self.empty = Some(now);
             return if self.is_foreign(now) { QueueAdvice::Foreign } else { QueueAdvice::Empty };
         }
@@ -67,16 +75,26 @@ impl StandingQueue {
         if self.is_foreign(now) {
             return QueueAdvice::Foreign;
         }
-        if delay < DRAIN {
+        if delay < aim.saturating_add(DRAIN) {
             return QueueAdvice::Hold;
         }
         let factor = 1.0 - delay.as_secs_f64() / DRAIN_SPAN.as_secs_f64();
         QueueAdvice::Drain(factor.clamp(FACTOR_MIN, FACTOR_MAX))
     }
 
-    /// Whether it has been empty for a while: the path may well carry more, and what is lost is not lost for lack of room.
+    /// Whether it has not been long for a while: the path may well carry more, and what is lost is not lost for lack of room.
     pub(super) fn is_calm(&self, now: Instant) -> bool {
-        self.empty.is_some() && self.full.is_none_or(|full| now.saturating_duration_since(full) >= CALM)
+        self.empty.is_some() && self.long.is_none_or(|long| now.saturating_duration_since(long) >= CALM)
+    }
+
+    /// Whether there was none when last looked at.
+    pub(super) fn is_empty(&self) -> bool {
+        self.empty.is_some() && self.full.is_none_or(|full| self.empty > Some(full))
+    }
+
+    /// Whether the link was full lately: then all that leaves early waits there.
+    pub(super) fn is_link_full(&self, now: Instant) -> bool {
+        self.full.is_some_and(|full| now.saturating_duration_since(full) < FULL)
     }
 
     fn is_foreign(&self, now: Instant) -> bool {
@@ -97,33 +115,48 @@ mod tests {
         Duration::from_millis(ms)
     }
 
+    const AIM: Duration = ms(10);
+
     #[test]
     fn the_longer_the_queue_the_less_is_sent() {
         let mut queue = StandingQueue::default();
-        assert_eq!(queue.handle_delay(at(0), ms(29)), QueueAdvice::Empty);
-        assert_eq!(queue.handle_delay(at(10), ms(30)), QueueAdvice::Hold);
-        assert_eq!(queue.handle_delay(at(20), ms(90)), QueueAdvice::Drain(0.8));
-        assert_eq!(queue.handle_delay(at(30), ms(5_000)), QueueAdvice::Drain(0.5));
+        assert_eq!(queue.handle_delay(at(0), ms(24), AIM), QueueAdvice::Empty);
+        assert_eq!(queue.handle_delay(at(10), ms(25), AIM), QueueAdvice::Hold);
+        assert_eq!(queue.handle_delay(at(20), ms(90), AIM), QueueAdvice::Drain(0.8));
+        assert_eq!(queue.handle_delay(at(30), ms(5_000), AIM), QueueAdvice::Drain(0.5));
     }
 
     #[test]
     fn a_queue_that_stays_is_anothers() {
         let mut queue = StandingQueue::default();
-        queue.handle_delay(at(0), ms(0));
-        assert_eq!(queue.handle_delay(at(3_000), ms(300)), QueueAdvice::Drain(0.5));
-        assert_eq!(queue.handle_delay(at(3_001), ms(300)), QueueAdvice::Foreign);
-        assert_eq!(queue.handle_delay(at(4_000), ms(0)), QueueAdvice::Foreign);
-        assert_eq!(queue.handle_delay(at(13_000), ms(30)), QueueAdvice::Foreign);
-        assert_eq!(queue.handle_delay(at(23_001), ms(0)), QueueAdvice::Empty);
-        assert_eq!(queue.handle_delay(at(23_002), ms(30)), QueueAdvice::Hold);
+        queue.handle_delay(at(0), ms(0), AIM);
+        assert_eq!(queue.handle_delay(at(3_000), ms(300), AIM), QueueAdvice::Drain(0.5));
+        assert_eq!(queue.handle_delay(at(3_001), ms(300), AIM), QueueAdvice::Foreign);
+        assert_eq!(queue.handle_delay(at(4_000), ms(0), AIM), QueueAdvice::Foreign);
+        assert_eq!(queue.handle_delay(at(13_000), ms(30), AIM), QueueAdvice::Foreign);
+        assert_eq!(queue.handle_delay(at(23_001), ms(0), AIM), QueueAdvice::Empty);
+        assert_eq!(queue.handle_delay(at(23_002), ms(30), AIM), QueueAdvice::Hold);
+    }
+
+    #[test]
+    fn a_link_is_full_for_a_while_after_a_queue() {
+        let mut queue = StandingQueue::default();
+        assert!(!queue.is_link_full(at(0)) && !queue.is_empty());
+        queue.handle_delay(at(0), ms(0), AIM);
+        assert!(!queue.is_link_full(at(0)) && queue.is_empty());
+        queue.handle_delay(at(10), ms(30), AIM);
+        assert!(queue.is_link_full(at(10)) && !queue.is_empty());
+        queue.handle_delay(at(20), ms(0), AIM);
+        assert!(queue.is_link_full(at(3_009)) && queue.is_empty());
+        assert!(!queue.is_link_full(at(3_010)));
     }
 
     #[test]
     fn a_second_without_a_queue_is_calm() {
         let mut queue = StandingQueue::default();
         assert!(!queue.is_calm(at(0)));
-        queue.handle_delay(at(0), ms(30));
-        queue.handle_delay(at(10), ms(0));
+        queue.handle_delay(at(0), ms(30), AIM);
+        queue.handle_delay(at(10), ms(0), AIM);
         assert!(!queue.is_calm(at(999)));
         assert!(queue.is_calm(at(1_000)));
     }
