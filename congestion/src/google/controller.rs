@@ -26,6 +26,8 @@ use crate::network::{EstimateBounds, NetworkController, NetworkEstimate, PacketR
 const PACING_FACTOR: f64 = 2.5;
 /// The same where the link was full lately: what left earlier would wait there instead of here. Ours.
 const PACING_FACTOR_FULL: f64 = 1.1;
+/// But up to this rate always at the greater multiple: sources cannot make as little as they like, and what they make is to leave.
+const PACING_MIN: Rate = Rate::from_kbps(400);
 /// Over so long it is looked how fast packets arrive from a queue, if there are so many. Ours.
 const ARRIVALS_SPAN: Duration = Duration::from_millis(150);
 const ARRIVALS_PACKETS: usize = 6;
@@ -139,7 +141,8 @@ impl GoogleController {
             probed = self.probe_results.handle_packet(report).or(probed);
         }
         let waits = self.path.queue_delay();
-        let queue = self.queue.handle_delay(now, waits, self.delay.control().aim());
+        let round_trip = self.path.round_trip().unwrap_or_default();
+        let queue = self.queue.handle_delay(now, waits, self.delay.control().aim(), round_trip);
         self.pacing_factor = if self.queue.is_link_full(now) { PACING_FACTOR_FULL } else { PACING_FACTOR };
         let findings = Findings {
             acknowledged: self.acknowledged.rate(),
@@ -148,6 +151,7 @@ impl GoogleController {
             queue,
             waits,
             is_calm: self.queue.is_calm(now),
+            has_lost: lost > 0.0,
             overflows: lost > OVERFLOW_LOST && waits > OVERFLOW_WAIT,
             has_backlog: self.backlog.exists(),
         };
@@ -182,7 +186,8 @@ impl GoogleController {
     }
 
     fn pacing(&self) -> Rate {
-        self.delay.control().pacing().unwrap_or(self.target * self.pacing_factor).max(self.target)
+        let pacing = self.delay.control().pacing().unwrap_or(self.target * self.pacing_factor);
+        pacing.max(self.target).max((self.target * PACING_FACTOR).min(PACING_MIN))
     }
 
     fn set_target(&mut self, now: Instant, target: Rate) {

@@ -17,8 +17,6 @@ const SILENCE: Duration = Duration::from_secs(2);
 /// What a feedback message has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum DelayUpdate {
-    /// Nothing: there is overuse, but the last cut is too new.
-    Unchanged,
     /// The rate.
     Rate,
     /// The rate, to what a probe found.
@@ -40,6 +38,8 @@ pub(super) struct Findings {
     pub(super) waits: Duration,
     /// There has been no queue for a while.
     pub(super) is_calm: bool,
+    /// Something was lost.
+    pub(super) has_lost: bool,
     /// The queue overflows.
     pub(super) overflows: bool,
     /// Packets wait to be sent.
@@ -104,7 +104,8 @@ impl DelayEstimator {
 
     /// All packets of a feedback message have been handled.
     pub(super) fn update(&mut self, now: Instant, findings: &Findings) -> DelayUpdate {
-        let Findings { acknowledged, arrives, probed, queue, waits, is_calm, overflows, has_backlog } = *findings;
+        let Findings { acknowledged, arrives, probed, queue, waits, is_calm, has_lost, overflows, has_backlog } =
+            *findings;
         match (queue, arrives) {
             (QueueAdvice::Drain(factor), Some(arrives)) => {
                 self.control.drain(now, arrives, factor, waits, overflows);
@@ -114,32 +115,23 @@ impl DelayEstimator {
             (QueueAdvice::Foreign, _) => _ = self.control.resume(now, false),
             (QueueAdvice::Empty | QueueAdvice::Drain(_) | QueueAdvice::Hold, _) => {}
         }
-        if queue != QueueAdvice::Foreign
-            && let Some(acknowledged) = acknowledged
-        {
-            if let Some(probed) = probed.filter(|&probed| probed > self.control.rate() && queue == QueueAdvice::Empty) {
-                self.control.set_rate(now, probed);
-                return DelayUpdate::Probed;
-            }
-            self.control.steer(now, waits, is_calm, acknowledged);
-            return DelayUpdate::Rate;
-        }
-        self.control.set_short_queue(matches!(queue, QueueAdvice::Empty | QueueAdvice::Hold));
-        match (self.usage(), acknowledged, probed) {
-            (Usage::Over, acknowledged, _) if !self.control.may_cut(now, acknowledged) => {
-                return DelayUpdate::Unchanged;
-            }
+        let Some(acknowledged) = acknowledged else {
             // Overuse before it is known what arrives: half.
-            (Usage::Over, None, _) => {
+            if self.usage() == Usage::Over && self.control.may_cut(now) {
                 let half = self.control.rate() * 0.5;
                 self.control.set_rate(now, half);
             }
-            (Usage::Normal | Usage::Under, _, Some(probed)) if probed > self.control.rate() => {
-                self.control.set_rate(now, probed);
-                return DelayUpdate::Probed;
-            }
-            (usage, acknowledged, _) => self.control.update(now, usage, acknowledged),
+            return DelayUpdate::Rate;
+        };
+        if queue == QueueAdvice::Foreign {
+            self.control.compete(now, has_lost, acknowledged);
+            return DelayUpdate::Rate;
         }
+        if let Some(probed) = probed.filter(|&probed| probed > self.control.rate() && queue == QueueAdvice::Empty) {
+            self.control.set_rate(now, probed);
+            return DelayUpdate::Probed;
+        }
+        self.control.steer(now, waits, is_calm, acknowledged);
         DelayUpdate::Rate
     }
 
@@ -163,9 +155,10 @@ mod tests {
             acknowledged,
             arrives: acknowledged,
             probed,
-            queue: QueueAdvice::Foreign,
+            queue: QueueAdvice::Empty,
             waits: Duration::ZERO,
             is_calm: false,
+            has_lost: false,
             overflows: false,
             has_backlog: false,
         }
@@ -181,30 +174,31 @@ mod tests {
     }
 
     #[test]
-    fn grows_on_a_still_path_and_cuts_when_delay_grows() {
+    fn goes_by_what_is_to_be_done_about_the_queue() {
         let mut delay = DelayEstimator::new(start(), Rate::from_kbps(1_000), Rate::from_kbps(10));
-        let acknowledged = Some(Rate::from_kbps(1_000));
-        send(&mut delay, 0, 100, 50_000, 0);
-        assert_eq!(delay.usage(), Usage::Normal);
-        assert_eq!(delay.update(start() + ms(1_000), &findings(acknowledged, None)), DelayUpdate::Rate);
-        assert!(delay.rate() > Rate::from_kbps(1_000));
-        send(&mut delay, 100, 30, 50_000, 2_000);
-        assert_eq!(delay.usage(), Usage::Over);
-        assert_eq!(delay.update(start() + ms(1_300), &findings(acknowledged, None)), DelayUpdate::Rate);
-        assert_eq!(delay.rate(), Rate::from_kbps(850));
-        assert_eq!(delay.update(start() + ms(1_310), &findings(acknowledged, None)), DelayUpdate::Unchanged);
+        let still = findings(Some(Rate::from_kbps(1_000)), None);
+        assert_eq!(delay.update(start() + ms(100), &still), DelayUpdate::Rate);
+        let steered = delay.rate();
+        assert!(steered > Rate::from_kbps(1_000));
+        let foreign = Findings { queue: QueueAdvice::Foreign, ..still };
+        delay.update(start() + ms(200), &foreign);
+        assert!(delay.rate() > steered + Rate::from_kbps(10));
+        let full = Findings { queue: QueueAdvice::Drain(0.5), ..still };
+        delay.update(start() + ms(300), &full);
+        assert_eq!(delay.rate(), Rate::from_kbps(500));
+        delay.update(start() + ms(400), &still);
+        assert!(delay.rate() >= Rate::from_kbps(960));
     }
 
     #[test]
-    fn a_probe_is_believed_unless_queues_grow() {
+    fn a_probe_is_believed_unless_there_is_a_queue() {
         let mut delay = DelayEstimator::new(start(), Rate::from_kbps(1_000), Rate::from_kbps(10));
-        send(&mut delay, 0, 100, 50_000, 0);
-        let probed = Some(Rate::from_kbps(3_000));
-        assert_eq!(delay.update(start() + ms(1_000), &findings(None, probed)), DelayUpdate::Probed);
+        let probed = findings(Some(Rate::from_kbps(1_000)), Some(Rate::from_kbps(3_000)));
+        let full = Findings { queue: QueueAdvice::Hold, ..probed };
+        assert_eq!(delay.update(start() + ms(100), &full), DelayUpdate::Rate);
+        assert!(delay.rate() < Rate::from_kbps(1_100));
+        assert_eq!(delay.update(start() + ms(200), &probed), DelayUpdate::Probed);
         assert_eq!(delay.rate(), Rate::from_kbps(3_000));
-        send(&mut delay, 100, 30, 50_000, 2_000);
-        delay.update(start() + ms(1_300), &findings(Some(Rate::from_kbps(1_000)), probed));
-        assert_eq!(delay.rate(), Rate::from_kbps(850));
     }
 
     #[test]

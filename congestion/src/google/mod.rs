@@ -24,7 +24,6 @@ mod arrival_groups;
 mod backlog;
 mod controller;
 mod delay;
-mod link_capacity;
 mod loss;
 mod loss_model;
 mod overuse;

@@ -1,6 +1,6 @@
 //! What reports tell of a path beside its rate: round trip, loss, and how long packets wait in queues.
 //!
-//! **Invariants.** Fixed memory. The queueing delay is never negative: what the fastest packet of half a minute took counts as
+//! **Invariants.** Fixed memory. The queueing delay is never negative: what the fastest packet of a minute took counts as
 //! no queue.
 //!
 //! What it does not do: estimate a rate.
@@ -12,7 +12,7 @@ use crate::network::PacketReport;
 
 /// The fastest packet is looked for in so many spans of so long, so that it is forgotten when the path becomes a longer one.
 /// Ours; libwebrtc has no measure of standing queues.
-const SPANS: usize = 6;
+const SPANS: usize = 12;
 const SPAN: Duration = Duration::from_secs(5);
 /// A loss rate is of so many packets at least, over at least so long (`send_side_bandwidth_estimation.cc`, `kLimitNumPackets`;
 /// `goog_cc_network_control.cc`, `kLossUpdateInterval`).
@@ -62,7 +62,7 @@ impl Path {
         self.loss
     }
 
-    /// How much longer the fastest packet of the last message took than the fastest of half a minute.
+    /// How much longer the fastest packet of the last message took than the fastest of a minute.
     pub(super) fn queue_delay(&self) -> Duration {
         Duration::from_secs_f64(self.queue_ms.clamp(0.0, DELAY_MAX_MS) / 1e3)
     }
@@ -139,8 +139,8 @@ mod tests {
         assert_eq!(path.queue_delay(), Duration::ZERO);
         path.handle_feedback(at(200), &[report(1, 1_000, 100, Some(1_180)), report(2, 1_000, 110, Some(1_170))]);
         assert_eq!(path.queue_delay(), Duration::from_millis(60));
-        // After half a minute this is how long the path is.
-        for n in 1..40 {
+        // After a minute this is how long the path is.
+        for n in 1..70 {
             path.handle_feedback(at(1_000 * n), &[report(n, 1_000, 1_000 * n, Some(1_000 * n + 1_060))]);
         }
         assert_eq!(path.queue_delay(), Duration::ZERO);

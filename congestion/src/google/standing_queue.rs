@@ -6,7 +6,8 @@
 //! then it returns to a little less than what the link carried meanwhile.
 //!
 //! A queue that does not empty when less is sent is another's: who fills it does not care for delay. To give way to that would
-//! be to starve, so then the queue is left out of account for a while, and what libwebrtc does is all that is done.
+//! be to starve, so then the queue is left out of account for a while, and only loss counts. That less is sent is certain, as
+//! the pacer is held to it; so a queue of our own falls by what was not sent.
 //!
 //! What it does not do: measure the queue, which is [`path`](super::path)'s part, or change the rate.
 
@@ -21,10 +22,15 @@ const DRAIN_SPAN: Duration = Duration::from_millis(450);
 /// But never with less than this part of what the link carries, nor with more than that.
 const FACTOR_MIN: f64 = 0.5;
 const FACTOR_MAX: f64 = 0.95;
-/// A queue that has not been empty for so long is another's…
-const PATIENCE: Duration = Duration::from_secs(3);
-/// …and is taken for that so long.
-const COMPETING: Duration = Duration::from_secs(10);
+/// A queue is another's if it is still there when this many times it would have been emptied by what was not sent. That counts
+/// from a round trip and so long after the first cut, which takes that to show; a message counts for no more than this…
+const EMPTIED: f64 = 2.0;
+const ENCODER_LAG: Duration = Duration::from_millis(200);
+const ROUND_TRIP_MAX: Duration = Duration::from_secs(1);
+const SPAN_MAX: Duration = Duration::from_millis(250);
+/// …and it is taken for that so long, unless it has been empty for so long before.
+const COMPETING: Duration = Duration::from_secs(20);
+const LEFT: Duration = Duration::from_secs(2);
 /// For so long after a queue the link counts as full.
 const FULL: Duration = Duration::from_secs(3);
 /// For so long without one of this length the path is calm.
@@ -44,6 +50,17 @@ pub(super) enum QueueAdvice {
     Drain(f64),
 }
 
+/// What is to become of a queue that is being emptied.
+#[derive(Debug)]
+struct Emptying {
+    since: Instant,
+    updated: Instant,
+    /// The longest that packets have waited since.
+    longest: Duration,
+    /// What was not sent, in seconds of what the link carries.
+    saved: f64,
+}
+
 /// For how long there has been a queue.
 #[derive(Debug, Default)]
 pub(super) struct StandingQueue {
@@ -51,6 +68,7 @@ pub(super) struct StandingQueue {
     empty: Option<Instant>,
     /// When it was last not empty.
     full: Option<Instant>,
+    emptying: Option<Emptying>,
     /// When it was last long.
     long: Option<Instant>,
     /// When it was last found to be another's.
@@ -59,19 +77,26 @@ pub(super) struct StandingQueue {
 
 impl StandingQueue {
     /// The fastest packets of a message have waited for `delay`, and are meant to wait for `aim`.
-    pub(super) fn handle_delay(&mut self, now: Instant, delay: Duration, aim: Duration) -> QueueAdvice {
-        let empty = *self.empty.get_or_insert(now);
+    pub(super) fn handle_delay(
+        &mut self,
+        now: Instant,
+        delay: Duration,
+        aim: Duration,
+        round_trip: Duration,
+    ) -> QueueAdvice {
+        self.empty.get_or_insert(now);
         if delay >= LONG {
             self.long = Some(now);
         }
         if delay < aim.saturating_add(HOLD) {
             self.empty = Some(now);
+            self.emptying = None;
+            if self.full.is_some_and(|full| now.saturating_duration_since(full) > LEFT) {
+                self.competing = None;
+            }
             return if self.is_foreign(now) { QueueAdvice::Foreign } else { QueueAdvice::Empty };
         }
         self.full = Some(now);
-        if now.saturating_duration_since(empty) > PATIENCE {
-            self.competing = Some(now);
-        }
         if self.is_foreign(now) {
             return QueueAdvice::Foreign;
         }
@@ -79,7 +104,26 @@ impl StandingQueue {
             return QueueAdvice::Hold;
         }
         let factor = 1.0 - delay.as_secs_f64() / DRAIN_SPAN.as_secs_f64();
-        QueueAdvice::Drain(factor.clamp(FACTOR_MIN, FACTOR_MAX))
+        let factor = factor.clamp(FACTOR_MIN, FACTOR_MAX);
+        if self.is_in_vain(now, delay, factor, round_trip) {
+            self.emptying = None;
+            self.competing = Some(now);
+            return QueueAdvice::Foreign;
+        }
+        QueueAdvice::Drain(factor)
+    }
+
+    /// Whether the queue stays though so much less is sent that it should be gone.
+    fn is_in_vain(&mut self, now: Instant, delay: Duration, factor: f64, round_trip: Duration) -> bool {
+        let start = Emptying { since: now, updated: now, longest: delay, saved: 0.0 };
+        let emptying = self.emptying.get_or_insert(start);
+        let span = now.saturating_duration_since(emptying.updated).min(SPAN_MAX);
+        emptying.updated = now;
+        emptying.longest = emptying.longest.max(delay);
+        if now.saturating_duration_since(emptying.since) > round_trip.min(ROUND_TRIP_MAX) + ENCODER_LAG {
+            emptying.saved += (1.0 - factor) * span.as_secs_f64();
+        }
+        emptying.saved > emptying.longest.as_secs_f64() * EMPTIED
     }
 
     /// Whether it has not been long for a while: the path may well carry more, and what is lost is not lost for lack of room.
@@ -120,33 +164,50 @@ mod tests {
     #[test]
     fn the_longer_the_queue_the_less_is_sent() {
         let mut queue = StandingQueue::default();
-        assert_eq!(queue.handle_delay(at(0), ms(24), AIM), QueueAdvice::Empty);
-        assert_eq!(queue.handle_delay(at(10), ms(25), AIM), QueueAdvice::Hold);
-        assert_eq!(queue.handle_delay(at(20), ms(90), AIM), QueueAdvice::Drain(0.8));
-        assert_eq!(queue.handle_delay(at(30), ms(5_000), AIM), QueueAdvice::Drain(0.5));
+        assert_eq!(queue.handle_delay(at(0), ms(24), AIM, ms(100)), QueueAdvice::Empty);
+        assert_eq!(queue.handle_delay(at(10), ms(25), AIM, ms(100)), QueueAdvice::Hold);
+        assert_eq!(queue.handle_delay(at(20), ms(90), AIM, ms(100)), QueueAdvice::Drain(0.8));
+        assert_eq!(queue.handle_delay(at(30), ms(5_000), AIM, ms(100)), QueueAdvice::Drain(0.5));
     }
 
     #[test]
-    fn a_queue_that_stays_is_anothers() {
+    fn a_queue_that_does_not_fall_when_less_is_sent_is_anothers() {
         let mut queue = StandingQueue::default();
-        queue.handle_delay(at(0), ms(0), AIM);
-        assert_eq!(queue.handle_delay(at(3_000), ms(300), AIM), QueueAdvice::Drain(0.5));
-        assert_eq!(queue.handle_delay(at(3_001), ms(300), AIM), QueueAdvice::Foreign);
-        assert_eq!(queue.handle_delay(at(4_000), ms(0), AIM), QueueAdvice::Foreign);
-        assert_eq!(queue.handle_delay(at(13_000), ms(30), AIM), QueueAdvice::Foreign);
-        assert_eq!(queue.handle_delay(at(23_001), ms(0), AIM), QueueAdvice::Empty);
-        assert_eq!(queue.handle_delay(at(23_002), ms(30), AIM), QueueAdvice::Hold);
+        // Half is sent from 300 ms on, after a round trip and an encoder's lag: 600 ms are saved within 1.2 s.
+        let advice = |queue: &mut StandingQueue, millis| queue.handle_delay(at(millis), ms(300), AIM, ms(100));
+        let foreign = (0..100).find(|n| advice(&mut queue, 50 * n) == QueueAdvice::Foreign);
+        assert_eq!(foreign, Some(30));
+        assert_eq!(advice(&mut queue, 21_499), QueueAdvice::Foreign);
+        assert_eq!(advice(&mut queue, 21_500), QueueAdvice::Drain(0.5));
+        for n in 431..470 {
+            advice(&mut queue, 50 * n);
+        }
+        assert_eq!(advice(&mut queue, 23_500), QueueAdvice::Foreign, "again");
+        assert_eq!(queue.handle_delay(at(25_500), ms(0), AIM, ms(100)), QueueAdvice::Foreign);
+        assert_eq!(queue.handle_delay(at(25_501), ms(0), AIM, ms(100)), QueueAdvice::Empty, "whoever it was has left");
+    }
+
+    #[test]
+    fn a_queue_that_falls_as_it_should_is_our_own() {
+        let (mut queue, mut delay) = (StandingQueue::default(), 0.6);
+        for n in 0..200 {
+            match queue.handle_delay(at(50 * n), Duration::from_secs_f64(delay), AIM, ms(200)) {
+                QueueAdvice::Drain(factor) if n > 8 => delay -= (1.0 - factor) * 0.05,
+                advice => assert_ne!(advice, QueueAdvice::Foreign),
+            }
+        }
+        assert!(delay < 0.05, "{delay}");
     }
 
     #[test]
     fn a_link_is_full_for_a_while_after_a_queue() {
         let mut queue = StandingQueue::default();
         assert!(!queue.is_link_full(at(0)) && !queue.is_empty());
-        queue.handle_delay(at(0), ms(0), AIM);
+        queue.handle_delay(at(0), ms(0), AIM, ms(100));
         assert!(!queue.is_link_full(at(0)) && queue.is_empty());
-        queue.handle_delay(at(10), ms(30), AIM);
+        queue.handle_delay(at(10), ms(30), AIM, ms(100));
         assert!(queue.is_link_full(at(10)) && !queue.is_empty());
-        queue.handle_delay(at(20), ms(0), AIM);
+        queue.handle_delay(at(20), ms(0), AIM, ms(100));
         assert!(queue.is_link_full(at(3_009)) && queue.is_empty());
         assert!(!queue.is_link_full(at(3_010)));
     }
@@ -155,8 +216,8 @@ mod tests {
     fn a_second_without_a_queue_is_calm() {
         let mut queue = StandingQueue::default();
         assert!(!queue.is_calm(at(0)));
-        queue.handle_delay(at(0), ms(30), AIM);
-        queue.handle_delay(at(10), ms(0), AIM);
+        queue.handle_delay(at(0), ms(30), AIM, ms(100));
+        queue.handle_delay(at(10), ms(0), AIM, ms(100));
         assert!(!queue.is_calm(at(999)));
         assert!(queue.is_calm(at(1_000)));
     }
