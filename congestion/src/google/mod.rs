@@ -1,13 +1,16 @@
-//! Google congestion control, after libwebrtc's current form (`modules/congestion_controller/goog_cc`).
+//! A controller in the form of Google congestion control as libwebrtc has it now (`modules/congestion_controller/goog_cc`), but
+//! for how the rate follows the delay.
 //!
-//! Two estimates of what the path carries: one by the [delay](delay), which falls when queues begin to grow, and one by the
-//! [loss], which falls when more is lost than the path loses anyway. The target is the lower one. Both rise by a few percent a
-//! second; [probes](probe_controller) find room quickly.
+//! Two estimates of what the path carries: one by the [delay](delay), which keeps queues short, and one by the [loss], which falls
+//! when more is lost than the path loses anyway. The target is the lower one. Both rise by a few percent a second;
+//! [probes](probe_controller) find room quickly.
 //!
-//! The way of a feedback message: its packets in the order of arrival go to [`acknowledged_rate`] (how much arrives), to
-//! [`arrival_groups`] → [`trendline`] → [`overuse`] → [`rate_control`] (the estimate by the delay), and to [`probe_estimate`];
-//! then all of them, lost ones too, to [`loss`]. Out of both comes the target, which tells [`application_limit`] what counts as
-//! little and [`probe_controller`] what is worth a probe.
+//! The way of a feedback message: [`path`] measures how long its fastest packets waited, and [`standing_queue`] says what is to be
+//! done about that. Its packets in the order of arrival go to [`acknowledged_rate`] (how much arrives), to
+//! [`arrival_groups`] → [`trendline`] → [`overuse`] (whether queues grow), and to [`probe_estimate`]; with all of that
+//! [`rate_control`] sets the estimate by the delay, in small steps by [`steering`]. Then all of them, lost ones too, go to
+//! [`loss`]. Out of both comes the target, which tells [`application_limit`] what counts as little and [`probe_controller`] what is
+//! worth a probe. [`backlog`] watches what leaves.
 //!
 //! **Invariants.**
 //! - The target is between the bounds, whatever comes in; all functions are total: times that go back, packets twice, empty
