@@ -1,7 +1,7 @@
 //! A controller in the form of Google congestion control as libwebrtc has it now (`modules/congestion_controller/goog_cc`), but
 //! for how the rate follows the delay.
 //!
-//! Two estimates of what the path carries: one by the [delay](delay), which keeps queues short, and one by the [loss], which falls
+//! Two estimates of what the path carries: one by the [`delay`], which keeps queues short, and one by the [loss], which falls
 //! when more is lost than the path loses anyway. The target is the lower one. Both rise by a few percent a second;
 //! [probes](probe_controller) find room quickly.
 //!
