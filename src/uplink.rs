@@ -1,9 +1,9 @@
 //! What viewers' connections carry, shared out: the task that plans whenever that changes, and tells encoders and workers.
 //!
 //! It collects what is known (reports of legs, claims on the bandwidth, rates of streams that come in), has
-//! [`plan_legs`](lenscast_congestion::plan_legs) decide, and hands on what has changed.
+//! [`plan_legs`] decide, and hands on what has changed.
 //!
-//! **Invariants.** It plans at most every [`PERIOD`], and takes no more than a twentieth of a core. What a person changes of the
+//! **Invariants.** It plans at most every 50 ms, and takes no more than a twentieth of a core. What a person changes of the
 //! allocation takes effect with the next plan; so does what a reload changes of `[bandwidth]`.
 //!
 //! What it does not do: estimate, or decide.

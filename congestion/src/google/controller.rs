@@ -157,6 +157,7 @@ impl GoogleController {
         };
         let update = self.delay.update(now, &findings);
         if update == DelayUpdate::Probed {
+            self.probes.handle_result(now, self.delay.rate());
             self.target = self.bounds.clamp(self.delay.rate());
         }
     }
@@ -257,7 +258,7 @@ impl NetworkController for GoogleController {
     fn poll_probe(&mut self) -> Option<ProbeCluster> {
         let mut probe = self.probes.poll_probe()?;
         probe.bitrate = probe.bitrate.min(self.bounds.exact.1);
-        self.probe_results.begin(probe);
+        self.probe_results.begin(probe, self.probes.is_careful());
         Some(probe)
     }
 

@@ -47,6 +47,14 @@ const UNCERTAINTY: f64 = 0.05;
 const FALL_INTERVAL: Duration = Duration::from_secs(5);
 /// For so long after the application no longer limits the rate it counts as if it did (`kAlrEndedTimeout`).
 const LIMITED_ENDED: Duration = Duration::from_secs(3);
+/// A probe that shows this multiple of the estimate is confirmed once its result has stood for so long. One whose result queues
+/// take back before, to less than that multiple of the estimate before the probe, has misled: the path lets short bursts through
+/// faster than it carries, as token buckets do. From then on probes are so many times as long, and only what arrives of their second
+/// half counts, until one is confirmed. Ours.
+const LARGE_RAISE: f64 = 1.5;
+const CONFIRMED: Duration = Duration::from_secs(3);
+const MISLED: f64 = 1.2;
+const CAREFUL_FACTOR: u32 = 4;
 /// What is wanted times this is the most that is probed. Ours: libwebrtc takes 2, but what is wanted here includes overhead,
 /// and what is needed beyond it is only that a result, which is lower than its probe, still covers it.
 pub(super) const WANTED_FACTOR: f64 = 1.25;
@@ -83,6 +91,13 @@ struct Fall {
     before: Rate,
 }
 
+/// A probe's result, as long as it is neither confirmed nor taken back.
+#[derive(Debug, Clone, Copy)]
+struct Raise {
+    at: Instant,
+    before: Rate,
+}
+
 /// The plan of probes.
 #[derive(Debug)]
 pub(super) struct ProbeController {
@@ -97,6 +112,9 @@ pub(super) struct ProbeController {
     probed: Option<Instant>,
     fall: Option<Fall>,
     fall_probed: Option<Instant>,
+    raise: Option<Raise>,
+    /// A probe has misled, and none was confirmed since.
+    is_careful: bool,
     /// There is no queue, nor has been for a while.
     is_calm: bool,
     calm_interval: Duration,
@@ -119,6 +137,8 @@ impl ProbeController {
             probed: None,
             fall: None,
             fall_probed: None,
+            raise: None,
+            is_careful: false,
             is_calm: false,
             calm_interval: CALM_INTERVAL,
             calm_estimate: Rate::UNLIMITED,
@@ -142,11 +162,35 @@ impl ProbeController {
             self.fall = Some(Fall { at: now, before: self.estimate });
             self.calm_interval = CALM_INTERVAL;
         }
+        self.judge_raise(now, estimate);
         self.estimate = estimate;
         if let State::Waiting { further } = self.state
             && estimate > further
         {
             self.probe(now, &[estimate * FURTHER_FACTOR], true);
+        }
+    }
+
+    /// What a probe has shown, before [`handle_estimate`](Self::handle_estimate).
+    pub(super) fn handle_result(&mut self, now: Instant, rate: Rate) {
+        if rate < self.estimate * LARGE_RAISE {
+            return;
+        }
+        // Of several in a row, the estimate before the first counts.
+        let before = self.raise.map_or(self.estimate, |raise| raise.before);
+        self.raise = Some(Raise { at: now, before });
+    }
+
+    fn judge_raise(&mut self, now: Instant, estimate: Rate) {
+        let Some(raise) = self.raise else { return };
+        if self.is_over(now, Some(raise.at), CONFIRMED) {
+            self.raise = None;
+            self.is_careful = false;
+        } else if self.cause == Cause::Queue && estimate < raise.before * MISLED {
+            self.raise = None;
+            self.is_careful = true;
+            // It has not fallen from anything that was there.
+            self.fall = None;
         }
     }
 
@@ -221,6 +265,11 @@ impl ProbeController {
         self.pending.pop_front()
     }
 
+    /// Of probes only the second half counts.
+    pub(super) fn is_careful(&self) -> bool {
+        self.is_careful
+    }
+
     /// When there is something to do at the latest.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         match self.state {
@@ -283,7 +332,8 @@ impl ProbeController {
         }
         let id = ProbeId(self.next);
         self.next = self.next.wrapping_add(1);
-        let min_bytes = rate.bytes_in(DURATION) as u64;
+        let duration = if self.is_careful { DURATION * CAREFUL_FACTOR } else { DURATION };
+        let min_bytes = rate.bytes_in(duration) as u64;
         self.pending.push_back(ProbeCluster { id, bitrate: rate.to_bitrate(), min_packets: PACKETS_MIN, min_bytes });
     }
 }
@@ -320,6 +370,34 @@ mod tests {
         controller.handle_estimate(at(1_000), kbps(1_000), Cause::Delay);
         controller.handle_application_limit(at(1_000), Some(at(1_000)));
         controller
+    }
+
+    #[test]
+    fn probes_are_longer_after_one_that_misled_until_one_is_confirmed() {
+        let mut controller = limited();
+        let probe = |controller: &mut ProbeController, second: u64| {
+            controller.handle_timeout(at(second * 1_000));
+            let probe = controller.poll_probe().unwrap();
+            assert_eq!(probe.bitrate.as_kbps(), 2_000);
+            controller.handle_result(at(second * 1_000 + 100), kbps(1_500));
+            controller.handle_estimate(at(second * 1_000 + 100), kbps(1_500), Cause::Delay);
+            // Which asks for the next one.
+            assert_eq!(polled(controller), [3_000]);
+            probe.min_bytes
+        };
+        assert_eq!(probe(&mut controller, 6), 3_750, "15 ms");
+        controller.handle_estimate(at(7_000), kbps(1_000), Cause::Queue);
+        assert!(controller.is_careful() && controller.fall.is_none(), "there is nothing to come back to");
+        controller.handle_estimate(at(7_100), kbps(1_000), Cause::Delay);
+        controller.handle_timeout(at(7_200));
+        assert_eq!(probe(&mut controller, 13), 15_000, "60 ms");
+        controller.handle_estimate(at(16_200), kbps(1_490), Cause::Delay);
+        assert!(!controller.is_careful());
+        // A little more than was known is taken back by any queue: that says nothing of bursts.
+        controller.handle_result(at(17_000), kbps(1_700));
+        controller.handle_estimate(at(17_000), kbps(1_700), Cause::Delay);
+        controller.handle_estimate(at(17_500), kbps(1_400), Cause::Queue);
+        assert!(!controller.is_careful());
     }
 
     #[test]

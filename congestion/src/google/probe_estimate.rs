@@ -31,6 +31,10 @@ struct Cluster {
     packets: u32,
     bytes: f64,
     arrived: Option<Arrived>,
+    /// Only what arrives of the second half counts.
+    is_careful: bool,
+    /// When the first packet of the second half arrived, and the bytes up to and with it.
+    half: Option<(Duration, f64)>,
 }
 
 /// First and last, by either clock, with the sizes that do not count between them.
@@ -55,12 +59,13 @@ impl ProbeEstimator {
         Self { clusters: VecDeque::with_capacity(CLUSTERS_MAX) }
     }
 
-    /// A probe is to be sent.
-    pub(super) fn begin(&mut self, probe: ProbeCluster) {
+    /// A probe is to be sent. Of a careful one only the second half counts: the first may go through a token bucket, which shows
+    /// nothing of what the path carries.
+    pub(super) fn begin(&mut self, probe: ProbeCluster, is_careful: bool) {
         if self.clusters.len() >= CLUSTERS_MAX {
             self.clusters.pop_front();
         }
-        self.clusters.push_back(Cluster { probe, packets: 0, bytes: 0.0, arrived: None });
+        self.clusters.push_back(Cluster { probe, packets: 0, bytes: 0.0, arrived: None, is_careful, half: None });
     }
 
     /// A packet has arrived. If it was part of a probe of which enough has arrived: what that probe has found so far.
@@ -79,7 +84,11 @@ impl ProbeEstimator {
 impl Cluster {
     fn add(&mut self, sent: Instant, received: Duration, size: u32) {
         self.packets = self.packets.saturating_add(1);
+        let is_second_half = self.bytes >= self.probe.min_bytes as f64 / 2.0;
         self.bytes += f64::from(size);
+        if self.half.is_none() && is_second_half {
+            self.half = Some((received, self.bytes));
+        }
         let Some(arrived) = &mut self.arrived else {
             self.arrived = Some(Arrived {
                 first_sent: sent,
@@ -116,11 +125,19 @@ impl Cluster {
         }
         let sent = Rate::from_bytes(self.bytes - f64::from(arrived.last_sent_size), sent_span);
         let received = Rate::from_bytes(self.bytes - f64::from(arrived.first_received_size), received_span);
+        let received = if self.is_careful { received.min(self.second_half()?) } else { received };
         if sent == Rate::ZERO || received > sent * RATIO_MAX {
             return None;
         }
         let is_saturated = received < sent * RATIO_UNSATURATED;
         Some(if is_saturated { received * UTILISATION } else { received.min(sent) })
+    }
+
+    /// How fast what came behind the first half's packets has arrived.
+    fn second_half(&self) -> Option<Rate> {
+        let ((since, bytes), arrived) = (self.half?, self.arrived.as_ref()?);
+        let span = arrived.last_received.saturating_sub(since);
+        (!span.is_zero()).then(|| Rate::from_bytes(self.bytes - bytes, span))
     }
 }
 
@@ -138,7 +155,7 @@ mod tests {
     /// Packets of 1,000 bytes, `sent_ms` and `received_ms` apart.
     fn run(count: u64, sent_ms: u64, received_ms: u64) -> Option<f64> {
         let mut estimator = ProbeEstimator::new();
-        estimator.begin(probe(7));
+        estimator.begin(probe(7), false);
         let reports = (0..count).map(|n| {
             let mut report = report(n, 1_000, sent_ms * n, Some(50 + received_ms * n));
             report.sent.probe = Some(ProbeId(7));
@@ -169,13 +186,30 @@ mod tests {
     }
 
     #[test]
+    fn a_careful_probe_looks_past_a_token_bucket() {
+        let find = |is_careful: bool| {
+            let mut estimator = ProbeEstimator::new();
+            estimator.begin(ProbeCluster { min_packets: 5, min_bytes: 12_000, ..probe(7) }, is_careful);
+            // Sent at 1 Mb/s; the first five at once, the others at 400 kb/s.
+            let reports = (0..12).map(|n: u64| {
+                let mut report = report(n, 1_000, 8 * n, Some(50 + 8 * n + 12 * n.saturating_sub(4)));
+                report.sent.probe = Some(ProbeId(7));
+                report
+            });
+            reports.filter_map(|report| estimator.handle_packet(&report)).last().map(|rate| rate.kbps().round())
+        };
+        assert_eq!(find(false), Some(486.0));
+        assert_eq!(find(true), Some(380.0), "0.95 of 400");
+    }
+
+    #[test]
     fn knows_its_own_probes_only_and_not_too_many() {
         let mut estimator = ProbeEstimator::new();
         let mut stranger = report(0, 1_000, 0, Some(50));
         stranger.sent.probe = Some(ProbeId(1));
         assert_eq!(estimator.handle_packet(&stranger), None);
         for id in 0..100 {
-            estimator.begin(probe(id));
+            estimator.begin(probe(id), false);
         }
         assert_eq!(estimator.clusters.len(), CLUSTERS_MAX);
     }
