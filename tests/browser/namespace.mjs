@@ -43,6 +43,8 @@ export class Link {
     ip("address", "add", `${this.address}/30`, "dev", this.#ours);
     ip("link", "set", this.#ours, "up");
     ip("-n", this.#name, "address", "add", `${net}.${number * 4 + 2}/30`, "dev", theirs);
+    // An address of IPv6 that comes a second later would be a change of network to Chromium, which ends all it has under way.
+    ip("-n", this.#name, "link", "set", theirs, "addrgenmode", "none");
     ip("-n", this.#name, "link", "set", theirs, "up");
     // A program that starts browsers gives its arguments first, so that `ip` itself cannot be it.
     this.#directory = mkdtempSync(path.join(tmpdir(), "lenscast-link-"));
