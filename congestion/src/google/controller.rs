@@ -256,9 +256,9 @@ impl NetworkController for GoogleController {
     }
 
     fn poll_probe(&mut self) -> Option<ProbeCluster> {
-        let mut probe = self.probes.poll_probe()?;
+        let (mut probe, is_careful) = self.probes.poll_probe()?;
         probe.bitrate = probe.bitrate.min(self.bounds.exact.1);
-        self.probe_results.begin(probe, self.probes.is_careful());
+        self.probe_results.begin(probe, is_careful);
         Some(probe)
     }
 

@@ -50,11 +50,12 @@ const LIMITED_ENDED: Duration = Duration::from_secs(3);
 /// A probe that shows this multiple of the estimate is confirmed once its result has stood for so long. One whose result queues
 /// take back before, to less than that multiple of the estimate before the probe, has misled: the path lets short bursts through
 /// faster than it carries, as token buckets do. From then on probes are so many times as long, and only what arrives of their second
-/// half counts, until one is confirmed. Ours.
+/// half counts, until one is confirmed or so much time has passed. Ours.
 const LARGE_RAISE: f64 = 1.5;
 const CONFIRMED: Duration = Duration::from_secs(3);
 const MISLED: f64 = 1.2;
 const CAREFUL_FACTOR: u32 = 4;
+const CAREFUL_TIME: Duration = Duration::from_secs(30);
 /// What is wanted times this is the most that is probed. Ours: libwebrtc takes 2, but what is wanted here includes overhead,
 /// and what is needed beyond it is only that a result, which is lower than its probe, still covers it.
 pub(super) const WANTED_FACTOR: f64 = 1.25;
@@ -113,14 +114,15 @@ pub(super) struct ProbeController {
     fall: Option<Fall>,
     fall_probed: Option<Instant>,
     raise: Option<Raise>,
-    /// A probe has misled, and none was confirmed since.
-    is_careful: bool,
+    /// When a probe last misled, if none was confirmed since.
+    misled: Option<Instant>,
     /// There is no queue, nor has been for a while.
     is_calm: bool,
     calm_interval: Duration,
     /// The estimate at the last probe for calm.
     calm_estimate: Rate,
-    pending: VecDeque<ProbeCluster>,
+    /// And of which only the second half counts.
+    pending: VecDeque<(ProbeCluster, bool)>,
     next: u32,
 }
 
@@ -138,7 +140,7 @@ impl ProbeController {
             fall: None,
             fall_probed: None,
             raise: None,
-            is_careful: false,
+            misled: None,
             is_calm: false,
             calm_interval: CALM_INTERVAL,
             calm_estimate: Rate::UNLIMITED,
@@ -185,10 +187,10 @@ impl ProbeController {
         let Some(raise) = self.raise else { return };
         if self.is_over(now, Some(raise.at), CONFIRMED) {
             self.raise = None;
-            self.is_careful = false;
+            self.misled = None;
         } else if self.cause == Cause::Queue && estimate < raise.before * MISLED {
             self.raise = None;
-            self.is_careful = true;
+            self.misled = Some(now);
             // It has not fallen from anything that was there.
             self.fall = None;
         }
@@ -261,13 +263,13 @@ impl ProbeController {
         }
     }
 
-    pub(super) fn poll_probe(&mut self) -> Option<ProbeCluster> {
+    /// A probe, and whether only its second half counts.
+    pub(super) fn poll_probe(&mut self) -> Option<(ProbeCluster, bool)> {
         self.pending.pop_front()
     }
 
-    /// Of probes only the second half counts.
-    pub(super) fn is_careful(&self) -> bool {
-        self.is_careful
+    fn is_careful(&self, now: Instant) -> bool {
+        self.misled.is_some_and(|misled| now.saturating_duration_since(misled) < CAREFUL_TIME)
     }
 
     /// When there is something to do at the latest.
@@ -317,7 +319,7 @@ impl ProbeController {
             let rate = rate.min(most);
             // Nothing to learn from what is known, or from the same again.
             if rate > self.estimate && rate > last {
-                self.add(rate);
+                self.add(now, rate);
                 last = rate;
             }
         }
@@ -326,15 +328,17 @@ impl ProbeController {
         }
     }
 
-    fn add(&mut self, rate: Rate) {
+    fn add(&mut self, now: Instant, rate: Rate) {
         if self.pending.len() >= PENDING_MAX {
             self.pending.pop_front();
         }
         let id = ProbeId(self.next);
         self.next = self.next.wrapping_add(1);
-        let duration = if self.is_careful { DURATION * CAREFUL_FACTOR } else { DURATION };
+        let is_careful = self.is_careful(now);
+        let duration = if is_careful { DURATION * CAREFUL_FACTOR } else { DURATION };
         let min_bytes = rate.bytes_in(duration) as u64;
-        self.pending.push_back(ProbeCluster { id, bitrate: rate.to_bitrate(), min_packets: PACKETS_MIN, min_bytes });
+        let probe = ProbeCluster { id, bitrate: rate.to_bitrate(), min_packets: PACKETS_MIN, min_bytes };
+        self.pending.push_back((probe, is_careful));
     }
 }
 
@@ -352,7 +356,7 @@ mod tests {
     }
 
     fn polled(controller: &mut ProbeController) -> Vec<u64> {
-        std::iter::from_fn(|| controller.poll_probe()).map(|probe| probe.bitrate.as_kbps()).collect()
+        std::iter::from_fn(|| controller.poll_probe()).map(|(probe, _)| probe.bitrate.as_kbps()).collect()
     }
 
     fn started() -> ProbeController {
@@ -377,7 +381,7 @@ mod tests {
         let mut controller = limited();
         let probe = |controller: &mut ProbeController, second: u64| {
             controller.handle_timeout(at(second * 1_000));
-            let probe = controller.poll_probe().unwrap();
+            let (probe, _) = controller.poll_probe().unwrap();
             assert_eq!(probe.bitrate.as_kbps(), 2_000);
             controller.handle_result(at(second * 1_000 + 100), kbps(1_500));
             controller.handle_estimate(at(second * 1_000 + 100), kbps(1_500), Cause::Delay);
@@ -387,23 +391,23 @@ mod tests {
         };
         assert_eq!(probe(&mut controller, 6), 3_750, "15 ms");
         controller.handle_estimate(at(7_000), kbps(1_000), Cause::Queue);
-        assert!(controller.is_careful() && controller.fall.is_none(), "there is nothing to come back to");
+        assert!(controller.is_careful(at(7_000)) && controller.fall.is_none(), "there is nothing to come back to");
         controller.handle_estimate(at(7_100), kbps(1_000), Cause::Delay);
         controller.handle_timeout(at(7_200));
         assert_eq!(probe(&mut controller, 13), 15_000, "60 ms");
         controller.handle_estimate(at(16_200), kbps(1_490), Cause::Delay);
-        assert!(!controller.is_careful());
+        assert!(!controller.is_careful(at(16_200)));
         // A little more than was known is taken back by any queue: that says nothing of bursts.
         controller.handle_result(at(17_000), kbps(1_700));
         controller.handle_estimate(at(17_000), kbps(1_700), Cause::Delay);
         controller.handle_estimate(at(17_500), kbps(1_400), Cause::Queue);
-        assert!(!controller.is_careful());
+        assert!(!controller.is_careful(at(17_500)));
     }
 
     #[test]
     fn begins_with_three_and_six_times_the_start_and_goes_on_at_twice_the_result() {
         let mut controller = started();
-        let probe = *controller.pending.front().unwrap();
+        let (probe, _) = *controller.pending.front().unwrap();
         assert_eq!((probe.min_packets, probe.min_bytes), (5, 1_687), "15 ms of 900 kb/s");
         assert_eq!(polled(&mut controller), [900, 1_800]);
         controller.handle_estimate(at(200), kbps(1_260), Cause::Delay);
