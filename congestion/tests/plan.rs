@@ -4,8 +4,8 @@ use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use lenscast_congestion::{
-    FixedRates, HighestLayers, LayerDemand, Layers, LegDemand, LegId, MAX_LAYERS, MediaDemand, Overhead, Plan,
-    PlanRequest, SourceDemand, SourceId, SourceRates, plan_legs,
+    FixedRates, HighestLayers, LayerDemand, Layers, LegDemand, LegId, MAX_LAYERS, MediaDemand, Overhead,
+    Plan, PlanRequest, SourceDemand, SourceId, SourceRates, plan_legs,
 };
 use lenscast_media::Bitrate;
 use proptest::prelude::*;
@@ -107,19 +107,25 @@ fn of_a_camera_in_one_layer_the_thinnest_confirmed_leg_says_what_it_makes() {
 fn a_thin_leg_goes_down_a_layer_and_costs_the_fast_one_nothing() {
     let sources = vec![simulcast(1, 1.0)];
     let alone = plan(sources.clone(), vec![leg(1, 3_000, &[1])]);
-    assert_eq!((layer(&alone, 1, 1), ceilings(&alone, 1)), (Some(2), [None, None, Some(2_500)]));
+    assert_eq!((layer(&alone, 1, 1), ceilings(&alone, 1)), (Some(2), [None; MAX_LAYERS]));
     let both = plan(sources.clone(), vec![leg(1, 3_000, &[1]), leg(2, 500, &[1])]);
     assert_eq!((layer(&both, 1, 1), layer(&both, 2, 1)), (Some(2), Some(1)));
-    assert_eq!(ceilings(&both, 1), [None, Some(500), Some(2_500)]);
+    assert_eq!(ceilings(&both, 1), [None, Some(500), None]);
     let near = plan(sources, vec![leg(1, 2_000, &[1]), leg(2, 1_500, &[1]), leg(3, 100, &[1])]);
     assert_eq!([1, 2, 3].map(|leg| layer(&near, leg, 1)), [Some(2), Some(2), Some(0)]);
     assert_eq!(ceilings(&near, 1), [Some(100), None, Some(1_500)]);
 }
 
 #[test]
+fn who_carries_all_that_a_layer_can_use_bounds_nothing() {
+    let at = |estimate| ceilings(&plan(vec![single(1, 1.0)], vec![leg(1, estimate, &[1])]), 1)[0];
+    assert_eq!([2_499, 2_500, 9_000].map(at), [Some(2_499), None, None]);
+}
+
+#[test]
 fn who_has_just_come_begins_where_its_start_rate_fits_and_pulls_nobody_down() {
     let plan = plan(vec![simulcast(1, 1.0)], vec![leg(1, 3_000, &[1]), unconfirmed(leg(2, 1_000, &[1]))]);
-    assert_eq!((layer(&plan, 2, 1), ceilings(&plan, 1)), (Some(1), [None, Some(700), Some(2_500)]));
+    assert_eq!((layer(&plan, 2, 1), ceilings(&plan, 1)), (Some(1), [None; MAX_LAYERS]));
 }
 
 #[test]
@@ -135,7 +141,7 @@ fn a_viewer_gets_nothing_above_what_it_wants_and_claims_no_bits_for_it() {
     small.media[0].preferred = HighestLayers { spatial: 0, temporal: None };
     let plan = plan(vec![simulcast(1, 1.0), simulcast(2, 1.0)], vec![small]);
     assert_eq!((layer(&plan, 1, 1), layer(&plan, 1, 2)), (Some(0), Some(2)));
-    assert_eq!((ceilings(&plan, 1)[0], ceilings(&plan, 2)[2]), (Some(200), Some(2_300)));
+    assert_eq!((ceilings(&plan, 1)[0], ceilings(&plan, 2)[2]), (None, Some(2_300)));
     assert_eq!(plan.leg(LegId(1)).unwrap().wanted, kbps(2_700));
 }
 
@@ -418,7 +424,9 @@ proptest! {
                     let top = layers.as_slice().len() - 1;
                     let layer = usize::from(media.layers.unwrap().spatial).min(top);
                     let ceiling = plan.ceilings().iter().find(|ceilings| ceilings.source == media.source).unwrap().layers[layer];
-                    let min = if top == 0 { source.min } else { layers.as_slice()[layer].min };
+                    let only = (source.min, source.max.max(source.min));
+                    let (min, max) = if top == 0 { only } else { (layers.as_slice()[layer].min, layers.as_slice()[layer].max) };
+                    let ceiling = ceiling.min(max);
                     if ceiling > media.share.max(min) || (layer > 0 && ceiling.as_bps() * 10 < media.share.as_bps().min(layers.as_slice()[layer].max.as_bps()) * 7 - 10) {
                         outcome = Err(format!("{ceiling:?} for {media:?} of {demand:?}"));
                     }
@@ -465,7 +473,7 @@ proptest! {
     #[test]
     fn one_legs_ceilings_stand_in_the_ratio_of_weights(a in 0.1_f64..10.0, b in 0.1_f64..10.0, estimate in 100_u64..5_000) {
         let plan = plan(vec![single(1, a), single(2, b)], vec![leg(1, estimate, &[1, 2])]);
-        let rates = [1, 2].map(|source| ceilings(&plan, source)[0].unwrap() as f64);
+        let rates = [1, 2].map(|source| ceilings(&plan, source)[0].unwrap_or(2_500) as f64);
         if rates.iter().all(|rate| (31.0..2_499.0).contains(rate)) {
             prop_assert!((rates[0] / a - rates[1] / b).abs() <= 1.0 / a + 1.0 / b, "{rates:?}");
         }

@@ -4,7 +4,7 @@
 //!
 //! - No ceiling brings a layer below its minimum, and none stops one: whether a layer is made is for those who want it to say.
 //! - A fall acts with the next frame. An encoder that must be built anew for another rate falls further than it must and rises
-//!   in large steps only, since each costs a key frame.
+//!   in large steps only, since each costs a key frame; but where nothing bounds it any more, at once.
 //!
 //! What it does not do: decide on ceilings, or count as a person's change.
 

@@ -103,7 +103,9 @@ fn seat(source: &SourceDemand, layers: &Layers, seats: &mut [Seat]) -> [Bitrate;
         let index = layer as u8;
         let ceiling = if layer == 0 { lowest(seats) } else { upper(index, min, max, seats) };
         if let Some(ceiling) = ceiling {
-            ceilings[layer] = Bitrate::from_bps(ceiling.min(max).max(min));
+            // A ceiling at the layer's own maximum keeps nothing from it.
+            let bounds = ceiling < max && min < max;
+            ceilings[layer] = if bounds { Bitrate::from_bps(ceiling.max(min)) } else { Bitrate::UNLIMITED };
         }
     }
     ceilings

@@ -42,7 +42,8 @@ pub enum SourceRates {
 pub struct Ceilings {
     /// Whose.
     pub source: SourceId,
-    /// Each layer, the smallest first; never below the layer's minimum. [`Bitrate::UNLIMITED`] where no leg is.
+    /// Each layer, the smallest first; never below the layer's minimum. [`Bitrate::UNLIMITED`] where no leg is,
+    /// and where its legs carry all that the layer can use.
     pub layers: [Bitrate; MAX_LAYERS],
 }
 
