@@ -13,8 +13,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lenscast_congestion::{
-    FixedRates, HighestLayers, LegDemand, LegId, MediaDemand, Plan, PlanRequest, SourceDemand, SourceId, SourceRates,
-    plan_legs,
+    FixedRates, HighestLayers, LayerRates, LegDemand, LegId, MediaDemand, Plan, PlanRequest, SourceDemand, SourceId,
+    SourceRates, plan_legs,
 };
 use lenscast_media::sync::{Mutex, RwLock};
 use lenscast_media::{Bitrate, TrackId};
@@ -26,7 +26,7 @@ use tokio::sync::Notify;
 use crate::agent::Agent;
 use crate::config::UplinkConfig;
 use crate::feed::Feed;
-use crate::stream::{Stream, StreamLayer};
+use crate::stream::Stream;
 
 /// What the configuration says of viewers' connections, and what was planned last.
 pub struct Uplink {
@@ -74,11 +74,6 @@ const LONGEST: Duration = Duration::from_millis(500);
 /// What is set aside for a stream's audio: Opus as libwebrtc has it by default, 32 kb/s in 50 packets a second
 /// (`media/engine/webrtc_voice_engine.cc`), with their headers.
 const AUDIO: Bitrate = Bitrate::from_bps(32_000 + 50 * 8 * OVERHEAD.packet_bytes as u64);
-
-/// What a stream's smallest layer is expected to take that has never come, and how many times as much each layer takes than the
-/// one below it: as the router has it (`router/src/layer_rates.rs`).
-const SMALLEST: u64 = 150_000;
-const STEP: u64 = 3;
 
 impl Uplink {
     pub(crate) fn new(config: UplinkConfig) -> Self {
@@ -154,13 +149,6 @@ struct Planner {
     /// What was told last.
     told: BTreeMap<TransportId, LegPlan>,
     ceilings: BTreeMap<TrackId, [Bitrate; MAX_LAYERS]>,
-}
-
-/// What the layers of a stream take: the last measurements, and what they come to.
-#[derive(Debug, Default)]
-struct LayerRates {
-    measured: Vec<Bitrate>,
-    smoothed: Vec<u64>,
 }
 
 impl Planner {
@@ -246,7 +234,8 @@ impl Planner {
     fn demand_of(&mut self, stream: &Stream, source: SourceId, producer: ProducerId) -> SourceDemand {
         let layers = stream.layers();
         let count = stream.tracks().map_or(1, |tracks| usize::from(tracks.layers).max(1));
-        let rates = self.rates.entry(producer).or_default().update(&layers, count);
+        let measured: Vec<Bitrate> = layers.iter().map(|layer| layer.bitrate).collect();
+        let rates = self.rates.entry(producer).or_default().update(&measured, count);
         SourceDemand {
             source,
             weight: if stream.is_paused() { 0.0 } else { 1.0 },
@@ -317,67 +306,5 @@ impl Planner {
         }
         self.told = told;
         *agent.uplink().planned.write() = Arc::new(Planned { legs });
-    }
-}
-
-impl LayerRates {
-    /// What each of `count` layers takes, by what came lately: at once what is more than before, by a fifth a look what is less,
-    /// since a still picture does not stay still. What has stopped is expected to take what it took.
-    fn update(&mut self, layers: &[StreamLayer], count: usize) -> Vec<Bitrate> {
-        let count = count.min(FixedRates::MAX_SPATIAL);
-        let measured: Vec<Bitrate> = layers.iter().take(count).map(|layer| layer.bitrate).collect();
-        self.smoothed.resize(count, 0);
-        if measured != self.measured {
-            for (smoothed, measured) in self.smoothed.iter_mut().zip(&measured) {
-                let measured = measured.as_bps();
-                let eased = (*smoothed - *smoothed / 5).saturating_add(measured / 5);
-                *smoothed = if measured == 0 { *smoothed } else { eased.max(measured) };
-            }
-            self.measured = measured;
-        }
-        (0..count).map(|layer| Bitrate::from_bps(self.expected(layer))).collect()
-    }
-
-    /// What came, or what is expected of a layer that never did, by the nearest below it that did, or else above.
-    fn expected(&self, layer: usize) -> u64 {
-        let has_come = |other: &usize| self.smoothed[*other] > 0;
-        let known = (0..=layer).rev().find(has_come).or_else(|| (layer..self.smoothed.len()).find(has_come));
-        let times = |steps: usize| STEP.saturating_pow(steps as u32);
-        match known {
-            Some(known) if known <= layer => self.smoothed[known].saturating_mul(times(layer - known)),
-            Some(known) => (self.smoothed[known] / times(known - layer)).max(1),
-            None => SMALLEST * times(layer),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn rates(looks: &[&[u64]], count: usize) -> Vec<u64> {
-        let mut rates = LayerRates::default();
-        let mut last = Vec::new();
-        for look in looks {
-            let layer = |kbps: &u64| StreamLayer { bitrate: Bitrate::from_kbps(*kbps), ..StreamLayer::default() };
-            let layers: Vec<_> = look.iter().map(layer).collect();
-            last = rates.update(&layers, count).iter().map(|rate| rate.as_kbps()).collect();
-        }
-        last
-    }
-
-    #[test]
-    fn what_never_came_is_expected_by_its_neighbours() {
-        assert_eq!(rates(&[&[]], 3), [150, 450, 1_350]);
-        assert_eq!(rates(&[&[0, 300, 0]], 3), [100, 300, 900]);
-        assert_eq!(rates(&[&[100]], 1), [100]);
-    }
-
-    #[test]
-    fn a_rise_counts_at_once_and_a_fall_by_and_by() {
-        assert_eq!(rates(&[&[1_000], &[2_000]], 1), [2_000]);
-        assert_eq!(rates(&[&[1_000], &[500]], 1), [900]);
-        assert_eq!(rates(&[&[1_000], &[500], &[500], &[500]], 1), [900], "the same look again");
-        assert_eq!(rates(&[&[1_000], &[0], &[0]], 1), [1_000], "what has stopped");
     }
 }

@@ -43,6 +43,6 @@ pub use network::{
 };
 pub use pacer::{Paced, PacedContent, Pacer};
 pub use plan::{
-    Ceilings, FixedRates, HighestLayers, LegDemand, LegId, MediaDemand, Plan, PlanRequest, PlannedLeg, PlannedMedia,
-    SourceDemand, SourceId, SourceRates, plan_legs,
+    Ceilings, FixedRates, HighestLayers, LayerRates, LegDemand, LegId, MediaDemand, Plan, PlanRequest, PlannedLeg,
+    PlannedMedia, SourceDemand, SourceId, SourceRates, plan_legs,
 };

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use lenscast_congestion::{
-    FixedRates, HighestLayers, LayerDemand, Layers, LegDemand, LegId, MAX_LAYERS, MediaDemand, Overhead,
+    FixedRates, HighestLayers, LayerDemand, LayerRates, Layers, LegDemand, LegId, MAX_LAYERS, MediaDemand, Overhead,
     Plan, PlanRequest, SourceDemand, SourceId, SourceRates, plan_legs,
 };
 use lenscast_media::Bitrate;
@@ -186,6 +186,29 @@ fn a_published_stream_is_cut_to_what_fits() {
         assert_eq!(layer(&plan, 1, 1), Some(expected), "{estimate}");
         assert_eq!(plan.ceilings(), [], "nobody here can change what it takes");
     }
+}
+
+#[test]
+fn a_key_frame_at_each_switch_of_a_published_stream_makes_nobody_flap() {
+    /// How often what comes is looked at.
+    const LOOK: Duration = Duration::from_millis(500);
+    let key_frame = 80_000 * 8 / LOOK.as_millis() as u64;
+    let (mut rates, mut before, mut came) = (LayerRates::default(), Plan::default(), [500, 2_000]);
+    let mut layers = Vec::new();
+    for look in 0..120 {
+        let measured = rates.update(&came.map(kbps), 2);
+        let stream = SourceDemand { rates: SourceRates::Fixed(FixedRates::of_layers(&measured)), ..single(1, 1.0) };
+        let request = PlanRequest { overhead: REAL, ..request(vec![stream], vec![leg(1, 3_000, &[1])]) };
+        before = plan_legs(start() + LOOK * look, &request, &before);
+        // No two looks are alike.
+        came = [500, 2_000 + u64::from(look % 2)];
+        let chosen = layer(&before, 1, 1);
+        if layers.last() != Some(&chosen) {
+            layers.push(chosen);
+            came[usize::from(chosen.unwrap())] += key_frame;
+        }
+    }
+    assert!(layers.len() <= 3 && layers.last() == Some(&Some(1)), "{layers:?}");
 }
 
 #[test]

@@ -23,6 +23,7 @@
 //! both watch on one layer: that part of its budget is left to the leg's retransmissions and probes.
 
 mod fixed;
+mod layer_rates;
 mod leg;
 mod seats;
 mod shares;
@@ -34,6 +35,7 @@ use std::time::{Duration, Instant};
 use lenscast_media::Bitrate;
 
 pub use fixed::FixedRates;
+pub use layer_rates::LayerRates;
 pub use leg::{HighestLayers, LegDemand, LegId, MediaDemand, PlannedLeg, PlannedMedia};
 pub use source::{Ceilings, SourceDemand, SourceId, SourceRates};
 
