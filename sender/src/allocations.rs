@@ -525,7 +525,8 @@ impl Entry {
             track: self.track.id(),
             weight: share.weight,
             min: share.min,
-            max: share.max,
+            // Of several layers each has its own: `simulcast::layers`.
+            max: if config.layers == 1 { share.max } else { Bitrate::UNLIMITED },
             active: basis.wanted[..config.layers].contains(&true),
             enforced: share.enforced,
             framerate: config.framerate,
@@ -547,8 +548,9 @@ impl Entry {
     /// It could use more than it has, but for the budget or what its viewers' paths carry.
     fn is_limited(&self, share: &Share) -> bool {
         let most = self.share.max.max(self.share.min);
-        let runs = share.state == ShareState::Allocated && share.target < most;
-        let binds = |(target, ceiling): (&Bitrate, Bitrate)| *target > Bitrate::ZERO && *target >= ceiling;
+        let runs = share.state == ShareState::Allocated;
+        let binds =
+            |(target, ceiling): (&Bitrate, Bitrate)| *target > Bitrate::ZERO && *target >= ceiling && *target < most;
         share.limited || (runs && share.layers.iter().zip(self.ceilings.layers()).any(binds))
     }
 }

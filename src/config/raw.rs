@@ -190,7 +190,8 @@ pub struct RawCamera {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 10, max = 100_000))]
     pub min_kbps: Option<u64>,
-    /// It gets no more than this, 10 to 100000. Default: by the size, 2500 at 1280x720.
+    /// It gets no more than this, 10 to 100000; of several layers the largest, and those below come on top, each up to what suits
+    /// its size. Default: by the size, 2500 at 1280x720.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 10, max = 100_000))]
     pub max_kbps: Option<u64>,
