@@ -8,6 +8,8 @@
 //!
 //! What it does not do: estimate, or decide.
 
+mod uncontrolled;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,9 +26,10 @@ use lenscast_transport::{LegPlan, LegReport, PreferredLayers};
 use tokio::sync::Notify;
 
 use crate::agent::Agent;
-use crate::config::UplinkConfig;
+use crate::config::{LEAST_ESTIMATE as LEAST, UplinkConfig};
 use crate::feed::Feed;
 use crate::stream::Stream;
+use uncontrolled::Uncontrolled;
 
 /// What the configuration says of viewers' connections, and what was planned last.
 pub struct Uplink {
@@ -40,6 +43,8 @@ pub struct Uplink {
 #[derive(Debug, Default)]
 pub struct Planned {
     legs: BTreeMap<TransportId, PlannedViewer>,
+    /// What is sent to those whose connections tell nothing. Measured only where the uplink has a limit.
+    pub uncontrolled: Bitrate,
 }
 
 /// What was planned for one viewer.
@@ -116,13 +121,15 @@ pub async fn share_out(agent: Arc<Agent>) {
     let mut changes = agent.transport().leg_changes();
     let mut planner = Planner::default();
     loop {
-        let longest = if planner.is_idle() { None } else { Some(planner.next_look(Instant::now())) };
+        let is_limited = agent.uplink().config().max.is_some();
+        let longest = (is_limited || !planner.is_idle()).then(|| planner.next_look(Instant::now()));
         tokio::select! {
             changed = changes.changed() => if changed.is_err() { return },
             () = agent.uplink().changed.notified() => {}
             () = sleep_for(longest) => {}
         }
         let began = Instant::now();
+        planner.look(&agent, began).await;
         planner.plan(&agent, began);
         // Whatever changes meanwhile is found then.
         tokio::time::sleep(PERIOD.max(began.elapsed() * (SHARE_OF_A_CORE - 1))).await;
@@ -149,6 +156,9 @@ struct Planner {
     /// What was told last.
     told: BTreeMap<TransportId, LegPlan>,
     ceilings: BTreeMap<TrackId, [Bitrate; MAX_LAYERS]>,
+    uncontrolled: Uncontrolled,
+    /// What must be sent exceeds the uplink, and that has been told.
+    is_exceeded: bool,
 }
 
 impl Planner {
@@ -161,9 +171,22 @@ impl Planner {
         self.plan.expires().map_or(LONGEST, |expires| expires.saturating_duration_since(now).min(LONGEST))
     }
 
+    /// Measures what is sent to those that nothing limits, where that matters.
+    async fn look(&mut self, agent: &Agent, now: Instant) {
+        if agent.uplink().config().max.is_none() {
+            self.uncontrolled = Uncontrolled::default();
+        } else if self.uncontrolled.is_due(now) {
+            self.uncontrolled.observe(now, &agent.transport().stats().await.sessions);
+        }
+    }
+
     fn plan(&mut self, agent: &Agent, now: Instant) {
         let reports = agent.transport().leg_reports();
         if reports.is_empty() && self.is_idle() {
+            if agent.uplink().planned().uncontrolled != self.uncontrolled.rate() {
+                let uncontrolled = self.uncontrolled.rate();
+                *agent.uplink().planned.write() = Arc::new(Planned { uncontrolled, ..Planned::default() });
+            }
             return;
         }
         // Once it has stopped there is nothing to plan.
@@ -204,16 +227,38 @@ impl Planner {
             }
         }
         let legs = reports.iter().map(|report| self.leg(report, &with_audio)).collect();
+        let uplink = agent.uplink().config().limit();
         let request = PlanRequest {
-            uplink: agent.uplink().config().limit(),
+            uplink: left_of(uplink, self.uncontrolled.rate(), reports.len()),
             overhead: OVERHEAD,
             version: allocation.version,
             sources,
             legs,
         };
         self.plan = plan_legs(now, &request, &self.plan);
+        self.tell_whether_minima_exceed(uplink);
         self.tell_tracks(agent, &tracks);
         self.tell_legs(agent, &reports);
+    }
+
+    /// Warns once when what must be sent comes to exceed the uplink, and says when it no longer does by a tenth: what goes out
+    /// unmeasured trembles.
+    fn tell_whether_minima_exceed(&mut self, uplink: Bitrate) {
+        let minima = self.plan.legs().iter().map(|leg| leg.least.max(LEAST).as_bps());
+        let must = minima.fold(self.uncontrolled.rate().as_bps(), u64::saturating_add);
+        let needs = Bitrate::from_bps(must);
+        if !self.is_exceeded && needs > uplink {
+            self.is_exceeded = true;
+            tracing::warn!(
+                max_uplink_kbps = uplink.as_kbps(),
+                minima_kbps = needs.as_kbps(),
+                without_feedback_kbps = self.uncontrolled.rate().as_kbps(),
+                "viewers' minima together exceed max_uplink_kbps: more is sent"
+            );
+        } else if self.is_exceeded && needs.as_bps() <= uplink.as_bps() / 10 * 9 {
+            self.is_exceeded = false;
+            tracing::info!("viewers' minima are within max_uplink_kbps again");
+        }
     }
 
     /// Gives each stream a name in plans, and forgets those that are gone.
@@ -305,6 +350,29 @@ impl Planner {
             agent.transport().plan_legs(changed);
         }
         self.told = told;
-        *agent.uplink().planned.write() = Arc::new(Planned { legs });
+        *agent.uplink().planned.write() = Arc::new(Planned { legs, uncontrolled: self.uncontrolled.rate() });
+    }
+}
+
+/// What is left of the uplink for legs that can be limited: for each what an estimate is at least, whatever the others take.
+fn left_of(uplink: Bitrate, uncontrolled: Bitrate, legs: usize) -> Bitrate {
+    if uplink == Bitrate::UNLIMITED {
+        return uplink;
+    }
+    let least = LEAST.as_bps().saturating_mul(legs as u64);
+    Bitrate::from_bps(uplink.as_bps().saturating_sub(uncontrolled.as_bps()).max(least))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_cannot_be_limited_comes_off_first_but_each_leg_keeps_the_least() {
+        let left = |uplink, uncontrolled, legs| {
+            left_of(Bitrate::from_kbps(uplink), Bitrate::from_kbps(uncontrolled), legs).as_kbps()
+        };
+        assert_eq!((left(1_200, 0, 2), left(1_200, 500, 2), left(1_200, 5_000, 2)), (1_200, 700, 60));
+        assert_eq!(left_of(Bitrate::UNLIMITED, Bitrate::from_kbps(500), 2), Bitrate::UNLIMITED);
     }
 }

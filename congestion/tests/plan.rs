@@ -92,7 +92,7 @@ fn one_leg_of_two_cameras_splits_by_weight() {
     let plan = plan(vec![single(1, 2.0), single(2, 1.0)], vec![leg(1, 1_800, &[1, 2])]);
     assert_eq!((ceilings(&plan, 1)[0], ceilings(&plan, 2)[0]), (Some(1_200), Some(600)));
     let planned = plan.leg(LegId(1)).unwrap();
-    assert_eq!((planned.limit, planned.wanted), (Bitrate::UNLIMITED, kbps(5_000)));
+    assert_eq!((planned.limit, planned.wanted, planned.least), (Bitrate::UNLIMITED, kbps(5_000), kbps(30)));
 }
 
 #[test]

@@ -26,7 +26,7 @@ pub use raw::{
     RawSrtp, RawStream, RawWebrtc,
 };
 pub use stream::{PullConfig, RtpConfig, SrtpConfig, StreamConfig, StreamSource, WhipConfig};
-pub use uplink::{DEFAULT_START_KBPS, MAX_UPLINK_KBPS, START_KBPS, UplinkConfig};
+pub use uplink::{DEFAULT_START_KBPS, LEAST_ESTIMATE, MAX_UPLINK_KBPS, START_KBPS, UplinkConfig};
 
 /// A configuration that can be run.
 #[derive(Debug, Clone, PartialEq)]

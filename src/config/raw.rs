@@ -90,6 +90,8 @@ pub struct RawBandwidth {
     #[schemars(range(min = 30, max = 10_000_000))]
     pub total_kbps: Option<u64>,
     /// Kilobits a second for all viewers together, each counted, headers, retransmissions and probes included; 30 to 10000000.
+    /// The last camera of each viewer is always sent at its `min_kbps`, each connection may take 30 kb/s, and viewers without
+    /// `transport-cc`, plain RTP and pipes are counted but not limited: the sum exceeds it where these do.
     /// Default: no limit but what each viewer's connection is found to carry.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 30, max = 10_000_000))]

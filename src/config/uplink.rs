@@ -27,7 +27,7 @@ pub const DEFAULT_START_KBPS: u64 = 1_000;
 
 /// Never less: libwebrtc's floor for video (`kDefaultMinVideoBitrateBps`,
 /// `rtc_base/experiments/min_video_bitrate_experiment.cc`). With less, nothing could be measured.
-const LEAST: Bitrate = Bitrate::from_kbps(30);
+pub const LEAST_ESTIMATE: Bitrate = Bitrate::from_kbps(30);
 
 /// Never more: ten cameras at the most that an encoder is told to make.
 const MOST: Bitrate = Bitrate::from_kbps(1_000_000);
@@ -59,7 +59,7 @@ impl UplinkConfig {
     #[must_use]
     pub fn estimate_bounds(&self) -> EstimateBounds {
         let max = self.limit().min(MOST);
-        EstimateBounds { min: LEAST, start: self.start.clamp(LEAST, max), max }
+        EstimateBounds { min: LEAST_ESTIMATE, start: self.start.clamp(LEAST_ESTIMATE, max), max }
     }
 }
 

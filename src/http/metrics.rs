@@ -374,7 +374,9 @@ impl Page {
                 }
             }
         }
-        let help = "What was sent in the last second to all viewers whose connections are measured";
+        all += planned.uncontrolled.as_bps();
+        let help = "What was sent in the last second to all viewers whose connections are measured, and if there is a limit \
+                    to all others too";
         self.gauge("uplink_sent_bits_per_second", help, &vec![], all as f64);
     }
 

@@ -53,6 +53,8 @@ pub struct PlannedLeg {
     pub limit: Bitrate,
     /// What it had a use for if it carried everything, on the wire.
     pub wanted: Bitrate,
+    /// What it is sent whatever it carries: the minimum of its last camera, and what is set aside, on the wire.
+    pub least: Bitrate,
     /// Its media, in the order of the demand's.
     pub media: Vec<PlannedMedia>,
     pub(super) allocation: Allocation,

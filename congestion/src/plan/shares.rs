@@ -49,6 +49,8 @@ pub(super) fn plan_leg(
     for (index, demand) in demands.iter_mut().enumerate() {
         demand.enforced = Some(index) == last;
     }
+    let least = last.map_or(0, |last| overhead.on_wire(demands[last].min.as_bps(), demands[last].millihertz()));
+    let least = Bitrate::from_bps(least.saturating_add(leg.reserved.as_bps()).min(LIMIT));
     let mut allocator = Allocator::new();
     allocator.update(&budget, &demands, &mut allocation);
 
@@ -96,7 +98,7 @@ pub(super) fn plan_leg(
             Ok(place) => planned[place],
             Err(_) => PlannedMedia { layers: Some(media.preferred), ..PlannedMedia::fresh(media.source) },
         });
-    PlannedLeg { leg: leg.leg, limit, wanted, media: media.collect(), allocation }
+    PlannedLeg { leg: leg.leg, limit, wanted, least, media: media.collect(), allocation }
 }
 
 /// One camera of a leg, with what is known of it.
