@@ -30,6 +30,9 @@ const LIMITED_FACTOR: f64 = 2.0;
 const CALM_INTERVAL: Duration = Duration::from_secs(1);
 const CALM_INTERVAL_MAX: Duration = Duration::from_secs(4);
 const CALM_SUCCESS: f64 = 1.2;
+/// More that is allowed or wanted is looked for at once if it is more by this factor than at the last probe, and that was
+/// [`CALM_INTERVAL`] ago at least. Ours: who divides bandwidth sets both anew with nearly every estimate of anybody's.
+const RISE: f64 = 1.2;
 /// While loss limits the rate, no probe is above this multiple of it (`loss_limited_probe_scale`).
 const LOSS_LIMITED_FACTOR: f64 = 1.5;
 /// A probe takes so many packets and so much time at least (`min_probe_packets_sent`, `min_probe_duration`).
@@ -116,6 +119,9 @@ pub(super) struct ProbeController {
     raise: Option<Raise>,
     /// When a probe last misled, if none was confirmed since.
     misled: Option<Instant>,
+    /// What was allowed and wanted at the last probe.
+    probed_max: Rate,
+    probed_wanted: Rate,
     /// There is no queue, nor has been for a while.
     is_calm: bool,
     calm_interval: Duration,
@@ -141,6 +147,8 @@ impl ProbeController {
             fall_probed: None,
             raise: None,
             misled: None,
+            probed_max: max,
+            probed_wanted: Rate::UNLIMITED,
             is_calm: false,
             calm_interval: CALM_INTERVAL,
             calm_estimate: Rate::UNLIMITED,
@@ -226,19 +234,21 @@ impl ProbeController {
         }
     }
 
+    /// No more than so much is allowed. If that is much more than it was, it is looked for at once.
     pub(super) fn set_max(&mut self, now: Instant, max: Rate) {
-        let is_more = max > self.max;
-        self.max = max;
-        if is_more && self.state == State::Complete && self.estimate < max {
+        let before = std::mem::replace(&mut self.max, max);
+        if self.has_risen(now, self.probed_max, before, max) && self.estimate < max {
             self.probe(now, &[self.estimate * LIMITED_FACTOR], true);
         }
     }
 
-    /// So much is wanted. If that is more than before and the application limits the rate, it is looked for at once.
+    /// So much is wanted. If that is much more than it was, and the application limits the rate, it is looked for at once.
     pub(super) fn set_wanted(&mut self, now: Instant, wanted: Rate) {
-        let is_more = wanted > self.wanted || self.wanted == Rate::UNLIMITED;
-        self.wanted = wanted;
-        if is_more && self.state == State::Complete && self.limited_since.is_some() && self.estimate < wanted {
+        let before = std::mem::replace(&mut self.wanted, wanted);
+        // The first that is said is more than nothing said.
+        let before = if before == Rate::UNLIMITED { Rate::ZERO } else { before };
+        let probed = if self.probed_wanted == Rate::UNLIMITED { Rate::ZERO } else { self.probed_wanted };
+        if self.has_risen(now, probed, before, wanted) && self.limited_since.is_some() && self.estimate < wanted {
             self.probe(now, &[self.estimate * LIMITED_FACTOR], true);
         }
     }
@@ -283,6 +293,16 @@ impl ProbeController {
         }
     }
 
+    /// A limit has become so much higher than at the last probe that it is worth another one. After a while without a probe
+    /// it is enough if it is so much higher than just before.
+    fn has_risen(&self, now: Instant, probed: Rate, before: Rate, limit: Rate) -> bool {
+        let known = if self.is_over(now, self.probed, LIMITED_INTERVAL) { probed.min(before) } else { probed };
+        self.state == State::Complete
+            && limit > before
+            && limit >= known * RISE
+            && self.is_over(now, self.probed, CALM_INTERVAL)
+    }
+
     fn is_over(&self, now: Instant, since: Option<Instant>, span: Duration) -> bool {
         since.is_none_or(|since| now.saturating_duration_since(since) >= span)
     }
@@ -310,6 +330,8 @@ impl ProbeController {
             return;
         }
         self.probed = Some(now);
+        self.probed_max = self.max;
+        self.probed_wanted = self.wanted;
         self.state = State::Complete;
         let limit = if self.cause == Cause::LossIncreasing { LOSS_LIMITED_FACTOR } else { f64::INFINITY };
         let most = self.most().min(self.estimate * limit);
@@ -501,5 +523,53 @@ mod tests {
         let mut controller = limited();
         controller.set_wanted(at(2_000), kbps(20_000));
         assert_eq!(polled(&mut controller), [2_000]);
+    }
+
+    #[test]
+    fn a_limit_that_trembles_is_no_reason_to_probe() {
+        let mut controller = ProbeController::new(kbps(1_000), kbps(1_500));
+        controller.set_wanted(at(0), kbps(10_000));
+        controller.handle_sent(at(0));
+        controller.handle_timeout(at(1_000));
+        controller.handle_application_limit(at(1_000), Some(at(1_000)));
+        polled(&mut controller);
+        let mut probes = 0;
+        for step in 0..300 {
+            let now = at(1_000 + 50 * step);
+            controller.set_max(now, if step % 2 == 0 { kbps(1_530) } else { kbps(1_500) });
+            controller.set_wanted(now, if step % 2 == 0 { kbps(9_000) } else { kbps(9_100) });
+            controller.handle_timeout(now);
+            probes += polled(&mut controller).len();
+        }
+        assert!(probes <= 3, "{probes} in 15 s: as often as without");
+    }
+
+    #[test]
+    fn a_limit_that_swings_is_a_reason_each_five_seconds_at_most() {
+        let mut controller = limited();
+        controller.handle_application_limit(at(1_000), None);
+        let mut probes = 0;
+        for step in 0..300 {
+            controller.set_max(at(1_000 + 50 * step), if step % 2 == 0 { kbps(5_000) } else { kbps(1_200) });
+            probes += polled(&mut controller).len();
+            controller.handle_timeout(at(1_000 + 50 * step));
+        }
+        assert!((1..=3).contains(&probes), "{probes}");
+    }
+
+    #[test]
+    fn looks_at_once_for_what_a_limit_that_has_risen_by_a_fifth_allows() {
+        let mut controller = ProbeController::new(kbps(300), kbps(1_000));
+        controller.set_wanted(at(0), kbps(10_000));
+        controller.handle_sent(at(0));
+        controller.handle_timeout(at(1_000));
+        polled(&mut controller);
+        controller.set_max(at(1_100), kbps(1_100));
+        assert_eq!(polled(&mut controller), [0; 0]);
+        controller.set_max(at(1_200), kbps(1_200));
+        assert_eq!(polled(&mut controller), [600]);
+        controller.handle_estimate(at(1_300), kbps(300), Cause::Delay);
+        controller.set_max(at(1_300), kbps(5_000));
+        assert_eq!(polled(&mut controller), [0; 0], "not so soon again");
     }
 }
