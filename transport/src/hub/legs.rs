@@ -31,7 +31,7 @@ pub(super) struct Legs {
     pub(super) attention: Timers<TransportId>,
     /// Those that are to be attended to as soon as the router is done.
     pub(super) pressing: Vec<TransportId>,
-    /// Streams for whose packets there was no room.
+    /// Streams for whose packets there was no room: none more of these are taken until the router has heard of it.
     pub(super) broken: Vec<(TransportId, Ssrc)>,
     /// Memory of packets that have waited, for others.
     spare: Vec<Vec<u8>>,
@@ -200,6 +200,11 @@ impl<W: Wire> LegsOnWire<'_, W> {
         let Legs { outbox, controls, pressing, broken, spare, wall, .. } = &mut *self.legs;
         let Some(control) = controls[slot.index()].as_deref_mut() else { return };
         let Some(overhead) = outbox.overhead(slot) else { return };
+        if broken.contains(&(id, packets.ssrc())) {
+            // What follows a gap is of no use; the router has yet to hear of it.
+            control.count_dropped(packets.len());
+            return;
+        }
         let now = self.wire.now(self.now);
         let (kind, bytes) = (packets.kind(), packets.total_bytes() + packets.len() * overhead);
         if let Some(departure) = control.departs_at_once(now, kind, bytes as u64) {
@@ -221,6 +226,7 @@ impl<W: Wire> LegsOnWire<'_, W> {
             let layout = packets.write(position, &mut packet);
             let size = (packet.len() + overhead) as u32;
             if control.wait(now, kind, size, Waiting { packet, layout }) {
+                control.count_dropped(packets.len() - position - 1);
                 broken.push((id, layout.ssrc));
                 return;
             }

@@ -156,6 +156,11 @@ impl LegControl {
         breaks
     }
 
+    /// Packets were dropped since those before them were.
+    pub(crate) const fn count_dropped(&mut self, packets: usize) {
+        self.stats.packets_dropped += packets as u64;
+    }
+
     /// What waits of a stream is not wanted any more.
     fn forget_stream(&mut self, ssrc: Ssrc) {
         let removed = self.pacer.retain(|_, waiting| waiting.layout.ssrc != ssrc);
