@@ -275,7 +275,11 @@ impl Scene {
     }
 
     fn plan(&mut self, limit: Bitrate, layers: Option<PreferredLayers>) {
-        let plan = LegPlan { id: VIEWER, limit, wanted: Bitrate::from_kbps(8_000), media: vec![(VIDEO, layers)] };
+        self.plan_wanted(limit, Bitrate::from_kbps(8_000), layers);
+    }
+
+    fn plan_wanted(&mut self, limit: Bitrate, wanted: Bitrate, layers: Option<PreferredLayers>) {
+        let plan = LegPlan { id: VIEWER, limit, wanted, media: vec![(VIDEO, layers)] };
         let pending = Pending { plans: [(VIEWER, plan)].into(), ..Pending::default() };
         self.hub.handle_nudges(self.now, pending, &mut self.link);
     }
@@ -440,6 +444,23 @@ fn a_leg_gets_no_more_than_its_plan_says_and_nothing_while_it_is_held_up() {
     scene.run(Duration::from_secs(5));
     assert_eq!(scene.report().unwrap().media[0].layer, Some(0));
     assert!(scene.target() > 1_000, "{}", scene.target());
+}
+
+#[test]
+fn a_part_of_the_uplink_confirms_nothing_but_all_that_is_wanted_does() {
+    let limit = Bitrate::from_kbps(400);
+    let confirmed = |wanted| {
+        let mut scene = Scene::new(Bitrate::from_kbps(20_000), Some(PathFeedback::TransportWide));
+        scene.run(Duration::from_millis(500));
+        scene.plan_wanted(limit, wanted, HIGHEST);
+        scene.run(Duration::from_millis(500));
+        assert_eq!(scene.target(), 400);
+        let before = scene.report().unwrap().is_confirmed;
+        scene.run(Duration::from_secs(2));
+        (before, scene.report().unwrap().is_confirmed)
+    };
+    assert_eq!(confirmed(Bitrate::from_kbps(8_000)), (false, true));
+    assert_eq!(confirmed(limit), (true, true));
 }
 
 #[test]

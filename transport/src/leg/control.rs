@@ -39,6 +39,8 @@ pub(crate) struct LegControl {
     bounds: EstimateBounds,
     /// What the leg is given at most.
     limit: Bitrate,
+    /// What it would be sent if its path carried everything.
+    wanted: Bitrate,
     sent: SentRate,
     /// When the first feedback came.
     heard: Option<Instant>,
@@ -109,6 +111,7 @@ impl LegControl {
             feedback,
             bounds,
             limit: Bitrate::UNLIMITED,
+            wanted: DEFAULT_WANTED,
             sent: SentRate::new(now),
             heard: None,
             highest: Bitrate::ZERO,
@@ -271,6 +274,7 @@ impl LegControl {
             self.limit = limit;
             self.bound(now);
         }
+        self.wanted = wanted;
         self.controller.set_wanted(now, wanted);
         self.update(now);
     }
@@ -329,7 +333,9 @@ impl LegControl {
         self.pacer.set_rates(now, estimate.pacing, estimate.padding);
         let fallen = (estimate.target.as_bps() as f64) < self.highest.as_bps() as f64 * FALLEN;
         self.highest = self.highest.max(estimate.target);
-        self.is_confirmed |= self.heard.is_some() && (fallen || estimate.target >= self.limit);
+        // A limit below what is wanted is only its part of a claim that others have too: of the path it says nothing.
+        let has_all = self.limit >= self.wanted && estimate.target >= self.limit;
+        self.is_confirmed |= self.heard.is_some() && (fallen || has_all);
     }
 
     fn bound(&mut self, now: Instant) {

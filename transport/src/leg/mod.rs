@@ -25,7 +25,8 @@ pub struct LegReport {
     pub id: TransportId,
     /// What its path carries.
     pub estimate: NetworkEstimate,
-    /// The start is over: two seconds of feedback have come, or a limit was met. Before that an estimate says little.
+    /// The start is over: two seconds of feedback have come, the path has shown a limit, or it carries all that is wanted.
+    /// Before that an estimate says little.
     pub is_confirmed: bool,
     /// What was sent in the last second, IP and UDP headers counted.
     pub sending: Bitrate,
