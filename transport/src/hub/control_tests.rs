@@ -12,6 +12,7 @@ use lenscast_router::{
 };
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use tokio::sync::watch;
 
 use super::*;
 use crate::ice::tests::nomination;
@@ -92,6 +93,7 @@ struct Scene {
     link: Link,
     camera: Arc<Camera>,
     board: Arc<Board>,
+    changes: Arc<watch::Sender<u64>>,
     viewer: (SrtpSender, SrtpReceiver),
     feedback: TransportFeedback,
     /// The viewer's RTCP on its way.
@@ -118,7 +120,8 @@ impl Scene {
         let directory = Arc::new(Directory::new());
         let certificate = Certificate::generate(&*crypto).unwrap();
         let wall = WallClock::new(now, Duration::from_secs(1));
-        let (camera, board) = (Arc::new(Camera::default()), Board::alone());
+        let (camera, changes) = (Arc::new(Camera::default()), Arc::new(watch::Sender::new(0)));
+        let board = Arc::new(Board::new(Arc::clone(&changes)));
         let shared = Arc::clone(&directory);
         let mut hub = Hub::new(0, wall, shared, certificate, crypto, Vec::new(), Arc::clone(&board));
         hub.produce_for_test(now, CAMERA.producer, Arc::<Camera>::clone(&camera));
@@ -145,6 +148,7 @@ impl Scene {
             link,
             camera,
             board,
+            changes,
             viewer,
             feedback: TransportFeedback::new(Ssrc(1), now),
             answers: VecDeque::new(),
@@ -422,6 +426,30 @@ fn who_falls_silent_is_sent_less_and_less_and_more_again_when_heard() {
     scene.answers_get_through = true;
     scene.run(Duration::from_secs(20));
     assert!(scene.target() > before / 2, "{} of {before}", scene.target());
+}
+
+#[test]
+fn who_falls_silent_has_no_say_before_its_estimate_falls() {
+    let mut scene = Scene::new(Bitrate::from_kbps(3_000), Some(PathFeedback::TransportWide));
+    scene.run(Duration::from_secs(10));
+    scene.answers_get_through = false;
+    scene.run(Duration::from_secs(2));
+    let before = scene.target();
+    assert!(scene.report().unwrap().is_confirmed);
+    while scene.report().unwrap().is_confirmed {
+        assert!(scene.target() * 10 > before * 9, "{} of {before}", scene.target());
+        let changes = *scene.changes.borrow();
+        scene.run(STEP);
+        assert!(scene.report().unwrap().is_confirmed || *scene.changes.borrow() > changes, "it is told of");
+    }
+    scene.run(Duration::from_secs(5));
+    assert!(!scene.report().unwrap().is_confirmed);
+    scene.answers_get_through = true;
+    scene.run(Duration::from_millis(500));
+    assert!(scene.report().unwrap().is_confirmed);
+    scene.next_frame += Duration::from_secs(3_600);
+    scene.run(Duration::from_secs(10));
+    assert!(scene.report().unwrap().is_confirmed, "who is sent nothing has nothing to answer");
 }
 
 #[test]

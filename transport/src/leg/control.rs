@@ -47,6 +47,10 @@ pub(crate) struct LegControl {
     /// The highest target so far.
     highest: Bitrate,
     is_confirmed: bool,
+    /// When the first packet left that has had no feedback of any kind after it.
+    unanswered: Option<Instant>,
+    /// That was too long ago.
+    is_silent: bool,
     /// Padding is being sent, for this probe if it is for one.
     padding: Option<Option<ProbeId>>,
     allowance: Allowance,
@@ -88,6 +92,11 @@ const CONFIRMED_AFTER: Duration = Duration::from_secs(2);
 /// …or once it has fallen below this part of what it was: then the path has shown a limit.
 const FALLEN: f64 = 0.95;
 
+/// After so long without an answer a viewer may have gone, and its estimate says nothing for the time being. Shortly before the
+/// estimate falls for it: 3 s after what was heard last, less a round trip (libwebrtc,
+/// `modules/congestion_controller/goog_cc/send_side_bandwidth_estimation.cc`, `RttBasedBackoff`).
+const SILENT_AFTER: Duration = Duration::from_millis(2_500);
+
 /// Who waits to hear of packets is attended to this often, if nothing else happens.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
 
@@ -116,6 +125,8 @@ impl LegControl {
             heard: None,
             highest: Bitrate::ZERO,
             is_confirmed: false,
+            unanswered: None,
+            is_silent: false,
             padding: None,
             allowance: Allowance::new(now),
             reporting: Reporting::default(),
@@ -194,6 +205,7 @@ impl LegControl {
         layout.stamps.write(packet, ntp, sequence);
         if let Some(sent) = self.history.last().filter(|_| is_counted) {
             self.controller.handle_sent(sent);
+            self.unanswered.get_or_insert(now);
         }
         if !is_paced {
             self.pacer.note_sent(now, u64::from(size), kind);
@@ -227,9 +239,9 @@ impl LegControl {
 
     /// When it is to be attended to, whatever happens.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        // Silence is noticed too.
         let look = (!self.is_idle()).then(|| self.attended + BETWEEN_LOOKS);
-        let timeouts = [self.pacer.poll_timeout(), self.controller.poll_timeout(), self.report_due, look];
+        let silence = self.unanswered.filter(|_| !self.is_silent).map(|since| since + SILENT_AFTER);
+        let timeouts = [self.pacer.poll_timeout(), self.controller.poll_timeout(), self.report_due, look, silence];
         timeouts.into_iter().flatten().min()
     }
 
@@ -237,6 +249,7 @@ impl LegControl {
     pub(crate) fn attend(&mut self, now: Instant) {
         self.is_pressing = false;
         self.attended = now;
+        self.is_silent = self.unanswered.is_some_and(|since| now.saturating_duration_since(since) >= SILENT_AFTER);
         if self.controller.poll_timeout().is_some_and(|due| due <= now) {
             self.controller.handle_timeout(now);
         }
@@ -298,7 +311,7 @@ impl LegControl {
         let report = LegReport {
             id,
             estimate,
-            is_confirmed: self.is_confirmed,
+            is_confirmed: self.is_confirmed && !self.is_silent,
             sending: self.sent.rate(now),
             pacer_queue: self.pacer.queue_delay(),
             media,
@@ -317,6 +330,8 @@ impl LegControl {
 
     fn learn(&mut self, now: Instant) {
         self.stats.feedback_received += 1;
+        self.unanswered = None;
+        self.is_silent = false;
         let heard = *self.heard.get_or_insert(now);
         self.controller.handle_feedback(now, &self.reports);
         self.reports.clear();

@@ -26,7 +26,7 @@ pub struct LegReport {
     /// What its path carries.
     pub estimate: NetworkEstimate,
     /// The start is over: two seconds of feedback have come, the path has shown a limit, or it carries all that is wanted.
-    /// Before that an estimate says little.
+    /// Before that an estimate says little. False too while nothing is heard of what is sent: the viewer may have gone.
     pub is_confirmed: bool,
     /// What was sent in the last second, IP and UDP headers counted.
     pub sending: Bitrate,
