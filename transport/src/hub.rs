@@ -646,7 +646,7 @@ impl Hub {
             Err(StunError::NotAuthentic) => self.dropped.stun_not_authentic += 1,
             Err(_) => self.dropped.stun_malformed += 1,
         }
-        self.settle(id, wire);
+        self.settle(now, id, wire);
     }
 
     /// What comes from `address` is this session's from now on, unless another one is using it: a browser may use a port
@@ -676,7 +676,7 @@ impl Hub {
         let leg = self.legs.sessions.get_mut(&id).expect("addresses lead to live sessions only");
         match leg.session.handle_dtls(now, datagram, path) {
             Some(event) => self.handle_session_event(now, id, event, wire),
-            None => self.settle(id, wire),
+            None => self.settle(now, id, wire),
         }
     }
 
@@ -767,18 +767,18 @@ impl Hub {
                 return;
             }
         }
-        self.settle(id, wire);
+        self.settle(now, id, wire);
     }
 
     fn handle_session_event(&mut self, now: Instant, id: TransportId, event: SessionEvent, wire: &mut impl Wire) {
         match event {
             SessionEvent::Ignored => {
                 self.dropped.dtls_ignored += 1;
-                self.settle(id, wire);
+                self.settle(now, id, wire);
             }
             SessionEvent::Connected => {
                 // The last flight first: the viewer cannot decrypt before it has it.
-                self.settle(id, wire);
+                self.settle(now, id, wire);
                 let _ = self.router.connect_transport(now, id);
                 self.events.push(HubEvent::Connected(id));
                 self.legs.pressing.push(id);
@@ -786,7 +786,7 @@ impl Hub {
                 self.pass_on_router_events(now, wire);
             }
             SessionEvent::Closed(cause) => {
-                self.settle(id, wire);
+                self.settle(now, id, wire);
                 self.close_session(now, id, cause, wire);
             }
         }
@@ -880,11 +880,16 @@ impl Hub {
     }
 
     /// Sends what a session has to say, and notes when it wants to be called again.
-    fn settle(&mut self, id: TransportId, wire: &mut impl Wire) {
+    fn settle(&mut self, now: Instant, id: TransportId, wire: &mut impl Wire) {
         let Some(leg) = self.legs.sessions.get_mut(&id) else { return };
         self.legs.outbox.direct(leg.slot, leg.session.path().zip(leg.session.rtp_sealer()));
         flush(&mut leg.session, wire);
         self.deadlines.set(id, Some(leg.poll_timeout()));
+        let control = self.legs.controls[leg.slot.index()].as_deref_mut();
+        if control.zip(leg.session.path()).is_some_and(|(control, path)| control.set_path(now, path)) {
+            self.legs.pressing.push(id);
+            self.attend_all(now, wire);
+        }
     }
 
     fn pass_on_router_events(&mut self, now: Instant, wire: &mut impl Wire) {

@@ -219,6 +219,11 @@ impl<T> Pacer<T> {
         self.prober.add(self.clock, ProbeCluster { bitrate: cluster.bitrate.min(MAX_RATE), ..cluster });
     }
 
+    /// Probes that are not over are not to be sent any more.
+    pub fn clear_probes(&mut self) {
+        self.prober.clear();
+    }
+
     /// A burst of `bytes` need not be queued: nothing waits, no probe either, and it takes no more than 5 ms at the pacing
     /// rate. The driver sends it, and says so by [`note_sent`](Self::note_sent).
     #[must_use]

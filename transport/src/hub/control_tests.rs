@@ -46,6 +46,7 @@ impl Upstream for Camera {
 /// The link: when the last packet that it has taken is through.
 struct Link {
     capacity: Bitrate,
+    delay: Duration,
     busy_until: Instant,
     clock: Instant,
     under_way: VecDeque<(Instant, Vec<u8>)>,
@@ -65,7 +66,7 @@ impl Wire for Link {
             return;
         }
         self.busy_until = begins + Duration::from_nanos(size * 8 * 1_000_000_000 / self.capacity.as_bps());
-        self.under_way.push_back((self.busy_until + DELAY, datagram.to_vec()));
+        self.under_way.push_back((self.busy_until + self.delay, datagram.to_vec()));
     }
 
     fn send_packets(&mut self, path: Path, buffer: &[u8], ends: &[usize]) {
@@ -94,6 +95,9 @@ struct Scene {
     camera: Arc<Camera>,
     board: Arc<Board>,
     changes: Arc<watch::Sender<u64>>,
+    credentials: IceCredentials,
+    /// Where the viewer is.
+    path: Path,
     viewer: (SrtpSender, SrtpReceiver),
     feedback: TransportFeedback,
     /// The viewer's RTCP on its way.
@@ -140,7 +144,8 @@ impl Scene {
             timeouts: Timeouts { connect: for_ever, consent: for_ever },
         };
         assert!(directory.announce(setup, 10));
-        let mut link = Link { capacity, busy_until: now, clock: now, under_way: VecDeque::new(), dropped: 0 };
+        let mut link =
+            Link { capacity, delay: DELAY, busy_until: now, clock: now, under_way: VecDeque::new(), dropped: 0 };
         hub.handle_datagram(now, path(), &mut nomination(&credentials), &mut link);
         link.under_way.clear();
         Self {
@@ -149,6 +154,8 @@ impl Scene {
             camera,
             board,
             changes,
+            credentials,
+            path: path(),
             viewer,
             feedback: TransportFeedback::new(Ssrc(1), now),
             answers: VecDeque::new(),
@@ -190,7 +197,7 @@ impl Scene {
         }
         while self.answers.front().is_some_and(|(at, _)| *at <= now) {
             let (_, mut packet) = self.answers.pop_front().unwrap();
-            self.hub.handle_datagram(now, path(), &mut packet, &mut self.link);
+            self.hub.handle_datagram(now, self.path, &mut packet, &mut self.link);
         }
         if self.next_frame <= now {
             self.next_frame += FRAME_INTERVAL;
@@ -392,6 +399,38 @@ fn a_pacer_without_room_drops_counts_and_goes_on_with_a_key_frame() {
     scene.frame(3, 100);
     scene.run(Duration::from_secs(1));
     assert_eq!(scene.seen.iter().filter(|seen| seen.ssrc == SOURCE).count(), 3);
+}
+
+#[test]
+fn on_another_path_the_estimate_begins_anew_and_numbers_go_on() {
+    let mut scene = Scene::new(Bitrate::from_kbps(3_000), Some(PathFeedback::TransportWide));
+    scene.run(Duration::from_secs(10));
+    let (before, changes) = (scene.target(), *scene.changes.borrow());
+    let first = scene.seen.len();
+    assert!(before > 1_500 && scene.report().unwrap().is_confirmed, "{before}");
+    // A longer way: by what is known of the old one, there would be a queue of 100 ms.
+    scene.path.remote.set_port(3);
+    (scene.link.delay, scene.link.capacity) = (DELAY + Duration::from_millis(100), Bitrate::from_kbps(2_000));
+    let mut check = nomination(&scene.credentials);
+    scene.hub.handle_datagram(scene.now, scene.path, &mut check, &mut scene.link);
+    let report = scene.report().unwrap();
+    assert!(!report.is_confirmed && *scene.changes.borrow() > changes);
+    assert_eq!(scene.target(), (before / 2).min(1_000));
+    scene.plan(Bitrate::from_kbps(20_000), HIGHEST);
+    assert_eq!(scene.target(), (before / 2).min(1_000), "a plan does not have it begin higher");
+    let mut check = nomination(&scene.credentials);
+    scene.run(Duration::from_millis(1_500));
+    let report = scene.report().unwrap();
+    assert!(report.estimate.queue_delay < Duration::from_millis(60), "{report:?}");
+    let probes = scene.stats().probes;
+    scene.hub.handle_datagram(scene.now, scene.path, &mut check, &mut scene.link);
+    assert_eq!(scene.stats().probes, probes, "the same path once more is no other one");
+    scene.run(Duration::from_secs(8));
+    let report = scene.report().unwrap();
+    assert!(report.is_confirmed && (1_200..=2_200).contains(&scene.target()), "{report:?}");
+    let numbers: Vec<u16> = scene.seen[first - 1..].iter().map(|seen| seen.number).collect();
+    let gaps = numbers.windows(2).filter(|pair| pair[1] != pair[0].wrapping_add(1)).count() as u64;
+    assert!(gaps <= scene.link.dropped, "{gaps} gaps, {} dropped", scene.link.dropped);
 }
 
 #[test]

@@ -20,6 +20,7 @@ use lenscast_router::{PacketLayout, TransportId};
 use super::reporting::{Reporting, Worth};
 use super::sent_rate::SentRate;
 use super::{LegMedia, LegReport, LegStats};
+use crate::ice::Path;
 
 /// How a viewer tells which packets have come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +38,10 @@ pub(crate) struct LegControl {
     history: SentHistory,
     feedback: PathFeedback,
     bounds: EstimateBounds,
+    /// Where its packets go, and since when.
+    path: Option<(Path, Instant)>,
+    /// The estimate begins no higher.
+    start: Bitrate,
     /// What the leg is given at most.
     limit: Bitrate,
     /// What it would be sent if its path carried everything.
@@ -119,6 +124,8 @@ impl LegControl {
             history: SentHistory::new(),
             feedback,
             bounds,
+            path: None,
+            start: Bitrate::UNLIMITED,
             limit: Bitrate::UNLIMITED,
             wanted: DEFAULT_WANTED,
             sent: SentRate::new(now),
@@ -298,6 +305,31 @@ impl LegControl {
         self.update(now);
     }
 
+    /// Packets take this path from now on. Of another one than before nothing is known: the estimate begins anew at half of
+    /// what it was, or where others begin if that is less, and what is still heard of packets that took the old one says
+    /// nothing. Numbers and what waits go on. True if it is another one.
+    pub(crate) fn set_path(&mut self, now: Instant, path: Path) -> bool {
+        let before = self.path.map(|(path, _)| path);
+        if before == Some(path) {
+            return false;
+        }
+        self.path = Some((path, now));
+        if before.is_none() {
+            return false;
+        }
+        self.start = Bitrate::from_bps(self.controller.estimate().target.as_bps() / 2);
+        self.controller = GoogleController::new(now, self.bounds());
+        self.controller.set_wanted(now, self.wanted);
+        self.pacer.clear_probes();
+        self.heard = None;
+        self.highest = Bitrate::ZERO;
+        self.is_confirmed = false;
+        self.unanswered = None;
+        self.is_silent = false;
+        self.update(now);
+        true
+    }
+
     /// Its report, if it is time for one, and whether that is worth telling of.
     pub(crate) fn report(
         &mut self,
@@ -330,6 +362,13 @@ impl LegControl {
 
     fn learn(&mut self, now: Instant) {
         self.stats.feedback_received += 1;
+        if let Some((_, since)) = self.path {
+            let told = self.reports.len();
+            self.reports.retain(|report| report.sent.sent_at >= since);
+            if self.reports.is_empty() && told > 0 {
+                return;
+            }
+        }
         self.unanswered = None;
         self.is_silent = false;
         let heard = *self.heard.get_or_insert(now);
@@ -354,10 +393,16 @@ impl LegControl {
     }
 
     fn bound(&mut self, now: Instant) {
-        let max = self.bounds.max.min(self.limit);
-        self.controller.set_bounds(now, EstimateBounds { max, ..self.bounds });
+        let bounds = self.bounds();
+        self.controller.set_bounds(now, bounds);
         // Who is given less has not met a limit of its path.
-        self.highest = self.highest.min(max);
+        self.highest = self.highest.min(bounds.max);
+    }
+
+    /// Those of its own estimate.
+    fn bounds(&self) -> EstimateBounds {
+        let EstimateBounds { min, start, max } = self.bounds;
+        EstimateBounds { min, start: start.min(self.start), max: max.min(self.limit) }
     }
 
     fn allows(&mut self, now: Instant, statuses: u64) -> bool {
