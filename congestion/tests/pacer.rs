@@ -474,4 +474,6 @@ fn a_burst_takes_the_fast_path_only_where_nothing_waits() {
     let cluster = ProbeCluster { id: ProbeId(1), bitrate: Bitrate::from_kbps(900), min_packets: 5, min_bytes: 1 };
     pacer.add_probe(later, cluster);
     assert!(!pacer.takes_at_once(later, 100), "it is to fill the probe");
+    pacer.clear_probes();
+    assert!(pacer.takes_at_once(later, 100) && pacer.poll(later).is_none(), "no probe any more");
 }

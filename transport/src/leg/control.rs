@@ -27,7 +27,8 @@ use crate::ice::Path;
 pub(crate) enum PathFeedback {
     /// By transport-wide numbers (draft-holmer-rmcat-transport-wide-cc-extensions-01).
     TransportWide,
-    /// By each stream's sequence numbers (RFC 8888).
+    /// By each stream's sequence numbers (RFC 8888). No answer offers it yet; only the simulator reports so, to the controller
+    /// itself.
     PerStream,
 }
 
@@ -364,7 +365,7 @@ impl LegControl {
         self.stats.feedback_received += 1;
         if let Some((_, since)) = self.path {
             let told = self.reports.len();
-            self.reports.retain(|report| report.sent.sent_at >= since);
+            self.reports.retain(|report| report.sent.sent_at > since);
             if self.reports.is_empty() && told > 0 {
                 return;
             }
