@@ -514,6 +514,20 @@ fn a_leg_gets_no_more_than_its_plan_says_and_nothing_while_it_is_held_up() {
 }
 
 #[test]
+fn a_limit_that_trembles_is_no_reason_to_probe() {
+    let mut scene = Scene::new(Bitrate::from_kbps(20_000), Some(PathFeedback::TransportWide));
+    scene.rate = Some(Bitrate::from_kbps(300));
+    scene.run(Duration::from_secs(3));
+    let before = scene.stats().probes;
+    for step in 0..300 {
+        scene.plan(Bitrate::from_kbps(if step % 2 == 0 { 1_530 } else { 1_500 }), HIGHEST);
+        scene.run(Duration::from_millis(50));
+    }
+    let probes = scene.stats().probes - before;
+    assert!(probes <= 6, "{probes} in 15 s");
+}
+
+#[test]
 fn a_part_of_the_uplink_confirms_nothing_but_all_that_is_wanted_does() {
     let limit = Bitrate::from_kbps(400);
     let confirmed = |wanted| {
