@@ -374,10 +374,36 @@ impl Page {
                 }
             }
         }
+        self.connections_counted(stats);
         all += planned.uncontrolled.as_bps();
         let help = "What was sent in the last second to all viewers whose connections are measured, and if there is a limit \
                     to all others too";
         self.gauge("uplink_sent_bits_per_second", help, &vec![], all as f64);
+    }
+
+    /// What has happened on each viewer's connection since it began.
+    fn connections_counted(&mut self, stats: &TransportStats) {
+        for (session, counted) in stats.sessions.iter().filter_map(|session| Some((session, session.leg_stats?))) {
+            let labels: Labels = vec![("session", session.id.0.to_string())];
+            for (name, help, value) in [
+                ("leg_feedback_received", "Messages that told which packets have come", counted.feedback_received),
+                ("leg_feedback_malformed", "Those that could not be read", counted.feedback_malformed),
+                (
+                    "leg_feedback_refused",
+                    "Those that told of more packets than there can have been",
+                    counted.feedback_refused,
+                ),
+                ("leg_probes", "Probes that were begun", counted.probes),
+                ("leg_overflows", "Times that there was no room for a packet to wait", counted.overflows),
+                (
+                    "leg_packets_dropped",
+                    "Packets dropped for that; their streams went on with a key frame",
+                    counted.packets_dropped,
+                ),
+            ] {
+                self.counter(name, help, &labels, value);
+            }
+        }
     }
 
     fn viewers(&mut self, app: &App, stats: &TransportStats) {

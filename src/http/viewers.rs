@@ -18,7 +18,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use lenscast_media::Bitrate;
 use lenscast_router::{ProducerId, TransportId};
-use lenscast_transport::{LegMedia, LegReport, SessionStats};
+use lenscast_transport::{LegMedia, LegReport, LegStats, SessionStats};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -56,7 +56,11 @@ async fn viewers(
     let planned = app.agent.uplink().planned();
     let viewers = shown.into_iter().map(|session| {
         let TransportId(id) = session.id;
-        let connection = session.leg.as_ref().map(|leg| connection(leg, planned.viewer(session.id), &names));
+        let connection = session.leg.as_ref().map(|leg| {
+            let mut connection = connection(leg, planned.viewer(session.id), &names);
+            connection["counted"] = json!(session.leg_stats.map(counted));
+            connection
+        });
         let mut viewer = json!({
             "id": id,
             "state": if session.connected.is_some() { "connected" } else { "connecting" },
@@ -104,6 +108,18 @@ fn connection(leg: &LegReport, planned: Option<&PlannedViewer>, names: &Names) -
         "wantedBitrate": planned.and_then(|planned| bps(planned.wanted)),
         "targetBitrate": planned.map(|planned| targets(planned).as_bps()),
         "cameras": cameras.collect::<Vec<_>>(),
+    })
+}
+
+/// What has happened on a connection since it began.
+fn counted(stats: LegStats) -> Value {
+    json!({
+        "feedbackReceived": stats.feedback_received,
+        "feedbackMalformed": stats.feedback_malformed,
+        "feedbackRefused": stats.feedback_refused,
+        "probes": stats.probes,
+        "overflows": stats.overflows,
+        "packetsDropped": stats.packets_dropped,
     })
 }
 
