@@ -54,8 +54,6 @@ export class Session {
     this.links = [];
     // When the offer was sent, on performance.now()'s clock.
     this.offeredAt = null;
-    // True once media could have come.
-    this.wasConnected = false;
     // Resolves when the session is over: with a Problem if it was lost, with null after `close`.
     this.ended = new Promise((resolve) => {
       this.#resolveEnded = resolve;
@@ -113,7 +111,6 @@ export class Session {
   #followConnection() {
     switch (this.connection.connectionState) {
       case "connected":
-        this.wasConnected = true;
         clearTimeout(this.#timer);
         break;
       case "disconnected":

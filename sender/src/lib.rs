@@ -36,7 +36,6 @@
 
 mod adaptation;
 mod allocations;
-mod ceilings;
 mod clock;
 mod control;
 mod cpu_watch;

@@ -3,7 +3,6 @@
 
 mod allocation;
 mod bad_input;
-mod ceilings;
 mod concurrency;
 mod layers;
 mod media;

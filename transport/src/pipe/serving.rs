@@ -86,7 +86,6 @@ impl TransportServer {
             restart: None,
             security: Security::Keys(keys.clone()),
             purpose: Purpose::Pipe(Box::new(setup)),
-            feedback: None,
             created: Instant::now(),
             timeouts: self.config.timeouts,
         };
