@@ -1,6 +1,5 @@
-// How much of the machine other processes took while a test ran, and whether there was any of it left: figures that depend on
-// having a machine to oneself, and one that is large enough, are not worth judging when one has not. Linux only; elsewhere
-// nothing is known and everything is judged.
+// How much of the machine other processes took while a test ran: figures that depend on having a machine to oneself are not
+// worth judging when one has not. Linux only; elsewhere nothing is known and everything is judged.
 
 import assert from "node:assert/strict";
 import { readFileSync, readdirSync } from "node:fs";
@@ -8,15 +7,12 @@ import { readFileSync, readdirSync } from "node:fs";
 // Other processes may take this much of the machine before figures about time say more of them than of us.
 const QUIET = 0.2;
 
-// All processes together may take this much: with less left, everybody waits for everybody.
-const FULL = 0.9;
-
-// Fails if `holds` does not, unless the machine was busy: then says so.
+// Fails if `holds` does not, unless other processes kept the machine busy: then says so. What we use ourselves excuses nothing.
 export function judge(t, cpu, holds, message) {
   if (holds) return;
   const { others, busy } = cpu.shares;
   const percent = (share) => `${(share * 100).toFixed(1)} %`;
-  assert.ok(others > QUIET || busy > FULL, `${message}; the machine was busy for ${percent(busy)}, with others for ${percent(others)}`);
+  assert.ok(others > QUIET, `${message}; the machine was busy for ${percent(busy)}, with others for ${percent(others)}`);
   t.diagnostic(`NOT JUDGED: ${message} (${percent(busy)} of the machine was in use, ${percent(others)} by other processes)`);
 }
 
