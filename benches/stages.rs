@@ -57,7 +57,7 @@ async fn run(length: Duration) {
         let offer = ViewerOffer::parse(&audience.offer_of(codec)).expect("the offer is good");
         let video = PlayedVideo { producer: camera.producer(), codec, preferred: None };
         let request = PlayRequest { stream: "bench".to_owned(), video, audio: None };
-        let session = agent.transport().create_session(&offer, &request, true);
+        let session = agent.transport().create_session(&offer, std::slice::from_ref(&request), true);
         audience.viewer(&session.expect("there is room").answer)
     });
     let viewers = viewers.collect();

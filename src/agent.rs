@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use lenscast_media::sync::RwLock;
-use lenscast_media::{TrackId, WallClock};
+use lenscast_media::{Bitrate, TrackId, WallClock};
 use lenscast_router::TransportId;
 use lenscast_sender::{
-    AllocationReport, AllocationRequest, Closed, Sender, SetAllocationError, ShareChange, TrackShare,
+    AllocationReport, AllocationRequest, Closed, MAX_LAYERS, Sender, SetAllocationError, ShareChange, TrackShare,
 };
 use lenscast_transport::{SessionEvent, SessionState, StartTransportError, TransportServer};
 use rand::rngs::StdRng;
@@ -25,6 +25,7 @@ use crate::config::{CameraConfig, Config, Listen, StreamConfig, StreamSource};
 use crate::feed::Feed;
 use crate::ingress::{self, Tracks};
 use crate::stream::Stream;
+use crate::uplink::Uplink;
 use crate::{listening, pull};
 
 /// Everything that runs, besides HTTP.
@@ -33,6 +34,7 @@ pub struct Agent {
     transport: TransportServer,
     cameras: RwLock<Vec<Arc<Camera>>>,
     streams: RwLock<Vec<Arc<Stream>>>,
+    uplink: Uplink,
     /// Counts the times that `cameras` was changed.
     camera_changes: AtomicU64,
     stopping: AtomicBool,
@@ -97,12 +99,14 @@ impl Agent {
             transport,
             cameras: RwLock::new(Vec::new()),
             streams: RwLock::new(Vec::new()),
+            uplink: Uplink::new(config.uplink),
             camera_changes: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
             started: now,
             changing: Mutex::new(Filed::new(config)),
             allocating: Arc::default(),
         });
+        agent.transport.set_estimate_bounds(config.uplink.estimate_bounds());
         if config.total.is_some() {
             let limit = AllocationRequest { limit: Some(limit_of(config.total)), ..AllocationRequest::default() };
             agent.sender.allocate(&limit)?;
@@ -159,6 +163,17 @@ impl Agent {
         &self.transport
     }
 
+    /// What viewers' connections may take, and what was planned for them.
+    #[must_use]
+    pub const fn uplink(&self) -> &Uplink {
+        &self.uplink
+    }
+
+    /// What layers of cameras are to make at most, since viewers' connections carry no more.
+    pub(crate) fn set_ceilings(&self, ceilings: &[(TrackId, [Bitrate; MAX_LAYERS])]) -> Result<(), Closed> {
+        self.sender.set_ceilings(ceilings)
+    }
+
     /// When it started.
     #[must_use]
     pub const fn started(&self) -> Instant {
@@ -211,6 +226,10 @@ impl Agent {
     pub async fn reload(self: &Arc<Self>, config: &Config) -> Result<(), Vec<ReloadError>> {
         let mut filed = self.changing.lock().await;
         let after = Filed::new(config);
+        if self.uplink.config() != config.uplink {
+            self.uplink.reconfigure(config.uplink);
+            self.transport.set_estimate_bounds(config.uplink.estimate_bounds());
+        }
         let held: Vec<_> = self.feeds().iter().filter(|feed| feed.is_paused()).map(Feed::name).collect();
         let (kept, ended, noted) = {
             let _allocating = self.allocating.lock().await;
@@ -540,6 +559,8 @@ impl Agent {
             SetAllocationError::NothingPositive => AllocateError::NothingPositive,
             error => AllocateError::Refused(error),
         })?;
+        // Encoders have their part of what viewers' connections carry by the next plan.
+        self.uplink.replan();
         // Closed in between, there is nobody whom it concerns.
         let Ok(after) = self.sender.allocation() else { return Ok(version) };
         if let Some(change) = told_limit(before.limit, after.limit) {

@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::config::{Overrides, RawLogFormat};
+use crate::simulate::SimulateArgs;
 
 /// A camera server: each camera captured once, encoded once, watched by any number of browsers.
 #[derive(Debug, Parser)]
@@ -41,6 +42,8 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Try congestion controllers in a simulated network: the cases of RFC 8867 and more.
+    Simulate(SimulateArgs),
     /// Print the JSON schema of the configuration.
     Schema,
     /// Print completions for a shell.

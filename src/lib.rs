@@ -20,4 +20,6 @@ pub mod logging;
 mod pipe_message;
 mod pull;
 pub mod service;
+pub mod simulate;
 pub mod stream;
+pub mod uplink;

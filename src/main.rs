@@ -8,6 +8,7 @@ use lenscast::cli::{Cli, Command, ConfigArgs};
 use lenscast::config::{Config, RawConfig};
 use lenscast::listing;
 use lenscast::service::{self, EXIT_CONFIG, EXIT_RUNTIME};
+use lenscast::simulate::simulate;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -19,6 +20,10 @@ fn main() -> ExitCode {
             let cameras = lenscast_capture::list_cameras();
             print(&if json { listing::to_json(&cameras) } else { listing::to_text(&cameras) })
         }
+        Some(Command::Simulate(args)) => match simulate(&args) {
+            Ok(text) => print(&text),
+            Err(error) => fail(&error, EXIT_RUNTIME),
+        },
         Some(Command::Schema) => {
             let schema = schemars::schema_for!(RawConfig);
             print(&format!("{:#}\n", schema.as_value()))

@@ -19,6 +19,7 @@ use crate::agent::{Agent, StartAgentError};
 use crate::cli::ConfigArgs;
 use crate::config::{AllowedOrigins, Config, ConfigError, Overrides};
 use crate::http::{App, HttpServer, StartHttpError};
+use crate::uplink;
 
 /// Exit codes beside 0 and clap's 2: something failed at run time, and EX_CONFIG of sysexits.h.
 pub const EXIT_RUNTIME: u8 = 1;
@@ -102,6 +103,7 @@ pub async fn run(args: &ConfigArgs) -> Result<(), ServiceError> {
     let health = tokio::spawn(watch_encoders(Arc::clone(&agent)));
     let streams = tokio::spawn(Arc::clone(&agent).watch_streams());
     let layers = tokio::spawn(Arc::clone(&agent).watch_layers());
+    let uplink = tokio::spawn(uplink::share_out(Arc::clone(&agent)));
 
     let running = config;
     let outcome = tokio::select! {
@@ -130,6 +132,7 @@ pub async fn run(args: &ConfigArgs) -> Result<(), ServiceError> {
     health.abort();
     streams.abort();
     layers.abort();
+    uplink.abort();
     following.abort();
     outcome
 }
@@ -249,6 +252,7 @@ async fn reload(source: &ConfigSource, agent: &Arc<Agent>, running: &mut Config)
     running.cameras = config.cameras;
     running.streams = config.streams;
     running.total = config.total;
+    running.uplink = config.uplink;
 }
 
 /// Tells where to look: on standard output, for a person and for scripts.

@@ -18,10 +18,16 @@ const TABLE: &[(&str, &[&str], &[&str])] = &[
     ("lenscast-encoder", &["lenscast-media"], &["env-libvpx-sys", "vpx-encode", "openh264", "openh264-sys2"]),
     ("lenscast-congestion", &["lenscast-media"], &[]),
     ("lenscast-sender", &["lenscast-media", "lenscast-capture", "lenscast-congestion", "lenscast-encoder"], &[]),
-    ("lenscast-router", &["lenscast-media"], &[]),
+    ("lenscast-simnet", &["lenscast-media"], &[]),
+    (
+        "lenscast-scenarios",
+        &["lenscast-media", "lenscast-congestion", "lenscast-simnet"],
+        &["fastrand", "rtc-interceptor", "str0m"],
+    ),
+    ("lenscast-router", &["lenscast-media", "lenscast-congestion"], &[]),
     (
         "lenscast-transport",
-        &["lenscast-media", "lenscast-router"],
+        &["lenscast-media", "lenscast-congestion", "lenscast-router"],
         &[
             "aws-lc-rs",
             "bytes",

@@ -95,10 +95,11 @@ fn plays(codec: Codec, name: &str) {
         latencies[15], latencies[29]
     );
     assert!(with_capture_time >= 2, "with the first key frame, and about once a second");
-    assert_eq!((client.received().repaired, client.received().superfluous), (0, 0), "nothing is lost on the loopback");
+    assert_eq!(client.received().repaired, 0, "nothing is lost on the loopback");
 
     // What did not come was not sent, and whoever dropped it counted it.
     let metrics = server.metrics();
+    assert_eq!(metrics.sum("lenscast_viewer_packets_retransmitted_total"), 0.0, "nor asked for again");
     let counted = |name: &str| metrics.sum(&format!("lenscast_{name}_total")) as u32;
     let accounted =
         counted("camera_frames_evicted") + counted("camera_frames_missed") + counted("track_frames_dropped");
@@ -135,6 +136,49 @@ fn a_viewer_that_knows_only_aes_cm_128_plays_and_others_get_gcm() {
     let viewers = server.http.get("/api/v1/cameras/front").json()["viewers"].clone();
     let profiles: Vec<_> = viewers.as_array().unwrap().iter().map(|viewer| viewer["srtp"].as_str().unwrap()).collect();
     assert_eq!(profiles, ["Aes128CmHmacSha1_80", "AeadAes128Gcm"]);
+}
+
+#[test]
+fn two_cameras_play_over_one_connection_and_each_is_paused_alone() {
+    let server = Server::ready(&format!("{}{}", camera_of("vp8"), camera_of("h264")));
+    let codecs = [Codec::Vp8, Codec::H264];
+    let mut client = Client::play_all(&server.http, "/whep/vp8,h264", &codecs);
+    let mut decoders = codecs.map(Decoder::new);
+    let mut play = |client: &mut Client, camera: usize| {
+        let frame = client.frame_of(camera);
+        let age = now_ms() - burnt_in(&mut decoders[camera], &frame).captured_unix.as_secs_f64() * 1e3;
+        (frame, age)
+    };
+    for _ in 0..15 {
+        play(&mut client, 0);
+        play(&mut client, 1);
+    }
+    assert_eq!(server.metrics().sum("lenscast_sessions_connected"), 1.0);
+    let secret = client.session.rsplit('/').next().unwrap().to_owned();
+    let media = || server.http.get(&format!("/api/v1/sessions/{secret}")).json()["media"].clone();
+    let mids: Vec<String> =
+        media().as_array().unwrap().iter().map(|medium| medium["mediaId"].as_str().unwrap().to_owned()).collect();
+    let path = format!("{}/layer", client.session);
+    let pause = |paused: bool| {
+        let body = format!("{{\"mediaId\": {:?}, \"paused\": {paused}}}", mids[1]);
+        let reply = server.http.call("POST", &path, &[("Content-Type", "application/json")], &body);
+        assert_eq!(reply.status, 200, "{reply:?}");
+    };
+    pause(true);
+    // What was on its way still comes; then nothing, while the other goes on.
+    let quiet = Instant::now() + Duration::from_millis(500);
+    while Instant::now() < quiet {
+        play(&mut client, 0);
+    }
+    while client.frame_of_within(1, Duration::ZERO).is_some() {}
+    for _ in 0..15 {
+        play(&mut client, 0);
+    }
+    assert!(client.frame_of_within(1, Duration::ZERO).is_none(), "it is paused");
+    pause(false);
+    let (frame, age) = play(&mut client, 1);
+    assert!(frame.key_frame && age < 2_000.0, "it goes on with a key frame of now: {age} ms");
+    assert_eq!(client.delete().status, 200);
 }
 
 /// Key frames that the camera has encoded.
@@ -228,16 +272,19 @@ fn a_nack_is_answered_by_rtx_with_the_same_payload() {
     client.send_rtcp(TransportLayerNack { sender_ssrc: 1, media_ssrc: client.streams.media, nacks });
     for original in &lost {
         let repaired = client.until("the retransmission", |event| match event {
-            Event::Rtp(packet) if packet.header.ssrc == source => Some(packet.clone()),
+            // Others measure the path.
+            Event::Rtp(packet) if packet.header.ssrc == source => {
+                let sequence = original.header.sequence_number.to_be_bytes();
+                packet.payload.starts_with(&sequence).then(|| packet.clone())
+            }
             _ => None,
         });
         assert_eq!(repaired.header.payload_type, payload_type);
-        assert_eq!(repaired.payload[..2], original.header.sequence_number.to_be_bytes());
         assert_eq!(repaired.payload[2..], original.payload);
         let identity = |packet: &rtc::rtp::Packet| (packet.header.timestamp, packet.header.marker);
         assert_eq!(identity(&repaired), identity(original));
     }
-    assert_eq!(client.received().superfluous, lost.len() as u64);
+    assert!(client.received().superfluous >= lost.len() as u64);
     let metrics = server.metrics();
     assert_eq!(metrics.sum("lenscast_viewer_packets_retransmitted_total"), lost.len() as f64);
     // What was never sent cannot be sent again, and is counted.

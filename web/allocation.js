@@ -61,6 +61,11 @@ export class Allocation extends EventTarget {
     return this.#server;
   }
 
+  // What the `count` thinnest of viewers' connections carry, as the API has it. Rejects with a Problem.
+  viewers(count) {
+    return this.#api.viewers(count);
+  }
+
   // Reads and follows it until the page ends.
   run() {
     this.#keepReading();

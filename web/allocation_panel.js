@@ -1,7 +1,9 @@
-// The panel that shares out the bandwidth: the total, and each camera's weight and bounds, with what came of it.
+// The panel that shares out the bandwidth: the total, and each camera's weight and bounds, with what came of it; and what
+// viewers' connections carry, which is shared by the same weights.
 //
 // A control shows what the server says, or what is wanted of it, but never moves while it is in somebody's hand.
 
+import { ConnectionList } from "./connections.js";
 import { partsOf, set, write } from "./dom.js";
 import * as format from "./format.js";
 import { LAST_POSITION, positionOf, weightAt } from "./weight.js";
@@ -17,7 +19,7 @@ const MAX_SCALE_KBPS = 100_000;
 // What is not for pictures is said to be much from this part of the total on.
 const MUCH = 0.2;
 
-const MATTER = "Weights matter only once the cameras together want more than the total.";
+const MATTER = "Weights matter only once the cameras together want more than the total, or than a viewer’s connection carries.";
 
 const LIMITS = { none: "not limited", bandwidth: "limited by bandwidth", cpu: "limited by CPU", other: "limited by its encoder" };
 
@@ -28,6 +30,7 @@ export class AllocationPanel {
   #allocation;
   #parts;
   #total;
+  #connections;
   // By name, in the order of the page.
   #rows = new Map();
   // The last total that was not "no limit".
@@ -39,6 +42,8 @@ export class AllocationPanel {
     this.#template = template;
     this.#allocation = allocation;
     this.#parts = partsOf(panel);
+    this.#connections = new ConnectionList(allocation);
+    panel.append(this.#connections.element);
     const { equal, close, "total-range": range, "total-number": number, "no-limit": noLimit } = this.#parts;
     const setTotal = (totalKbps) => allocation.change({ totalKbps });
     this.#total = [new Slider(range, setTotal), new NumberField(number, (value) => setTotal(Math.round(value)))];
@@ -61,6 +66,7 @@ export class AllocationPanel {
     this.#button.setAttribute("aria-expanded", open);
     rememberOpen(open);
     this.#allocation.closely = open;
+    this.#connections.shown = open;
     this.#show();
   }
 

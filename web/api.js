@@ -40,6 +40,12 @@ export class Api {
     return body;
   }
 
+  // What viewers' connections carry: of the `thinnest` that carry least. Rejects with a Problem.
+  async viewers(thinnest) {
+    const { body } = await this.#get(`/api/v1/viewers?thinnest=${thinnest}`);
+    return body;
+  }
+
   // Changes that; resolves with what it is then. Rejects with a Problem: 422 if it cannot be.
   async changeAllocation(changes) {
     const headers = { "Content-Type": "application/json" };

@@ -30,10 +30,10 @@ export class Grid extends EventTarget {
 
   // Fires `state` with the tile as `detail` when the state of one has changed, and `away` when the tab has been in the
   // background for long, or is back.
-  constructor(element, { api, serverClock, template }) {
+  constructor(element, { api, serverClock, sharing, template }) {
     super();
     this.#element = element;
-    this.#make = (camera) => new Tile({ api, serverClock, camera, template });
+    this.#make = (camera) => new Tile({ api, serverClock, sharing, camera, template });
     this.#observer = new IntersectionObserver((entries) => this.#handleSight(entries), { rootMargin: "100px" });
     new ResizeObserver(() => this.#layOut()).observe(element.parentElement);
     window.addEventListener("hashchange", () => this.#select());

@@ -6,6 +6,7 @@ import { Api } from "./api.js";
 import { CameraList } from "./camera_list.js";
 import { ServerClock } from "./clock.js";
 import { Grid } from "./grid.js";
+import { SharedSessions } from "./shared_session.js";
 import { TokenDialog } from "./token_dialog.js";
 
 const part = (name) => document.querySelector(`[data-page=${name}]`);
@@ -14,7 +15,8 @@ const api = new Api();
 const list = new CameraList(api);
 const allocation = new Allocation(api);
 const dialog = new TokenDialog(part("token"));
-const grid = new Grid(part("cameras"), { api, serverClock: new ServerClock(), template: part("tile") });
+const sharing = new SharedSessions();
+const grid = new Grid(part("cameras"), { api, serverClock: new ServerClock(), sharing, template: part("tile") });
 
 new AllocationPanel({
   panel: part("allocation"),

@@ -21,7 +21,6 @@ import { LatencyMeter } from "./latency.js";
 import { Problem } from "./problem.js";
 import { Reception } from "./reception.js";
 import { delay, event } from "./wait.js";
-import { WhepSession } from "./whep.js";
 
 // Without a new picture for this long, or for some frames of a slow camera, the last one is called stale.
 const STALE_MS = 1_000;
@@ -45,6 +44,8 @@ const STALE_QUESTION_MS = 1_000;
 export class Player extends EventTarget {
   #api;
   #serverClock;
+  // Whom it asks for sessions, which it may share with other players.
+  #sharing;
   #camera;
   #video;
   // The API's newest word on what the camera may send; null if it said none.
@@ -81,9 +82,10 @@ export class Player extends EventTarget {
   // The state when its owner was last told that it may have changed.
   #toldState = null;
 
-  // `camera` is the API's description of it.
-  constructor({ api, serverClock, camera, video }) {
+  // `camera` is the API's description of it, `sharing` what opens sessions for all players of a page.
+  constructor({ api, serverClock, sharing, camera, video }) {
     super();
+    this.#sharing = sharing;
     this.#api = api;
     this.#serverClock = serverClock;
     this.#camera = camera;
@@ -214,7 +216,8 @@ export class Player extends EventTarget {
       this.#changed();
       if (problem === null) continue;
       if (problem.isPermanent) await event(this, "retry", signal);
-      else await delay(backoff.next(problem.retryAfterMs), signal);
+      // Who was lost together comes again together.
+      else await delay(problem.againMs ?? backoff.next(problem.retryAfterMs), signal);
     }
   }
 
@@ -224,10 +227,9 @@ export class Player extends EventTarget {
       this.#lose = resolve;
     });
     const layer = this.#layer;
-    const endpoint = layer === null ? this.#camera.whep : `${this.#camera.whep}?layer=${layer}`;
     let session;
     try {
-      session = await WhepSession.open(endpoint, { token: this.#api.token, signal });
+      session = await this.#sharing.open(this.#camera, { layer, token: this.#api.token, signal });
     } catch (problem) {
       return problem;
     }
@@ -236,7 +238,7 @@ export class Player extends EventTarget {
     const problem = await Promise.race([session.ended, lost]);
     if (session !== this.#session) return null;
     if (this.#firstPictureMs !== null) backoff.reset();
-    this.#end(session);
+    this.#end(session, { isOver: true });
     return problem;
   }
 
@@ -250,19 +252,20 @@ export class Player extends EventTarget {
     this.#firstPictureMs = null;
     this.#progressAt = this.#begunAt = performance.now();
     this.#sampledAt = this.#askedAt = -Infinity;
-    this.#questions = this.#decoded = 0;
+    this.#questions = 0;
+    this.#decoded = session.isResumed ? null : 0;
     this.#video.srcObject = session.stream;
     this.#startVideo();
     this.#changed();
   }
 
   // The last picture stays where it is: better than none, and the state says what it is worth.
-  #end(session) {
+  #end(session, why) {
     this.#session = null;
     this.#lose = null;
     this.#captureClock = null;
     this.#pictureAt = -Infinity;
-    session.close();
+    session.close(why);
   }
 
   // Muted video may play by itself, except where the system saves power: then somebody has to tap.
@@ -307,7 +310,7 @@ export class Player extends EventTarget {
     const decoded = this.#figures?.framesDecoded ?? 0;
     // In a hidden tab, and in browsers that do not know how, pictures do not tell of themselves.
     const silent = document.hidden || !this.#video.requestVideoFrameCallback;
-    if (silent && decoded > this.#decoded) this.#picture(performance.now(), SAMPLE_MS);
+    if (silent && this.#decoded !== null && decoded > this.#decoded) this.#picture(performance.now(), SAMPLE_MS);
     this.#decoded = decoded;
     this.#changed();
   }
@@ -317,7 +320,10 @@ export class Player extends EventTarget {
     try {
       const { body, sentAt, receivedAt } = await this.#api.session(session.secret);
       this.#serverClock.add(sentAt, receivedAt, body.nowUnixMs);
-      if (session === this.#session && body.captureClock) this.#captureClock = new CaptureClock(body.captureClock);
+      if (session !== this.#session) return;
+      const medium = body.media.find(({ mediaId }) => mediaId === session.mediaId);
+      if (medium?.captureClock) this.#captureClock = new CaptureClock(medium.captureClock);
+      if (medium?.ended) this.#lose(new Problem(0, "The server ended the session."));
     } catch (problem) {
       // The camera list tells of a server that does not answer. One that does not know us has been started anew.
       if (problem.status !== 404 || session !== this.#session) return;

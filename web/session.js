@@ -54,6 +54,8 @@ export class Session {
     this.links = [];
     // When the offer was sent, on performance.now()'s clock.
     this.offeredAt = null;
+    // True once media could have come.
+    this.wasConnected = false;
     // Resolves when the session is over: with a Problem if it was lost, with null after `close`.
     this.ended = new Promise((resolve) => {
       this.#resolveEnded = resolve;
@@ -111,6 +113,7 @@ export class Session {
   #followConnection() {
     switch (this.connection.connectionState) {
       case "connected":
+        this.wasConnected = true;
         clearTimeout(this.#timer);
         break;
       case "disconnected":

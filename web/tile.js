@@ -25,7 +25,7 @@ export class Tile extends EventTarget {
   #shownState = null;
 
   // Fires `open` when it is to be enlarged or made small again, `state` when its state has changed.
-  constructor({ api, serverClock, camera, template }) {
+  constructor({ api, serverClock, sharing, camera, template }) {
     super();
     this.element = template.content.firstElementChild.cloneNode(true);
     this.#parts = partsOf(this.element);
@@ -34,7 +34,7 @@ export class Tile extends EventTarget {
     this.element.dataset.camera = camera.name;
     // The attribute only says how it starts; browsers go by the property when they decide about playing by itself.
     video.muted = true;
-    this.player = new Player({ api, serverClock, camera, video });
+    this.player = new Player({ api, serverClock, sharing, camera, video });
     this.player.addEventListener("change", () => this.#show());
     open.addEventListener("click", () => this.dispatchEvent(new Event("open")));
     retry.addEventListener("click", () => this.player.retry());

@@ -1,7 +1,7 @@
 //! What makes a viewer a publisher: an offer to send, and VP8 with nothing behind its headers.
 
 use lenscast_media::{Codec, Ssrc};
-use lenscast_router::PacketLayout;
+use lenscast_router::{PacketLayout, Stamps};
 
 use crate::viewers::{Audience, Viewer};
 
@@ -54,7 +54,7 @@ impl Publisher {
         packet.extend_from_slice(&SOURCE.0.to_be_bytes());
         packet.extend_from_slice(head);
         packet.resize(HEADER_LEN + payload, 0);
-        let layout = PacketLayout { header_len: HEADER_LEN, ssrc: SOURCE, index: self.sent };
+        let layout = PacketLayout { header_len: HEADER_LEN, ssrc: SOURCE, index: self.sent, stamps: Stamps::default() };
         viewer.srtp.as_ref().expect("it is connected").seal_rtp(packet, 0, &layout);
         viewer.send(packet);
         self.sent += 1;

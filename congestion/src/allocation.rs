@@ -77,6 +77,28 @@ impl Allocation {
     pub fn release_held(&mut self) {
         self.released = true;
     }
+
+    /// Makes the next allocation hold back no small rise; who was paused still needs its margin.
+    pub(crate) fn release_rises(&mut self) {
+        for share in &mut self.shares {
+            share.target = Bitrate::ZERO;
+            share.layers = [Bitrate::ZERO; MAX_LAYERS];
+        }
+    }
+
+    /// The share of the demand at `index` in ascending order of tracks, of which no two are of the same track.
+    pub(crate) fn share_at(&self, index: usize) -> Share {
+        self.shares[index]
+    }
+
+    /// Makes those inactive that were paused in `before`, of the same tracks, paused.
+    pub(crate) fn keep_paused(&mut self, before: &Self) {
+        for (share, before) in self.shares.iter_mut().zip(&before.shares) {
+            if share.state == ShareState::Inactive && before.state == ShareState::Paused {
+                *share = *before;
+            }
+        }
+    }
 }
 
 impl Share {

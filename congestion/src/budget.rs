@@ -80,6 +80,14 @@ impl Wire {
 }
 
 impl Overhead {
+    /// What media takes on the wire: the inverse of [`Wire::media`], rounded up.
+    pub(crate) fn on_wire(&self, media: u64, millihertz: u64) -> u64 {
+        let partial = millihertz.saturating_mul(u64::from(self.packet_bytes) * 8).div_ceil(1_000);
+        // The conversion saturates.
+        let full = (media.min(LIMIT) as f64 * self.factor()).ceil() as u64;
+        full.saturating_add(partial)
+    }
+
     /// Bits on the wire for one bit of media in full packets; one at least, possibly infinite, never NaN.
     fn factor(&self) -> f64 {
         let fraction = |value: f64| if is_positive(value) { value } else { 0.0 };

@@ -89,7 +89,7 @@ impl Case {
         let video = PlayedVideo { producer: source.producer(), codec: Codec::Vp8, preferred: None };
         let request = PlayRequest { stream: "bench".to_owned(), video, audio: None };
         for _ in 0..self.viewers {
-            let session = server.create_session(&offer, &request, true).expect("there is room");
+            let session = server.create_session(&offer, std::slice::from_ref(&request), true).expect("there is room");
             viewers.invite(&session.answer);
         }
         viewers.connect();

@@ -6,7 +6,7 @@ use crate::resend::{Refusal, Resend};
 use crate::rewrite::{FrameIds, Rewrite};
 use crate::round_trip::round_trip;
 use crate::rtcp::{Compound, ReportBlock};
-use crate::rtp::{Carried, Header};
+use crate::rtp::{Carried, Header, Padding};
 use crate::score::{PacketCounts, Score, StreamScore};
 use crate::sequence_map::{Place, SequenceMap};
 use crate::{
@@ -30,8 +30,10 @@ pub(crate) struct Consumer {
     pub(crate) connected: bool,
     pub(crate) paused: bool,
     pub(crate) traced: bool,
-    /// What the transport's bandwidth leaves for it.
+    /// What the transport's bandwidth leaves for it, as the router splits that.
     limit: Limit,
+    /// What somebody outside allows it.
+    ceiling: Limit,
     /// The layer that goes out.
     current: Option<u8>,
     /// The layer that is to go out. If it is not the current one, a key frame of it is being waited for.
@@ -82,6 +84,26 @@ pub(crate) enum Limit {
     Nothing,
 }
 
+impl Limit {
+    /// The highest spatial layer that it allows; `None` if it allows none.
+    const fn spatial(self) -> Option<u8> {
+        match self {
+            Self::None => Some(u8::MAX),
+            Self::Layers(layers) => Some(layers.spatial),
+            Self::Nothing => None,
+        }
+    }
+
+    /// The highest temporal layer that it allows while this spatial one goes out: temporal layers are given for the highest
+    /// spatial one, and a smaller one is to have all it can.
+    fn temporal(self, current: Option<u8>) -> u8 {
+        match self {
+            Self::Layers(layers) if Some(layers.spatial) == current => layers.temporal,
+            _ => u8::MAX,
+        }
+    }
+}
+
 /// A newly arrived burst with what all consumers need to know of it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Arrival<'a> {
@@ -129,6 +151,7 @@ impl Consumer {
             paused: parameters.paused,
             traced: false,
             limit: Limit::None,
+            ceiling: Limit::None,
             current: None,
             target: None,
             temporal: 0,
@@ -190,17 +213,16 @@ impl Consumer {
         if !self.is_ready() {
             return LayerSet::EMPTY;
         }
-        let preferred = self.parameters.preferred_layers.spatial.min(self.format.layers - 1);
-        self.current.into_iter().chain(self.target).chain([preferred]).collect()
+        let preferred = self
+            .ceiling
+            .spatial()
+            .map(|most| self.parameters.preferred_layers.spatial.min(self.format.layers - 1).min(most));
+        self.current.into_iter().chain(self.target).chain(preferred).collect()
     }
 
     /// The packets of a burst that follows all before it, for this peer; `None` if it is not to have them.
     #[inline]
-    pub(crate) fn handle_burst<'a>(
-        &mut self,
-        arrival: &Arrival<'a>,
-        transport_sequence: &mut u16,
-    ) -> Option<RtpPackets<'a>> {
+    pub(crate) fn handle_burst<'a>(&mut self, arrival: &Arrival<'a>) -> Option<RtpPackets<'a>> {
         let layer = arrival.layer;
         let (burst, meta) = (arrival.burst, arrival.burst.meta());
         if burst.payload_bytes() == 0 {
@@ -237,15 +259,11 @@ impl Consumer {
             self.begun = Some(meta.rtp_time);
         }
         self.count_frame(meta);
-        Some(self.packets(arrival, first_index, self.rewrite, false, transport_sequence))
+        Some(self.packets(arrival, first_index, self.rewrite, false))
     }
 
     /// The packets of a burst that comes late, in the place that was kept for them; `None` if there is none.
-    pub(crate) fn handle_late_burst<'a>(
-        &mut self,
-        arrival: &Arrival<'a>,
-        transport_sequence: &mut u16,
-    ) -> Option<RtpPackets<'a>> {
+    pub(crate) fn handle_late_burst<'a>(&mut self, arrival: &Arrival<'a>) -> Option<RtpPackets<'a>> {
         let (burst, meta) = (arrival.burst, arrival.burst.meta());
         self.current?;
         let place = self.map.late(arrival.layer, meta.first_packet, burst.len() as u64)?;
@@ -253,7 +271,7 @@ impl Consumer {
         if !blank {
             self.count_frame(meta);
         }
-        Some(self.packets(arrival, place.index, place.rewrite, blank, transport_sequence))
+        Some(self.packets(arrival, place.index, place.rewrite, blank))
     }
 
     /// The layer's stream broke off: nothing of it can be decoded until its next key frame.
@@ -277,15 +295,11 @@ impl Consumer {
             self.stop();
             return false;
         }
-        let mut most = self.parameters.preferred_layers.spatial.min(self.format.layers - 1);
-        let target = match self.limit {
-            Limit::None => sending.highest_at_most(most),
-            Limit::Layers(layers) => {
-                most = most.min(layers.spatial);
-                sending.highest_at_most(most)
-            }
-            Limit::Nothing => None,
-        };
+        let preferred = self.parameters.preferred_layers.spatial.min(self.format.layers - 1);
+        let target = [self.limit, self.ceiling]
+            .into_iter()
+            .try_fold(preferred, |most, limit| limit.spatial().map(|limit| most.min(limit)))
+            .and_then(|most| sending.highest_at_most(most));
         let changed = target != self.target;
         self.target = target;
         if target.is_none() {
@@ -300,6 +314,11 @@ impl Consumer {
 
     pub(crate) const fn set_limit(&mut self, limit: Limit) {
         self.limit = limit;
+    }
+
+    /// What it is given at most, whatever it prefers.
+    pub(crate) const fn set_ceiling(&mut self, ceiling: Limit) {
+        self.ceiling = ceiling;
     }
 
     /// What has become of the layers since this was last asked; `None` if nothing has.
@@ -335,7 +354,7 @@ impl Consumer {
         sequence: u16,
         place: Place,
         burst: &'a Burst,
-        carried: &mut CarriedBy<'_>,
+        wall: &WallClock,
     ) -> Result<RtpPackets<'a>, Refusal> {
         let rtx = self.parameters.rtx.ok_or(Refusal::Exhausted)?;
         let position = (place.packet - burst.meta().first_packet) as usize;
@@ -344,14 +363,7 @@ impl Consumer {
         let resent = self.resend.take(now, sequence, bytes, self.stats.round_trip_time)?;
         self.repaired += u64::from(resent.first);
         let timestamp = burst.meta().rtp_time.wrapping_add(place.rewrite.timestamp);
-        let mut header = Header::new(rtx.payload_type, rtx.ssrc, timestamp);
-        if self.parameters.extensions.transport_sequence.is_some()
-            || self.parameters.extensions.absolute_send_time.is_some()
-        {
-            let of_packet = carried.of(now, burst.meta(), false, self.format.local);
-            header = header.with_extensions(&self.parameters.extensions, &of_packet);
-            *carried.transport_sequence = carried.transport_sequence.wrapping_add(1);
-        }
+        let header = self.with_stamps(Header::new(rtx.payload_type, rtx.ssrc, timestamp), burst.meta(), wall);
         self.stats.retransmitted_packets_sent += 1;
         self.stats.retransmitted_bytes_sent += bytes as u64;
         Ok(RtpPackets {
@@ -362,7 +374,93 @@ impl Consumer {
             original_sequence: Some(sequence),
             rewrite: place.rewrite,
             blank,
+            padding: None,
         })
+    }
+
+    /// Can be padded for: it has a stream for that, and something has gone out.
+    pub(crate) const fn can_pad(&self) -> bool {
+        self.connected && self.format.key_frames && self.parameters.rtx.is_some() && self.last.is_some()
+    }
+
+    /// Where the packet is that went out `back` packets before the newest, if that is still known.
+    pub(crate) fn recent(&self, back: u16) -> Option<(u16, Place)> {
+        let sequence = self.map.newest()?.wrapping_sub(back);
+        Some((sequence, self.map.find(sequence)?))
+    }
+
+    /// A packet that went out before, only to be measured; `None` if it had no payload.
+    pub(crate) fn pad_with<'a>(
+        &mut self,
+        sequence: u16,
+        place: Place,
+        burst: &'a Burst,
+        wall: &WallClock,
+    ) -> Option<RtpPackets<'a>> {
+        let position = (place.packet - burst.meta().first_packet) as usize;
+        if burst.meta().temporal_layer > place.temporal {
+            return None;
+        }
+        let packets = RtpPackets {
+            packets: position..position + 1,
+            original_sequence: Some(sequence),
+            rewrite: place.rewrite,
+            padding: Some(Padding::Payload),
+            ..self.padding(burst, 1, place.rewrite.timestamp, wall)?
+        };
+        self.count_padding(burst.payload(position).len());
+        Some(packets)
+    }
+
+    /// A packet of nothing but so many bytes of padding, at least one. It is of `burst`'s time.
+    pub(crate) fn pad<'a>(&mut self, bytes: u8, burst: &'a Burst, wall: &WallClock) -> Option<RtpPackets<'a>> {
+        let mut packets = self.padding(burst, bytes, self.rewrite.timestamp, wall)?;
+        packets.header = packets.header.with_padding();
+        self.count_padding(usize::from(bytes));
+        Some(packets)
+    }
+
+    fn padding<'a>(
+        &mut self,
+        burst: &'a Burst,
+        bytes: u8,
+        timestamp_offset: u32,
+        wall: &WallClock,
+    ) -> Option<RtpPackets<'a>> {
+        let rtx = self.parameters.rtx?;
+        let timestamp = burst.meta().rtp_time.wrapping_add(timestamp_offset);
+        Some(RtpPackets {
+            burst,
+            packets: 0..1,
+            header: self.with_stamps(Header::new(rtx.payload_type, rtx.ssrc, timestamp), burst.meta(), wall),
+            first_index: self.resend.pad(),
+            original_sequence: None,
+            rewrite: Rewrite::default(),
+            blank: false,
+            padding: Some(Padding::Bytes(bytes)),
+        })
+    }
+
+    const fn count_padding(&mut self, bytes: usize) {
+        self.stats.padding_packets_sent += 1;
+        self.stats.padding_bytes_sent += bytes as u64;
+    }
+
+    /// Packets of it have been lost on their way out, so that nothing can be decoded before the next key frame: nothing goes
+    /// out until then, nor again.
+    pub(crate) fn break_off(&mut self) {
+        self.current = None;
+        self.map.forget();
+    }
+
+    /// Extensions for a packet that is not of a burst's first sending.
+    fn with_stamps(&self, header: Header, meta: &BurstMeta, wall: &WallClock) -> Header {
+        let extensions = &self.parameters.extensions;
+        if extensions.are_stamped() {
+            header.with_extensions(extensions, &carried(wall, meta, false, self.format.local))
+        } else {
+            header
+        }
     }
 
     pub(crate) fn handle_pli(&mut self) {
@@ -468,10 +566,7 @@ impl Consumer {
     }
 
     fn consider_temporal_layer(&mut self, meta: &BurstMeta) {
-        let most = match self.limit {
-            Limit::Layers(layers) if Some(layers.spatial) == self.current => layers.temporal,
-            _ => u8::MAX,
-        };
+        let most = self.limit.temporal(self.current).min(self.ceiling.temporal(self.current));
         let preferred = self.parameters.preferred_layers;
         // Temporal layers are chosen for the preferred spatial layer; a smaller one is to have all it can.
         let wanted = if self.current.is_some_and(|current| current >= preferred.spatial.min(self.format.layers - 1)) {
@@ -513,20 +608,15 @@ impl Consumer {
         first_index: u64,
         rewrite: Rewrite,
         blank: bool,
-        transport_sequence: &mut u16,
     ) -> RtpPackets<'a> {
         let (burst, meta) = (arrival.burst, arrival.burst.meta());
         let timestamp = meta.rtp_time.wrapping_add(rewrite.timestamp);
         let mut header = Header::new(self.parameters.payload_type, self.parameters.ssrc, timestamp);
         let extensions = &self.parameters.extensions;
         let periodic = meta.key_frame && meta.begins_frame || arrival.now >= self.extensions_due;
-        let sends = extensions.absolute_send_time.is_some() || extensions.transport_sequence.is_some();
-        if periodic || sends || meta.extensions != Default::default() {
-            let mut carried = CarriedBy { wall: arrival.wall, transport_sequence };
-            header = header.with_extensions(extensions, &carried.of(arrival.now, meta, periodic, self.format.local));
-            if extensions.transport_sequence.is_some() {
-                *transport_sequence = transport_sequence.wrapping_add(burst.len() as u16);
-            }
+        if periodic || extensions.are_stamped() || meta.extensions != Default::default() {
+            let carried = carried(arrival.wall, meta, periodic, self.format.local);
+            header = header.with_extensions(extensions, &carried);
             if periodic {
                 self.extensions_due = arrival.now + EXTENSION_INTERVAL;
             }
@@ -535,29 +625,21 @@ impl Consumer {
         let bytes = if blank { 0 } else { burst.payload_bytes() };
         self.stats.bytes_sent += bytes as u64;
         self.resend.add_media(arrival.now, bytes);
-        RtpPackets { burst, packets: 0..burst.len(), header, first_index, original_sequence: None, rewrite, blank }
-    }
-}
-
-/// What the sending transport writes into headers.
-#[derive(Debug)]
-pub(crate) struct CarriedBy<'a> {
-    pub(crate) wall: &'a WallClock,
-    /// Its next packet over all its streams.
-    pub(crate) transport_sequence: &'a mut u16,
-}
-
-impl CarriedBy<'_> {
-    fn of(&mut self, now: Instant, meta: &BurstMeta, periodic: bool, local: bool) -> Carried {
-        Carried {
-            periodic,
-            captured: self.wall.ntp_at(meta.times.captured),
-            local,
-            passed: meta.extensions,
-            sent: self.wall.ntp_at(now),
-            transport_sequence: *self.transport_sequence,
+        RtpPackets {
+            burst,
+            packets: 0..burst.len(),
+            header,
+            first_index,
+            original_sequence: None,
+            rewrite,
+            blank,
+            padding: None,
         }
     }
+}
+
+fn carried(wall: &WallClock, meta: &BurstMeta, periodic: bool, local: bool) -> Carried {
+    Carried { periodic, captured: wall.ntp_at(meta.times.captured), local, passed: meta.extensions }
 }
 
 /// Ticks of a clock of `rate` ticks a second in `span`, wrapped.

@@ -68,6 +68,7 @@ pub fn receiver(data: &[u8]) {
         payload_type: PayloadType::new(96),
         rtx_payload_type: PayloadType::new(97),
         mid: None,
+        returns_reference_times: false,
         extensions: extensions(),
     };
     let mut receiver = Receiver::new(&parameters, Ssrc(1), now).expect("the parameters are right");

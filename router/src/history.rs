@@ -24,6 +24,11 @@ impl History {
         (burst.packets().contains(&packet) && fresh).then(|| (burst, (packet - burst.meta().first_packet) as usize))
     }
 
+    /// The latest burst, however old.
+    pub(crate) fn newest(&self) -> Option<&Arc<Burst>> {
+        self.bursts.back()
+    }
+
     /// True if it goes back to before this packet.
     pub(crate) fn reaches(&self, packet: u64) -> bool {
         self.bursts.front().is_some_and(|oldest| oldest.meta().first_packet < packet)

@@ -71,7 +71,7 @@ pub use layers::{Layers, Priority};
 pub use outlet::OutletStats;
 pub use outlet_link::OutletLink;
 pub use producer_parameters::{EncodingParameters, MediaKind, ProducerParameters, ReceivedExtensions};
-pub use rtp::{ExtensionId, HeaderExtensions, MAX_HEADER, Mid, PacketLayout, PayloadType, Rid, RtpPackets};
+pub use rtp::{ExtensionId, HeaderExtensions, MAX_HEADER, Mid, PacketLayout, PayloadType, Rid, RtpPackets, Stamps};
 pub use stats::{ConsumerStats, ProducerLayerStats, ProducerStats};
 pub use stream_state::StreamState;
 pub use timers::Timers;
@@ -80,5 +80,5 @@ pub use transport::TransportKind;
 pub use upstream::Upstream;
 pub use worker::{
     AttachParameters, ConsumerDump, EncodingDump, LOCAL_SOURCE, OutletDump, ProducerDump, RouterDump, Source,
-    TransportDump, Worker, WorkerDump,
+    TransportDump, VideoState, Worker, WorkerDump,
 };

@@ -62,8 +62,6 @@ pub(crate) struct Forwarding<'a, E> {
     pub(crate) now: Instant,
     pub(crate) wall: &'a WallClock,
     pub(crate) egress: &'a mut E,
-    /// Each transport's next transport-wide sequence number, by its slot.
-    pub(crate) transport_sequences: &'a mut [u16],
     pub(crate) events: &'a mut VecDeque<Event>,
 }
 
@@ -251,11 +249,10 @@ impl Producer {
         let arrival = Arrival { now: with.now, layer, burst: &burst, ids: FrameIds::of(&burst), wall: with.wall };
         let (mut waiting, mut changed) = (false, false);
         for consumer in &mut self.consumers {
-            let sequence = &mut with.transport_sequences[consumer.slot.index()];
             let packets = if continuity == Continuity::Late {
-                consumer.handle_late_burst(&arrival, sequence)
+                consumer.handle_late_burst(&arrival)
             } else {
-                consumer.handle_burst(&arrival, sequence)
+                consumer.handle_burst(&arrival)
             };
             if let Some(packets) = packets {
                 with.egress.send_rtp(consumer.slot, &packets);
@@ -307,13 +304,19 @@ impl Producer {
         let forwarded = !self.state.paused && !self.state.closed;
         let consumer = &mut self.consumers[position];
         let needed = consumer.choose(self.state.sending, forwarded);
+        self.note_change(position, events);
+        match self.consumers[position].target() {
+            Some(target) if needed && self.format.key_frames => LayerSet::only(target),
+            _ => LayerSet::EMPTY,
+        }
+    }
+
+    /// Tells of it if a consumer forwards something else than before.
+    pub(crate) fn note_change(&mut self, position: usize, events: &mut VecDeque<Event>) {
+        let consumer = &mut self.consumers[position];
         if let Some((from, to)) = consumer.take_change() {
             note_layers(consumer, from, to, events);
             note_score(consumer, self.scores, events);
-        }
-        match consumer.target() {
-            Some(target) if needed && self.format.key_frames => LayerSet::only(target),
-            _ => LayerSet::EMPTY,
         }
     }
 

@@ -82,6 +82,13 @@ impl Resend {
         Ok(Resent { index, first })
     }
 
+    /// The index of a packet that only pads, for which there is no asking twice and no budget: whoever measures bounds it.
+    pub(crate) const fn pad(&mut self) -> u64 {
+        let index = self.next_index;
+        self.next_index += 1;
+        index
+    }
+
     pub(crate) fn clear(&mut self) {
         self.recent.clear();
     }

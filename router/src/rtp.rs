@@ -2,14 +2,18 @@
 //! packet.
 
 use std::fmt;
+use std::num::NonZeroU8;
 use std::ops::Range;
 
-use lenscast_media::{Burst, NtpTime, PassedExtensions, RtpTime, Ssrc};
+use lenscast_congestion::PacketKind;
+use lenscast_media::{Burst, MediaCodec, NtpTime, PassedExtensions, RtpTime, Ssrc};
 
 use crate::rewrite::Rewrite;
 
 /// The fixed header of RFC 3550 §5.1 without CSRCs.
 const FIXED_HEADER: usize = 12;
+/// Bytes before the payload of a packet that is sent again (RFC 4588 §4).
+const ORIGINAL_SEQUENCE: usize = 2;
 /// Bytes of the longest header: the fixed one, and all extensions that a viewer can have.
 pub const MAX_HEADER: usize = FIXED_HEADER + 4 + MAX_EXTENSIONS;
 /// MID 1 + 16, abs-capture-time 1 + 8, playout-delay 1 + 3, video orientation and audio level 1 + 1 each, abs-send-time
@@ -155,6 +159,13 @@ pub struct HeaderExtensions {
     pub transport_sequence: Option<ExtensionId>,
 }
 
+impl HeaderExtensions {
+    /// True if every packet has something to be written when it leaves.
+    pub(crate) const fn are_stamped(&self) -> bool {
+        self.absolute_send_time.is_some() || self.transport_sequence.is_some()
+    }
+}
+
 /// Packets of one burst as one viewer is to get them.
 ///
 /// All of them carry the same extensions, so that packets of equal payload are equal on the wire.
@@ -170,6 +181,17 @@ pub struct RtpPackets<'a> {
     pub(crate) rewrite: Rewrite,
     /// They go out without payload, as padding does, only to be no longer missing.
     pub(crate) blank: bool,
+    /// They are there to be measured, or to carry bytes that are.
+    pub(crate) padding: Option<Padding>,
+}
+
+/// What is in a packet that is sent for its size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Padding {
+    /// A packet that was sent before.
+    Payload,
+    /// So many bytes of padding (RFC 3550 §5.1), the last of which says how many; at least one.
+    Bytes(u8),
 }
 
 /// What must be known of a written packet to protect it (RFC 3711 §3.3.1).
@@ -181,6 +203,46 @@ pub struct PacketLayout {
     pub ssrc: Ssrc,
     /// The packet index: rollover counter and sequence number, 48 bits.
     pub index: u64,
+    /// What is still to be written before it is protected.
+    pub stamps: Stamps,
+}
+
+/// Places in a packet's header for what is known once it leaves only, in bytes from its start. Zeros stand there till then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Stamps {
+    absolute_send_time: Option<NonZeroU8>,
+    transport_sequence: Option<NonZeroU8>,
+}
+
+impl Stamps {
+    /// True if there is nothing to write.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.absolute_send_time.is_none() && self.transport_sequence.is_none()
+    }
+
+    /// True if the packet has a number among all of its transport's.
+    #[must_use]
+    pub const fn counts(&self) -> bool {
+        self.transport_sequence.is_some()
+    }
+
+    /// Writes into `packet` when it leaves, and its number among all of its transport's packets, as far as it has places for
+    /// them.
+    ///
+    /// # Panics
+    ///
+    /// If `packet` is not one that these places are of.
+    pub fn write(&self, packet: &mut [u8], sent: NtpTime, sequence: u16) {
+        if let Some(at) = self.absolute_send_time {
+            // 6 bits of seconds and 18 of fraction.
+            let [.., high, middle, low] = ((sent.0 >> 14) as u32).to_be_bytes();
+            packet[usize::from(at.get())..][..3].copy_from_slice(&[high, middle, low]);
+        }
+        if let Some(at) = self.transport_sequence {
+            packet[usize::from(at.get())..][..2].copy_from_slice(&sequence.to_be_bytes());
+        }
+    }
 }
 
 impl RtpPackets<'_> {
@@ -189,6 +251,36 @@ impl RtpPackets<'_> {
     #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {
         self.packets.len()
+    }
+
+    /// The stream that they are of, a retransmission's too.
+    #[must_use]
+    pub fn ssrc(&self) -> Ssrc {
+        self.header.ssrc()
+    }
+
+    /// What they are for.
+    #[must_use]
+    pub fn kind(&self) -> PacketKind {
+        match self.burst.meta().codec {
+            _ if self.padding.is_some() => PacketKind::Padding,
+            MediaCodec::Opus => PacketKind::Audio,
+            MediaCodec::Video(_) if self.original_sequence.is_some() => PacketKind::Retransmission,
+            MediaCodec::Video(_) => PacketKind::Video,
+        }
+    }
+
+    /// Bytes of all of them, headers and payloads.
+    #[must_use]
+    pub fn total_bytes(&self) -> usize {
+        let original = if self.original_sequence.is_some() { ORIGINAL_SEQUENCE } else { 0 };
+        let payload = match self.padding {
+            Some(Padding::Bytes(bytes)) => usize::from(bytes),
+            _ if self.blank => 0,
+            _ if self.packets == (0..self.burst.len()) => self.burst.payload_bytes(),
+            _ => self.packets.clone().map(|packet| self.burst.payload(packet).len()).sum(),
+        };
+        self.packets.len() * (self.header.len + original) + payload
     }
 
     /// Writes the header of packet `position` to the start of `out`, of which all of [`MAX_HEADER`] bytes may change.
@@ -201,14 +293,14 @@ impl RtpPackets<'_> {
         let index = self.first_index + position as u64;
         let marker = self.is_marked(packet);
         out[..MAX_HEADER].copy_from_slice(&self.header.bytes);
-        self.header.number(position, index as u16, marker, out);
-        PacketLayout { header_len: self.header.len, ssrc: self.header.ssrc(), index }
+        Header::number(index as u16, marker, out);
+        self.layout(index)
     }
 
     /// The payload of packet `position` if it goes out as it came; `None` if it takes [`RtpPackets::write`] to make it.
     #[must_use]
     pub fn payload(&self, position: usize) -> Option<&[u8]> {
-        let kept = self.original_sequence.is_none() && self.rewrite.keeps_payload();
+        let kept = self.original_sequence.is_none() && self.padding.is_none() && self.rewrite.keeps_payload();
         let payload = || if self.blank { &[] } else { self.burst.payload(self.packets.start + position) };
         kept.then(payload)
     }
@@ -222,22 +314,30 @@ impl RtpPackets<'_> {
         let packet = self.packets.start + position;
         let index = self.first_index + position as u64;
         let marker = self.is_marked(packet);
-        self.header.write(position, index as u16, marker, out);
+        self.header.write(index as u16, marker, out);
         if let Some(original) = self.original_sequence {
             out.extend_from_slice(&original.to_be_bytes());
         }
-        if !self.blank {
+        if let Some(Padding::Bytes(bytes)) = self.padding {
+            out.resize(out.len() + usize::from(bytes) - 1, 0);
+            out.push(bytes);
+        } else if !self.blank {
             let payload = out.len();
             out.extend_from_slice(self.burst.payload(packet));
             if !self.rewrite.keeps_payload() {
                 self.rewrite.apply(self.burst.meta().codec, &mut out[payload..]);
             }
         }
-        PacketLayout { header_len: self.header.len, ssrc: self.header.ssrc(), index }
+        self.layout(index)
+    }
+
+    const fn layout(&self, index: u64) -> PacketLayout {
+        PacketLayout { header_len: self.header.len, ssrc: self.header.ssrc(), index, stamps: self.header.stamps }
     }
 
     fn is_marked(&self, packet: usize) -> bool {
-        !self.blank && packet + 1 == self.burst.len() && self.burst.meta().ends_frame
+        let is_padding = matches!(self.padding, Some(Padding::Bytes(_)));
+        !self.blank && !is_padding && packet + 1 == self.burst.len() && self.burst.meta().ends_frame
     }
 }
 
@@ -246,8 +346,7 @@ impl RtpPackets<'_> {
 pub(crate) struct Header {
     bytes: [u8; MAX_HEADER],
     len: usize,
-    /// Where the transport-wide sequence number stands, and the first packet's.
-    transport_sequence: Option<(u8, u16)>,
+    stamps: Stamps,
 }
 
 /// What a burst's headers carry besides what every packet has.
@@ -259,10 +358,6 @@ pub(crate) struct Carried {
     /// Of a local source, which says nothing itself.
     pub(crate) local: bool,
     pub(crate) passed: PassedExtensions,
-    /// When the burst leaves.
-    pub(crate) sent: NtpTime,
-    /// The transport's next packet over all its streams.
-    pub(crate) transport_sequence: u16,
 }
 
 impl Header {
@@ -272,7 +367,13 @@ impl Header {
         bytes[1] = payload_type.0;
         bytes[4..8].copy_from_slice(&timestamp.0.to_be_bytes());
         bytes[8..12].copy_from_slice(&ssrc.0.to_be_bytes());
-        Self { bytes, len: FIXED_HEADER, transport_sequence: None }
+        Self { bytes, len: FIXED_HEADER, stamps: Stamps::default() }
+    }
+
+    /// What it stands before ends with padding.
+    pub(crate) const fn with_padding(mut self) -> Self {
+        self.bytes[0] |= 0x20;
+        self
     }
 
     #[inline]
@@ -305,13 +406,12 @@ impl Header {
             self.push_extension(id, &[level]);
         }
         if let Some(id) = extensions.absolute_send_time {
-            // 6 bits of seconds and 18 of fraction.
-            let [.., high, middle, low] = ((carried.sent.0 >> 14) as u32).to_be_bytes();
-            self.push_extension(id, &[high, middle, low]);
+            self.push_extension(id, &[0; 3]);
+            self.stamps.absolute_send_time = NonZeroU8::new(self.len as u8 - 3);
         }
         if let Some(id) = extensions.transport_sequence {
             self.push_extension(id, &[0; 2]);
-            self.transport_sequence = Some((self.len as u8 - 2, carried.transport_sequence));
+            self.stamps.transport_sequence = NonZeroU8::new(self.len as u8 - 2);
         }
         self.close_extensions();
         self
@@ -336,24 +436,20 @@ impl Header {
         }
     }
 
-    fn ssrc(&self) -> Ssrc {
+    const fn ssrc(&self) -> Ssrc {
         Ssrc(u32::from_be_bytes([self.bytes[8], self.bytes[9], self.bytes[10], self.bytes[11]]))
     }
 
-    fn write(&self, position: usize, sequence: u16, marker: bool, out: &mut Vec<u8>) {
+    fn write(&self, sequence: u16, marker: bool, out: &mut Vec<u8>) {
         let start = out.len();
         out.extend_from_slice(&self.bytes[..self.len]);
-        self.number(position, sequence, marker, &mut out[start..]);
+        Self::number(sequence, marker, &mut out[start..]);
     }
 
-    /// Completes a copy of it, which `packet` begins with.
-    fn number(&self, position: usize, sequence: u16, marker: bool, packet: &mut [u8]) {
+    /// Completes a copy of one, which `packet` begins with.
+    fn number(sequence: u16, marker: bool, packet: &mut [u8]) {
         packet[1] |= u8::from(marker) << 7;
         packet[2..4].copy_from_slice(&sequence.to_be_bytes());
-        if let Some((at, first)) = self.transport_sequence {
-            let at = usize::from(at);
-            packet[at..at + 2].copy_from_slice(&first.wrapping_add(position as u16).to_be_bytes());
-        }
     }
 }
 
@@ -370,8 +466,6 @@ mod tests {
             captured: NtpTime(0x0102_0304_0506_0708),
             local: true,
             passed: PassedExtensions::default(),
-            sent: NtpTime(0x0000_0001_8000_0000),
-            transport_sequence: 65_535,
         }
     }
 
@@ -379,7 +473,7 @@ mod tests {
         let header = Header::new(PayloadType::new(96).unwrap(), Ssrc(0xDEAD_BEEF), RtpTime(7))
             .with_extensions(extensions, &carried());
         let mut packet = Vec::new();
-        header.write(1, sequence, marker, &mut packet);
+        header.write(sequence, marker, &mut packet);
         let mut rest = packet.as_slice();
         let oracle = Oracle::unmarshal(&mut rest).unwrap();
         (oracle, rest.len(), packet.len())
@@ -430,7 +524,8 @@ mod tests {
         let header = Header::new(PayloadType::new(96).unwrap(), Ssrc(1), RtpTime(7))
             .with_extensions(&extensions, &Carried { passed, local: false, ..carried() });
         let mut packet = Vec::new();
-        header.write(1, 0, false, &mut packet);
+        header.write(0, false, &mut packet);
+        header.stamps.write(&mut packet, NtpTime(0x0000_0001_8000_0000), 0x0102);
         let header = Oracle::unmarshal(&mut packet.as_slice()).unwrap();
         assert_eq!(header.get_extension(1).unwrap(), &b"0123456789abcdef"[..]);
         assert_eq!(header.get_extension(2).unwrap(), &[0, 0, 0, 0, 0, 0, 0, 7][..]);
@@ -440,7 +535,7 @@ mod tests {
             (&[1][..], &[0x85][..])
         );
         assert_eq!(header.get_extension(6).unwrap(), &[0x06, 0, 0][..], "1.5 s, as 6.18 bits");
-        assert_eq!(header.get_extension(7).unwrap(), &[0, 0][..], "the second packet's, wrapped");
+        assert_eq!(header.get_extension(7).unwrap(), &[1, 2][..]);
         assert!(Mid::new("").is_none() && Mid::new("0123456789abcdefg").is_none());
     }
 

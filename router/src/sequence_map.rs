@@ -66,6 +66,18 @@ impl SequenceMap {
         (index - run.index < run.len).then(|| run.place(index - run.index))
     }
 
+    /// The sequence number that went out last, if one has.
+    pub(crate) fn newest(&self) -> Option<u16> {
+        self.runs.back()?;
+        Some((self.next_index - 1) as u16)
+    }
+
+    /// What went out so far is not to be found any more.
+    pub(crate) fn forget(&mut self) {
+        self.runs.clear();
+        self.open = false;
+    }
+
     /// Where `len` packets belong that come late; `None` if they were left out, precede the switch, or are too old.
     pub(crate) fn late(&self, layer: u8, packet: u64, len: u64) -> Option<Place> {
         let mut runs = self.runs.iter().rev().filter(|run| run.layer == layer);

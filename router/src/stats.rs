@@ -15,6 +15,10 @@ pub struct ConsumerStats {
     pub retransmitted_packets_sent: u64,
     /// Payload bytes of those packets.
     pub retransmitted_bytes_sent: u64,
+    /// Packets sent only to be measured, on the stream of retransmissions.
+    pub padding_packets_sent: u64,
+    /// Bytes of those packets' payloads, or padding.
+    pub padding_bytes_sent: u64,
     /// Packets asked for that were no longer there, or asked for again within one round trip, or over the limit, or by a
     /// viewer that agreed to no retransmission.
     pub retransmissions_refused: u64,

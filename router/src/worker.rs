@@ -1,5 +1,5 @@
 //! The engine itself. What can be done to it stands in files of their own: [`creation`], [`closing`], [`control`],
-//! [`feedback`], [`pipes`], [`ingest`], [`reports`], [`dump`].
+//! [`feedback`], [`padding`], [`pipes`], [`ingest`], [`reports`], [`dump`].
 
 mod closing;
 mod control;
@@ -7,6 +7,7 @@ mod creation;
 mod dump;
 mod feedback;
 mod ingest;
+mod padding;
 mod pipes;
 mod reports;
 #[cfg(test)]
@@ -28,8 +29,8 @@ use crate::receive::ReceivedBurst;
 use crate::rtcp::Compound;
 use crate::transport_table::TransportTable;
 use crate::{
-    ConsumerId, ConsumerScore, ConsumerStats, Egress, Event, Inbound, OutletId, ProducerId, ProducerKey, ProducerStats,
-    RouterId, Timers, TransportId, TransportKind, TransportSlot,
+    ConsumerId, ConsumerScore, ConsumerStats, Egress, Event, Inbound, Layers, OutletId, ProducerId, ProducerKey,
+    ProducerStats, RouterId, Timers, TransportId, TransportKind, TransportSlot,
 };
 
 /// Everything one thread forwards: routers with their transports, producers and consumers.
@@ -51,8 +52,6 @@ pub struct Worker {
     outlets: BTreeMap<OutletId, usize>,
     /// Outlets whose producer is gone, or that were detached, before their last state found room.
     closing_outlets: Vec<Outlet>,
-    /// Each transport's next transport-wide sequence number, by its slot.
-    transport_sequences: Vec<u16>,
     timers: Timers<Timer>,
     /// Received producers that have something to forward.
     touched: Vec<usize>,
@@ -93,6 +92,21 @@ struct ConsumerPlace {
     position: usize,
 }
 
+/// A consumer of video, and what goes out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VideoState {
+    /// Which.
+    pub consumer: ConsumerId,
+    /// What it shows.
+    pub producer: ProducerId,
+    /// The best layers that its peer wants.
+    pub preferred: Layers,
+    /// What goes out; `None` while nothing does.
+    pub layers: Option<Layers>,
+    /// Its peer holds it up.
+    pub is_paused: bool,
+}
+
 /// What has to be done at some time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Timer {
@@ -127,7 +141,6 @@ impl Worker {
             consumers: BTreeMap::new(),
             outlets: BTreeMap::new(),
             closing_outlets: Vec::new(),
-            transport_sequences: Vec::new(),
             timers: Timers::default(),
             touched: Vec::new(),
             batch: Vec::new(),
@@ -174,6 +187,23 @@ impl Worker {
     pub fn consumer_layers(&self, consumer: ConsumerId) -> Option<crate::Layers> {
         let place = self.consumers.get(&consumer)?;
         self.producers.at(place.producer).consumers[place.position].layers()
+    }
+
+    /// A transport's videos, and what goes out of each.
+    pub fn videos_of(&self, transport: TransportId) -> impl Iterator<Item = VideoState> {
+        let transport = self.transports.slot(transport).and_then(|slot| self.transports.get(slot));
+        transport.into_iter().flat_map(|transport| &transport.consumers).filter_map(|entry| {
+            let place = self.consumers.get(&entry.consumer)?;
+            let producer = self.producers.at(place.producer);
+            let consumer = &producer.consumers[place.position];
+            producer.format().key_frames.then(|| VideoState {
+                consumer: entry.consumer,
+                producer: producer.key.producer,
+                preferred: consumer.parameters().preferred_layers,
+                layers: consumer.layers(),
+                is_paused: consumer.paused,
+            })
+        })
     }
 
     /// How well a consumer's stream gets through.
@@ -235,13 +265,7 @@ impl Worker {
         producer: usize,
         egress: &'a mut E,
     ) -> (&'a mut Producer, Forwarding<'a, E>) {
-        let with = Forwarding {
-            now,
-            wall: &self.wall,
-            egress,
-            transport_sequences: &mut self.transport_sequences,
-            events: &mut self.events,
-        };
+        let with = Forwarding { now, wall: &self.wall, egress, events: &mut self.events };
         (self.producers.at_mut(producer), with)
     }
 

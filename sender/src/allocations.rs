@@ -12,13 +12,14 @@
 use std::ops::DerefMut;
 use std::sync::Arc;
 
-use lenscast_congestion::{Allocation, Allocator, Budget, Demand, Layers, MAX_LAYERS, Overhead, ShareState};
+use lenscast_congestion::{Allocation, Allocator, Budget, Demand, Layers, MAX_LAYERS, Overhead, Share, ShareState};
 use lenscast_encoder::{BuildEncoderError, EncoderSettings, VideoEncoder};
 use lenscast_media::sync::Mutex;
 use lenscast_media::sync::atomic::{AtomicU64, Ordering};
 use lenscast_media::{Bitrate, Resolution, TrackId};
 use thiserror::Error;
 
+use crate::ceilings::LayerCeilings;
 use crate::control::Basis;
 use crate::encode_task::Build;
 use crate::simulcast;
@@ -63,8 +64,14 @@ pub struct AllottedTrack {
     pub target: Bitrate,
     /// Why.
     pub state: ShareState,
-    /// The budget, not its own maximum, is what bounds it.
+    /// The budget, or what its viewers' paths carry, is what bounds it, not its own maximum.
     pub limited: bool,
+    /// Frames per second.
+    pub framerate: f64,
+    /// What its layers can use, the smallest first, whatever viewers' paths carry. A single one spans the track's bounds.
+    pub layers: Layers,
+    /// What its layers are to make at most, since viewers' paths carry no more; the smallest first.
+    pub ceilings: [Bitrate; MAX_LAYERS],
 }
 
 /// Why nothing was changed.
@@ -135,6 +142,7 @@ struct State {
 struct Entry {
     track: Arc<Track>,
     share: TrackShare,
+    ceilings: LayerCeilings,
     published: [Bitrate; MAX_LAYERS],
     limited: bool,
     state: ShareState,
@@ -217,7 +225,10 @@ impl Allocations {
                     share: entry.share,
                     target: share.target,
                     state: share.state,
-                    limited: share.limited,
+                    limited: entry.is_limited(share),
+                    framerate: entry.track.config().framerate,
+                    layers: entry.layers(&entry.share, entry.basis()),
+                    ceilings: entry.ceilings.layers(),
                 })
                 .collect(),
         })
@@ -234,6 +245,7 @@ impl Allocations {
         state.entries.push(Entry {
             track,
             share,
+            ceilings: LayerCeilings::NONE,
             published: [Bitrate::ZERO; MAX_LAYERS],
             limited: false,
             state: ShareState::Inactive,
@@ -276,6 +288,22 @@ impl Allocations {
         state.divide();
         // Nothing is prepared, so nothing is to be exchanged.
         let _ = self.publish(&mut state, &mut Vec::new());
+        Ok(())
+    }
+
+    /// What viewers' paths carry has changed for these tracks. Others keep their ceilings; of a track that is gone none is needed.
+    pub(crate) fn set_ceilings(&self, ceilings: &[(TrackId, [Bitrate; MAX_LAYERS])]) -> Result<(), Closed> {
+        let mut state = self.open()?;
+        let mut changed = false;
+        for (track, ceilings) in ceilings {
+            let place = state.entries.binary_search_by_key(track, |entry| entry.track.id());
+            let Ok(entry) = place.map(|place| &mut state.entries[place]) else { continue };
+            let in_place = entry.track.config().backend.changes_bitrate_in_place();
+            changed |= entry.ceilings.follow(ceilings, in_place);
+        }
+        if changed {
+            self.recompute(&mut state);
+        }
         Ok(())
     }
 
@@ -354,9 +382,10 @@ impl Allocations {
         // It counts only allocations that change something, so that it takes ages to come round.
         let sequence = state.sequence.wrapping_add(1);
         for (entry, share) in state.entries.iter_mut().zip(state.allocation.shares()) {
-            if entry.limited != share.limited {
-                entry.limited = share.limited;
-                entry.track.control().set_limited(share.limited);
+            let limited = entry.is_limited(share);
+            if entry.limited != limited {
+                entry.limited = limited;
+                entry.track.control().set_limited(limited);
             }
             if entry.state != share.state {
                 entry.state = share.state;
@@ -492,24 +521,37 @@ impl Entry {
 
     fn demand(&self, share: &TrackShare, basis: Basis) -> Demand {
         let config = self.track.config();
-        let (active, layers) = if config.layers == 1 {
-            (basis.wanted[0], Layers::one())
-        } else {
-            let wanted = &basis.wanted[..config.layers];
-            // Until the first picture has come, a guess: with it, this is computed anew.
-            let source = basis.source.unwrap_or(GUESSED_SOURCE);
-            (wanted.contains(&true), simulcast::layers(config.backend.codec(), source, wanted, share.max))
-        };
         Demand {
             track: self.track.id(),
             weight: share.weight,
             min: share.min,
-            max: share.max,
-            active,
+            // Of several layers each has its own: `simulcast::layers`.
+            max: if config.layers == 1 { share.max } else { Bitrate::UNLIMITED },
+            active: basis.wanted[..config.layers].contains(&true),
             enforced: share.enforced,
             framerate: config.framerate,
-            layers,
+            layers: self.ceilings.cap(&self.layers(share, basis), share),
         }
+    }
+
+    /// What its layers ask for, but for ceilings.
+    fn layers(&self, share: &TrackShare, basis: Basis) -> Layers {
+        let config = self.track.config();
+        if config.layers == 1 {
+            return Layers::one();
+        }
+        // Until the first picture has come, a guess: with it, this is computed anew.
+        let source = basis.source.unwrap_or(GUESSED_SOURCE);
+        simulcast::layers(config.backend.codec(), source, &basis.wanted[..config.layers], share.max)
+    }
+
+    /// It could use more than it has, but for the budget or what its viewers' paths carry.
+    fn is_limited(&self, share: &Share) -> bool {
+        let most = self.share.max.max(self.share.min);
+        let runs = share.state == ShareState::Allocated;
+        let binds =
+            |(target, ceiling): (&Bitrate, Bitrate)| *target > Bitrate::ZERO && *target >= ceiling && *target < most;
+        share.limited || (runs && share.layers.iter().zip(self.ceilings.layers()).any(binds))
     }
 }
 

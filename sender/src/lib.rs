@@ -36,6 +36,7 @@
 
 mod adaptation;
 mod allocations;
+mod ceilings;
 mod clock;
 mod control;
 mod cpu_watch;

@@ -255,6 +255,18 @@ impl Sender {
         self.allocations.update_estimate(estimate)
     }
 
+    /// What each layer of these tracks is to make at most from now on, since its viewers' paths carry no more; the smallest
+    /// first, [`Bitrate::UNLIMITED`] for as much as the allocation gives. Tracks that are not named keep theirs. A fall acts
+    /// with the next frame, in place and without a key frame where the library can; no ceiling brings a layer below its
+    /// minimum. Waits for no encode. No person's change: the version stays.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`] after [`Sender::close`].
+    pub fn set_ceilings(&self, ceilings: &[(TrackId, [Bitrate; MAX_LAYERS])]) -> Result<(), Closed> {
+        self.allocations.set_ceilings(ceilings)
+    }
+
     /// Ends all tracks and waits for the frames they are at (L5), those of tracks too that others are removing. Idempotent.
     pub fn close(&self) {
         let _ending = self.ending.lock();

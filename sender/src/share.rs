@@ -9,7 +9,8 @@ pub struct TrackShare {
     pub weight: f64,
     /// Below this it pauses rather than send mud. Within [`BITRATES`].
     pub min: Bitrate,
-    /// It gets no more than this. Within [`BITRATES`], and not below `min`.
+    /// It gets no more than this; of several layers the largest, and what is wanted of those below it comes on top. Within
+    /// [`BITRATES`], and not below `min`.
     pub max: Bitrate,
     /// It gets its minimum even if there is less: the sum then exceeds what there is.
     pub enforced: bool,

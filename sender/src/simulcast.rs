@@ -39,13 +39,14 @@ pub(crate) fn layer_size(source: Resolution, layer: usize, count: usize) -> Reso
         .expect("even, and between the least side and the source's")
 }
 
-/// What the layers of a camera in this size ask of the allocation. `wanted` has a place for each. The largest may use all that
-/// the camera may, `most`, where the table knows of less.
+/// What the layers of a camera in this size ask of the allocation. `wanted` has a place for each. The camera's maximum, `most`,
+/// is the largest's, whatever the table says; those below come on top of it, each with the table's maximum, or `most` if that
+/// is less. Were it one for all together, who watches a small layer would take from who watches the largest.
 pub(crate) fn layers(codec: Codec, source: Resolution, wanted: &[bool], most: Bitrate) -> Layers {
     let demands: [Option<LayerDemand>; lenscast_congestion::MAX_LAYERS] = std::array::from_fn(|layer| {
         let active = *wanted.get(layer)?;
         let [max, target, min] = bitrates(codec, layer_size(source, layer, wanted.len()));
-        let max = if layer + 1 == wanted.len() { max.max(most) } else { max };
+        let max = if layer + 1 == wanted.len() { most } else { max.min(most) };
         Some(LayerDemand { min, target, max, active })
     });
     let mut flat = [LayerDemand { min: Bitrate::ZERO, target: Bitrate::ZERO, max: Bitrate::ZERO, active: false };
@@ -103,6 +104,12 @@ mod tests {
         let max: Vec<_> = layers.as_slice().iter().map(|layer| layer.max.as_kbps()).collect();
         assert_eq!(max, [200, 700, 6_000], "what the camera may is the largest layer's");
         assert_eq!(layers.as_slice().iter().map(|layer| layer.active).collect::<Vec<_>>(), [true, false, true]);
+    }
+
+    #[test]
+    fn no_layer_takes_more_than_the_camera_may() {
+        let layers = layers(Codec::Vp8, size(1280, 720), &[true; 3], Bitrate::from_kbps(500));
+        assert_eq!(layers.as_slice().iter().map(|layer| layer.max.as_kbps()).collect::<Vec<_>>(), [200, 500, 500]);
     }
 
     proptest! {

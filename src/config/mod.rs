@@ -7,6 +7,7 @@ mod camera;
 mod need;
 mod raw;
 mod stream;
+mod uplink;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -25,6 +26,7 @@ pub use raw::{
     RawSrtp, RawStream, RawWebrtc,
 };
 pub use stream::{PullConfig, RtpConfig, SrtpConfig, StreamConfig, StreamSource, WhipConfig};
+pub use uplink::{DEFAULT_START_KBPS, LEAST_ESTIMATE, MAX_UPLINK_KBPS, START_KBPS, UplinkConfig};
 
 /// A configuration that can be run.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,6 +37,8 @@ pub struct Config {
     pub webrtc: WebrtcConfig,
     /// What all cameras together may take, headers included, each counted once. `None` is no limit.
     pub total: Option<Bitrate>,
+    /// What viewers' connections may take.
+    pub uplink: UplinkConfig,
     /// What is written to standard error.
     pub log: LogConfig,
     /// The cameras, in order, with names of their own. Never empty unless there are streams.
@@ -254,6 +258,7 @@ impl Config {
         let total = raw.bandwidth.total_kbps;
         let total = total.map(|total| problems.within("bandwidth.total_kbps", Some(total), least, (least, most)));
         let total = total.map(Bitrate::from_kbps);
+        let uplink = UplinkConfig::new(&raw.bandwidth, &mut problems);
         let log = log(&raw.log, &mut problems);
         let cameras = camera::cameras(&raw.camera, &mut problems);
         let taken: Vec<&str> = raw.camera.iter().map(|camera| camera.name.as_str()).collect();
@@ -261,8 +266,8 @@ impl Config {
         if !problems.0.is_empty() {
             return Err(ConfigError::Invalid(problems.0));
         }
-        let effective = effective(&raw, &http, &webrtc, &log, &cameras);
-        Ok(Self { http, webrtc, total, log, cameras, streams, effective })
+        let effective = effective(&raw, &http, &webrtc, &uplink, &log, &cameras);
+        Ok(Self { http, webrtc, total, uplink, log, cameras, streams, effective })
     }
 
     /// The configuration as it would be written in a file, defaults filled in. Secrets stay in their own files.
@@ -498,6 +503,7 @@ fn effective(
     raw: &RawConfig,
     http: &HttpConfig,
     webrtc: &WebrtcConfig,
+    uplink: &UplinkConfig,
     log: &LogConfig,
     cameras: &[CameraConfig],
 ) -> RawConfig {
@@ -521,7 +527,7 @@ fn effective(
             consent_timeout_s: Some(webrtc.timeouts.consent.as_secs()),
             ice_server: raw.webrtc.ice_server.clone(),
         },
-        bandwidth: raw.bandwidth.clone(),
+        bandwidth: RawBandwidth { start_kbps: Some(uplink.start.as_kbps()), ..raw.bandwidth.clone() },
         log: RawLog { level: Some(log.filter.clone()), format: Some(log.format) },
         camera: raw.camera.iter().zip(cameras).map(|(raw, camera)| camera.effective(raw)).collect(),
         stream: raw.stream.clone(),

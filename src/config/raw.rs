@@ -15,7 +15,7 @@ pub struct RawConfig {
     pub http: RawHttp,
     /// Media to viewers.
     pub webrtc: RawWebrtc,
-    /// What all cameras together may take.
+    /// What all cameras together may take, and all viewers.
     pub bandwidth: RawBandwidth,
     /// What is written to standard error.
     pub log: RawLog,
@@ -63,7 +63,7 @@ pub struct RawWebrtc {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 64))]
     pub workers: Option<usize>,
-    /// Viewers at once, 1 to 100000. Default: 1000.
+    /// Viewers at once, 1 to 100000; one of several cameras counts for each. Default: 1000.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100_000))]
     pub max_viewers: Option<usize>,
@@ -80,7 +80,7 @@ pub struct RawWebrtc {
     pub ice_server: Vec<RawIceServer>,
 }
 
-/// What all cameras together may take.
+/// What all cameras together may take, and all viewers.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawBandwidth {
@@ -89,6 +89,18 @@ pub struct RawBandwidth {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 30, max = 10_000_000))]
     pub total_kbps: Option<u64>,
+    /// Kilobits a second for all viewers together, each counted, headers, retransmissions and probes included; 30 to 10000000.
+    /// The last camera of each viewer is always sent at its `min_kbps`, each connection may take 30 kb/s, and viewers without
+    /// `transport-cc`, plain RTP and pipes are counted but not limited: the sum exceeds it where these do.
+    /// Default: no limit but what each viewer's connection is found to carry.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 30, max = 10_000_000))]
+    pub max_uplink_kbps: Option<u64>,
+    /// Kilobits a second that a viewer's connection is taken to carry until more is known of it, 30 to 100000. Default: 1000,
+    /// or `max_uplink_kbps` if that is lower.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 30, max = 100_000))]
+    pub start_kbps: Option<u64>,
 }
 
 /// A STUN or TURN server that viewers are told of.
@@ -180,7 +192,8 @@ pub struct RawCamera {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 10, max = 100_000))]
     pub min_kbps: Option<u64>,
-    /// It gets no more than this, 10 to 100000. Default: by the size, 2500 at 1280x720.
+    /// It gets no more than this, 10 to 100000; of several layers the largest, and those below come on top, each up to what suits
+    /// its size. Default: by the size, 2500 at 1280x720.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 10, max = 100_000))]
     pub max_kbps: Option<u64>,

@@ -9,6 +9,7 @@ use axum::extract::{ConnectInfo, RawPathParams, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use lenscast_transport::MAX_CAMERAS;
 use subtle::ConstantTimeEq;
 
 use super::{App, Problem};
@@ -114,8 +115,19 @@ pub(super) fn unauthorized() -> Problem {
     Problem::new(StatusCode::UNAUTHORIZED, "needs the header Authorization: Bearer with the right token").authenticate()
 }
 
-/// True if the request may pass, which it may without a token where none is asked for.
+/// True if the request may pass, which it may without a token where none is asked for. Whoever plays several streams needs
+/// what opens each.
 pub(super) fn opens(app: &App, door: Door, stream: Option<&str>, headers: &HeaderMap) -> bool {
+    match stream.filter(|_| door == Door::Play) {
+        // Of more than one session can show, nothing is shown.
+        Some(names) => {
+            names.split(',').take(MAX_CAMERAS).fold(true, |open, name| opens_one(app, door, Some(name), headers) & open)
+        }
+        None => opens_one(app, door, stream, headers),
+    }
+}
+
+fn opens_one(app: &App, door: Door, stream: Option<&str>, headers: &HeaderMap) -> bool {
     let all = app.http.token.clone();
     let publish = || stream.and_then(|name| app.agent.stream(name)?.config().whip()?.token.clone());
     let play = || stream.and_then(|name| app.agent.feed(name)?.play_token());

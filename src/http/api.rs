@@ -20,7 +20,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::layer::{self, LayerView};
-use super::{App, Problem};
+use super::resource::Protocol;
+use super::{App, Problem, viewers};
 use crate::camera::Camera;
 use crate::config::StreamSource;
 use crate::feed::Feed;
@@ -84,21 +85,41 @@ async fn session(State(app): State<Arc<App>>, Path(secret): Path<String>) -> Res
     let session = app.sessions.find_any(&secret).ok_or_else(gone)?;
     let stats = app.agent.transport().session_stats(session.transport).await;
     let wall = app.agent.transport().wall_clock();
-    let consumer = stats.as_ref().and_then(|stats| stats.consumers.first());
-    let clock = consumer.and_then(|consumer| {
-        let unix_ms = wall.unix_at(consumer.read_at).as_secs_f64() * 1e3;
-        Some(json!({ "rtpTimestamp": consumer.rtp_clock?, "unixMs": unix_ms }))
+    let media = session.media.iter().enumerate().map(|(camera, medium)| {
+        let mut consumers = stats.iter().flat_map(|stats| &stats.consumers);
+        let consumer = consumers.find(|consumer| consumer.camera == Some(camera));
+        let clock = consumer.and_then(|consumer| {
+            let unix_ms = wall.unix_at(consumer.read_at).as_secs_f64() * 1e3;
+            Some(json!({ "rtpTimestamp": consumer.rtp_clock?, "unixMs": unix_ms }))
+        });
+        json!({
+            "mediaId": medium.mid,
+            "camera": medium.stream,
+            "layer": medium.preferred.map(|layers| layers.spatial),
+            "paused": medium.paused,
+            // Its source has ended, while others of the session go on.
+            "ended": session.protocol == Protocol::Whep && stats.is_some() && consumer.is_none(),
+            // The capture clock's reading at some instant, and the stream's RTP timestamp at that instant.
+            "captureClock": clock,
+            "stats": consumer.map(consumer_stats),
+        })
     });
-    Ok(Json(json!({
-        "camera": session.stream,
-        "layer": session.preferred.map(|layers| layers.spatial),
-        "state": if stats.as_ref().is_some_and(|stats| stats.connected.is_some()) { "connected" } else { "connecting" },
-        // The capture clock's reading at some instant, and the stream's RTP timestamp at that instant.
-        "captureClock": clock,
-        // The same clock now: what a page needs to know how far its own is off.
+    let media: Vec<_> = media.collect();
+    let state = if stats.as_ref().is_some_and(|stats| stats.connected.is_some()) { "connected" } else { "connecting" };
+    let mut view = json!({
+        "state": state,
+        // The capture clock now: what a page needs to know how far its own is off.
         "nowUnixMs": wall.unix_at(Instant::now()).as_secs_f64() * 1e3,
-        "stats": consumer.map(consumer_stats),
-    })))
+        "connection": stats.as_ref().map_or(Value::Null, |stats| viewers::own_connection(&app, stats)),
+    });
+    // Of a session's only camera the same stands beside that.
+    if let [only] = &media[..] {
+        for key in ["camera", "layer", "captureClock", "stats"] {
+            view[key] = only[key].clone();
+        }
+    }
+    view["media"] = json!(media);
+    Ok(Json(view))
 }
 
 /// The state of a camera or a stream and why, for `/readyz` and the API.
@@ -140,7 +161,7 @@ pub(super) fn state_of(camera: &Camera) -> Value {
 
 fn describe(app: &App, feed: &Feed, stats: &TransportStats) -> Value {
     let name = feed.name();
-    let viewers = viewers(feed, &stats.sessions);
+    let viewers = viewers_of(feed, &stats.sessions);
     let mut description = state_of_feed(feed);
     let mut fields = match feed {
         Feed::Camera(camera) => describe_camera(app, camera),
@@ -328,7 +349,7 @@ fn latency(stages: &[(&str, HistogramSnapshot)]) -> Value {
     json!(stages.collect::<BTreeMap<_, _>>())
 }
 
-fn viewers(feed: &Feed, sessions: &[SessionStats]) -> Vec<Value> {
+fn viewers_of(feed: &Feed, sessions: &[SessionStats]) -> Vec<Value> {
     let producers = feed.producers();
     // Its audio is no viewer of its own.
     let is_video = |consumer: &SessionConsumer| producers.first() == Some(&consumer.producer);

@@ -7,6 +7,10 @@
 //! | `layers` | layers come or go, or change their size | see `layer.rs` |
 //! | `viewercount` | the number of the camera's viewers changes | `{"viewercount": n}` |
 //! | `reconnect` | the server stops: come again | `{}` |
+//!
+//! In a session of several cameras, the data of the first two and of `viewercount` have the `mediaId` of the camera's video
+//! section and its `stream`; those of `layers` have the `mediaId` for key in any case. A camera that has ended in a session is
+//! inactive there for good, whoever sends it next.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -22,12 +26,12 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use futures_core::Stream;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::Interval;
 
 use super::layer::{self, LayerView};
 use super::resource;
-use super::sessions::{self, MAX_SUBSCRIPTIONS};
+use super::sessions::{self, MAX_SUBSCRIPTIONS, Medium};
 use super::{App, Problem, whep};
 
 const KINDS: [&str; sessions::KINDS] = ["active", "inactive", "layers", "viewercount", "reconnect"];
@@ -94,7 +98,8 @@ async fn stream(
     let subscription = number(&name)?;
     let opened = app.sessions.open_events(&address.1, subscription).ok_or_else(no_subscription)?;
     let interval = tokio::time::interval(PERIOD);
-    let events = CameraEvents { app, address, subscription, opened, interval, told: Told::default() };
+    let (told, stopping) = (Vec::new(), false);
+    let events = CameraEvents { app, address, subscription, opened, interval, told, stopping };
     Ok(unbuffered(Sse::new(events).keep_alive(KeepAlive::default())))
 }
 
@@ -112,7 +117,7 @@ fn no_subscription() -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "no such subscription")
 }
 
-/// What one viewer is told of its camera. Ends with its session, or its subscription.
+/// What one viewer is told of its cameras. Ends with its session, or its subscription.
 struct CameraEvents {
     app: Arc<App>,
     address: (String, String),
@@ -120,15 +125,27 @@ struct CameraEvents {
     /// Of the streams of this subscription, which: only the newest goes on.
     opened: u32,
     interval: Interval,
-    told: Told,
+    /// By camera.
+    told: Vec<Told>,
+    /// That has been told.
+    stopping: bool,
 }
 
+/// What has been told of a camera.
 #[derive(Default)]
 struct Told {
     live: Option<bool>,
     layers: Option<Vec<LayerView>>,
     viewers: Option<usize>,
-    stopping: bool,
+}
+
+/// The kinds of events that a camera has.
+#[derive(Clone, Copy)]
+struct Wanted {
+    active: bool,
+    inactive: bool,
+    layers: bool,
+    viewercount: bool,
 }
 
 impl CameraEvents {
@@ -138,26 +155,52 @@ impl CameraEvents {
         let [active, inactive, layers, viewercount, reconnect] = kinds;
         // First, since the end of the session follows at once.
         let stopping = self.app.agent.is_stopping();
-        if stopping && !std::mem::replace(&mut self.told.stopping, true) && reconnect {
+        if stopping && !std::mem::replace(&mut self.stopping, true) && reconnect {
             return Some(Some(event("reconnect", &json!({}))));
         }
         let session = whep::session(&self.app, &self.address).ok()?;
-        let feed = self.app.agent.feed(&self.address.0)?;
-        let live = feed.is_live() && !feed.is_paused();
-        if self.told.live.replace(live) != Some(live) && if live { active } else { inactive } {
-            return Some(Some(event(if live { "active" } else { "inactive" }, &json!({}))));
+        // The only camera of a session takes its events with it.
+        if session.media.len() == 1 && self.app.agent.feed(&session.media[0].stream).is_none() {
+            return None;
         }
-        let views = if layers { layer::views(&feed) } else { Vec::new() };
-        if layers && !same_layers(self.told.layers.as_deref(), &views) {
-            let data = layer::event_data(&session.mid, &views);
-            self.told.layers = Some(views);
-            return Some(Some(event("layers", &data)));
+        self.told.resize_with(session.media.len(), Told::default);
+        let wanted = Wanted { active, inactive, layers, viewercount };
+        let is_one_of_several = session.media.len() > 1;
+        let mut media = session.media.iter().zip(&mut self.told);
+        Some(media.find_map(|(medium, told)| told.news(&self.app, medium, is_one_of_several, wanted)))
+    }
+}
+
+impl Told {
+    /// The next thing that has not been told of a camera.
+    fn news(&mut self, app: &App, medium: &Medium, is_one_of_several: bool, wanted: Wanted) -> Option<Event> {
+        let data = |fields: Value| {
+            let mut data =
+                if is_one_of_several { json!({ "mediaId": medium.mid, "stream": medium.stream }) } else { json!({}) };
+            if let (Value::Object(data), Value::Object(fields)) = (&mut data, fields) {
+                data.extend(fields);
+            }
+            data
+        };
+        // What somebody else sends under the name is not in this session.
+        let feed = app.agent.feed(&medium.stream);
+        let feed = feed.filter(|feed| !is_one_of_several || feed.producers().first() == medium.producer.as_ref());
+        let live = feed.as_ref().is_some_and(|feed| feed.is_live() && !feed.is_paused());
+        let is_wanted = if live { wanted.active } else { wanted.inactive };
+        if self.live.replace(live) != Some(live) && is_wanted {
+            return Some(event(if live { "active" } else { "inactive" }, &data(json!({}))));
         }
-        let viewers = self.app.sessions.viewers_of(&self.address.0);
-        if self.told.viewers.replace(viewers) != Some(viewers) && viewercount {
-            return Some(Some(event("viewercount", &json!({ "viewercount": viewers }))));
+        let views = feed.filter(|_| wanted.layers).map(|feed| layer::views(&feed));
+        if let Some(views) = views.filter(|views| !same_layers(self.layers.as_deref(), views)) {
+            let data = layer::event_data(&medium.mid, &views);
+            self.layers = Some(views);
+            return Some(event("layers", &data));
         }
-        Some(None)
+        let viewers = app.sessions.viewers_of(&medium.stream);
+        if self.viewers.replace(viewers) != Some(viewers) && wanted.viewercount {
+            return Some(event("viewercount", &data(json!({ "viewercount": viewers }))));
+        }
+        None
     }
 }
 

@@ -6,25 +6,28 @@
 //! | `POST {"encodingId": "0"}` | that spatial layer at most, 0 for the smallest; lower ones where it cannot be had |
 //! | `POST {"maxSpatialLayerId": 1, "maxTemporalLayerId": 0}` | at most these |
 //! | `POST {}`, `POST null`, `DELETE` | the best there are |
+//! | `POST {"paused": true}`, `POST {"paused": false}` | nothing of it for now, and again; ours. Its layers stay as they are |
 //!
-//! A `mediaId` must be the video's. `spatialLayerId` and `temporalLayerId` mean the same as those with `max`: where a layer
-//! cannot be had, a lower one is sent rather than nothing.
+//! A `mediaId` is the name of a video section, and must be there if the session shows several cameras: in the body, or of
+//! `DELETE` in the query. `spatialLayerId` and `temporalLayerId` mean the same as those with `max`: where a layer cannot be had,
+//! a lower one is sent rather than nothing.
 
 use std::sync::Arc;
 
 use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{Path, State};
+use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{MethodRouter, post};
 use lenscast_media::{Bitrate, Resolution};
+use lenscast_router::TransportId;
 use lenscast_sender::LayerStats;
-use lenscast_transport::PreferredLayers;
+use lenscast_transport::{PreferredLayers, TransportServer};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::resource::{self, Address};
-use super::sessions::Session;
+use super::sessions::{Asked, Session};
 use super::{App, Problem, whep};
 use crate::feed::Feed;
 
@@ -38,7 +41,11 @@ struct LayerRequest {
     temporal_layer_id: Option<u8>,
     max_spatial_layer_id: Option<u8>,
     max_temporal_layer_id: Option<u8>,
+    paused: Option<bool>,
 }
+
+/// Of a `DELETE`, which has no body: keys and values as text, for errors of our own.
+type ReleaseQuery = Vec<(String, String)>;
 
 /// No codec of ours has more temporal layers than four.
 const HIGHEST_TEMPORAL: u8 = 3;
@@ -66,33 +73,82 @@ async fn select(
         let malformed = |error: serde_json::Error| Problem::new(StatusCode::BAD_REQUEST, error.to_string());
         serde_json::from_slice(&body).map_err(malformed)?
     };
-    let feed = app.feed(&session.stream)?;
-    let preferred = preferred(request.unwrap_or_default(), &session, &feed)?;
-    prefer(&app, &session, preferred).await
+    let request = request.unwrap_or_default();
+    let camera = camera_of(request.media_id.as_deref(), &session)?;
+    let feed = app.feed(&session.media[camera].stream)?;
+    let asked = asked(request, &feed)?;
+    ask(&app, &session, camera, asked).await
 }
 
-async fn release(State(app): State<Arc<App>>, Path(address): Path<Address>) -> Result<StatusCode, Problem> {
+async fn release(
+    State(app): State<Arc<App>>,
+    Path(address): Path<Address>,
+    query: Result<Query<ReleaseQuery>, QueryRejection>,
+) -> Result<StatusCode, Problem> {
     let session = whep::session(&app, &address)?;
-    prefer(&app, &session, None).await
+    let Query(query) = query.map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.body_text()))?;
+    let media_id = query.iter().find(|(key, _)| key == "mediaId").map(|(_, value)| value.as_str());
+    let camera = camera_of(media_id, &session)?;
+    ask(&app, &session, camera, Asked { preferred: Some(None), paused: None }).await
 }
 
-async fn prefer(app: &App, session: &Session, preferred: Option<PreferredLayers>) -> Result<StatusCode, Problem> {
+async fn ask(app: &App, session: &Session, camera: usize, asked: Asked) -> Result<StatusCode, Problem> {
     // Noted first: what a viewer says before it is connected takes effect once it is.
-    app.sessions.prefer(session.transport, preferred);
+    app.sessions.ask(session.transport, camera, asked);
     let transport = app.agent.transport();
-    if transport.set_preferred_layers(session.transport, preferred).await || transport.has_session(session.transport) {
-        Ok(StatusCode::OK)
-    } else {
+    if apply(transport, session.transport, camera, asked).await {
+        return Ok(StatusCode::OK);
+    }
+    let is_running = transport.session_stats(session.transport).await.is_some();
+    if !transport.has_session(session.transport) {
         Err(resource::gone())
+    } else if is_running {
+        let detail =
+            format!("camera {:?} has ended in this session, another one can have it", session.media[camera].stream);
+        Err(Problem::new(StatusCode::CONFLICT, detail))
+    } else {
+        Ok(StatusCode::OK)
     }
 }
 
-fn preferred(request: LayerRequest, session: &Session, feed: &Feed) -> Result<Option<PreferredLayers>, Problem> {
-    let problem = |detail: String| Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail));
-    if let Some(media) = request.media_id.filter(|media| *media != session.mid) {
-        let shown: String = media.chars().take(32).collect();
-        return problem(format!("mediaId = {shown:?}: must be {:?}, the video's", session.mid));
+/// Has what a viewer asked for of one of its cameras done. False if the session or the camera has ended, or the viewer has not
+/// been heard of.
+pub(super) async fn apply(transport: &TransportServer, id: TransportId, camera: usize, asked: Asked) -> bool {
+    if let Some(preferred) = asked.preferred
+        && !transport.set_preferred_layers(id, camera, preferred).await
+    {
+        return false;
     }
+    match asked.paused {
+        Some(paused) => transport.set_paused(id, camera, paused).await,
+        None => true,
+    }
+}
+
+/// The place among the session's cameras of the one that is meant.
+fn camera_of(media_id: Option<&str>, session: &Session) -> Result<usize, Problem> {
+    let problem = |detail: String| Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail));
+    let legal = || match &session.media[..] {
+        [only] => format!("must be {:?}, the video's", only.mid),
+        several => {
+            let mids: Vec<_> = several.iter().map(|medium| format!("{:?}", medium.mid)).collect();
+            format!("must be one of {}, the videos'", mids.join(", "))
+        }
+    };
+    let Some(media_id) = media_id else {
+        return if session.media.len() == 1 { Ok(0) } else { problem(format!("mediaId is not there: {}", legal())) };
+    };
+    match session.media.iter().position(|medium| medium.mid == media_id) {
+        Some(camera) => Ok(camera),
+        None => {
+            let shown: String = media_id.chars().take(32).collect();
+            problem(format!("mediaId = {shown:?}: {}", legal()))
+        }
+    }
+}
+
+fn asked(request: LayerRequest, feed: &Feed) -> Result<Asked, Problem> {
+    let problem = |detail: String| Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail));
     let highest = u8::try_from(feed.layers().saturating_sub(1)).unwrap_or(u8::MAX);
     let encoding = match request.encoding_id {
         None => None,
@@ -106,13 +162,13 @@ fn preferred(request: LayerRequest, session: &Session, feed: &Feed) -> Result<Op
     };
     let spatial = [encoding, request.spatial_layer_id, request.max_spatial_layer_id].into_iter().flatten().min();
     let temporal = [request.temporal_layer_id, request.max_temporal_layer_id].into_iter().flatten().min();
-    if spatial.is_none() && temporal.is_none() {
-        return Ok(None);
-    }
-    Ok(Some(PreferredLayers {
+    let preferred = (spatial.is_some() || temporal.is_some()).then(|| PreferredLayers {
         spatial: spatial.unwrap_or(highest).min(highest),
         temporal: temporal.map(|temporal| temporal.min(HIGHEST_TEMPORAL)),
-    }))
+    });
+    // Whoever says nothing of layers wants the best, unless it is about something else.
+    let is_about_layers = preferred.is_some() || request.paused.is_none();
+    Ok(Asked { preferred: is_about_layers.then_some(preferred), paused: request.paused })
 }
 
 /// One spatial layer as the event and the API tell it.

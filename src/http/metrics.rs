@@ -312,6 +312,98 @@ impl Page {
             self.counter("pipe_dropped", help, &vec![("reason", reason.to_owned())], count);
         }
         self.viewers(app, stats);
+        self.connections(app, stats);
+    }
+
+    /// What each viewer's connection carries: one for all its cameras. As many series as there may be viewers.
+    fn connections(&mut self, app: &App, stats: &TransportStats) {
+        if let Some(max) = app.agent.uplink().config().max {
+            let help = "What all viewers together may take; not there without a limit";
+            self.gauge("uplink_limit_bits_per_second", help, &vec![], max.as_bps() as f64);
+        }
+        let planned = app.agent.uplink().planned();
+        let mut all = 0;
+        for (session, leg) in stats.sessions.iter().filter_map(|session| Some((session, session.leg.as_ref()?))) {
+            let labels: Labels = vec![("session", session.id.0.to_string())];
+            let estimate = &leg.estimate;
+            all += leg.sending.as_bps();
+            let planned = planned.viewer(session.id);
+            for (name, help, value) in [
+                (
+                    "leg_estimate_bits_per_second",
+                    "What a viewer's connection is found to carry, headers included",
+                    estimate.target.as_bps() as f64,
+                ),
+                (
+                    "leg_confirmed",
+                    "1 once that has been found out, 0 at its start",
+                    f64::from(u8::from(leg.is_confirmed)),
+                ),
+                ("leg_pacing_bits_per_second", "How fast its packets leave", estimate.pacing.as_bps() as f64),
+                ("leg_sent_bits_per_second", "What was sent in the last second", leg.sending.as_bps() as f64),
+                ("leg_loss", "The part of the packets that does not arrive, 0 to 1", estimate.loss),
+                (
+                    "leg_queue_delay_seconds",
+                    "How much longer packets take than the fastest: what waits in the path's queues",
+                    estimate.queue_delay.as_secs_f64(),
+                ),
+                (
+                    "leg_pacer_queue_seconds",
+                    "How long the last of the packets that wait here takes to leave",
+                    leg.pacer_queue.as_secs_f64(),
+                ),
+                (
+                    "leg_application_limited",
+                    "1 while less is sent than might be",
+                    f64::from(u8::from(estimate.application_limited)),
+                ),
+            ] {
+                self.gauge(name, help, &labels, value);
+            }
+            if let Some(time) = estimate.round_trip {
+                let help = "From sending a packet to hearing of it";
+                self.gauge("leg_round_trip_seconds", help, &labels, time.as_secs_f64());
+            }
+            if let Some(planned) = planned {
+                let help = "What its cameras are to take together, without headers";
+                let target = super::viewers::targets(planned).as_bps() as f64;
+                self.gauge("leg_target_bits_per_second", help, &labels, target);
+                if planned.limit != Bitrate::UNLIMITED {
+                    let help = "Its part of the uplink; not there without a limit";
+                    self.gauge("leg_limit_bits_per_second", help, &labels, planned.limit.as_bps() as f64);
+                }
+            }
+        }
+        self.connections_counted(stats);
+        all += planned.uncontrolled.as_bps();
+        let help = "What was sent in the last second to all viewers whose connections are measured, and if there is a limit \
+                    to all others too";
+        self.gauge("uplink_sent_bits_per_second", help, &vec![], all as f64);
+    }
+
+    /// What has happened on each viewer's connection since it began.
+    fn connections_counted(&mut self, stats: &TransportStats) {
+        for (session, counted) in stats.sessions.iter().filter_map(|session| Some((session, session.leg_stats?))) {
+            let labels: Labels = vec![("session", session.id.0.to_string())];
+            for (name, help, value) in [
+                ("leg_feedback_received", "Messages that told which packets have come", counted.feedback_received),
+                ("leg_feedback_malformed", "Those that could not be read", counted.feedback_malformed),
+                (
+                    "leg_feedback_refused",
+                    "Those that told of more packets than there can have been",
+                    counted.feedback_refused,
+                ),
+                ("leg_probes", "Probes that were begun", counted.probes),
+                ("leg_overflows", "Times that there was no room for a packet to wait", counted.overflows),
+                (
+                    "leg_packets_dropped",
+                    "Packets dropped for that; their streams went on with a key frame",
+                    counted.packets_dropped,
+                ),
+            ] {
+                self.counter(name, help, &labels, value);
+            }
+        }
     }
 
     fn viewers(&mut self, app: &App, stats: &TransportStats) {

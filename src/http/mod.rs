@@ -19,6 +19,7 @@ mod server;
 mod sessions;
 
 mod stream_control;
+mod viewers;
 mod whep;
 mod whip;
 
@@ -120,8 +121,8 @@ impl App {
                 (SessionState::Lost, stream) => tracing::warn!(session = id.0, stream, "a pipe has lost its origin"),
                 (SessionState::Connected, None) => {
                     tracing::info!(session = id.0, "a viewer is connected");
-                    if let Some(preferred) = self.sessions.preferred_since(id) {
-                        self.agent.transport().set_preferred_layers(id, preferred).await;
+                    for (camera, asked) in self.sessions.asked_since(id) {
+                        layer::apply(self.agent.transport(), id, camera, asked).await;
                     }
                 }
                 (SessionState::Connected, Some(stream)) => {
@@ -141,7 +142,11 @@ impl App {
         let behind = |door: Door, routes: Router<Arc<Self>>| {
             routes.layer(from_fn_with_state((Arc::clone(self), door), access::guard))
         };
-        let all = Router::new().merge(api::routes()).merge(allocation::routes()).merge(metrics::routes());
+        let all = Router::new()
+            .merge(api::routes())
+            .merge(viewers::routes())
+            .merge(allocation::routes())
+            .merge(metrics::routes());
         let guarded = behind(Door::All, all)
             .merge(behind(Door::Play, whep::routes()))
             .merge(behind(Door::Publish, whip::routes()))

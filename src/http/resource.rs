@@ -200,7 +200,7 @@ async fn patch(
     let restart = restart.map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
     let restart = restart.ok_or_else(gone)?;
     let restarted = app.sessions.restarted(&address.1, &fragment.ufrag).ok_or_else(gone)?;
-    let body = restart_fragment(&restart, &session.mid);
+    let body = restart_fragment(&restart, session.mid());
     Ok((StatusCode::OK, [(header::CONTENT_TYPE, FRAGMENT.to_owned()), (header::ETAG, restarted.etag)], body)
         .into_response())
 }

@@ -1,10 +1,11 @@
 use std::collections::{BTreeMap, HashMap};
 
 use lenscast_media::sync::Mutex;
-use lenscast_router::TransportId;
+use lenscast_router::{ProducerId, TransportId};
 use lenscast_transport::PreferredLayers;
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt};
+use thiserror::Error;
 
 use super::resource::Protocol;
 
@@ -30,21 +31,40 @@ pub(super) struct Session {
     pub(super) protocol: Protocol,
     /// Which of the transport's.
     pub(super) transport: TransportId,
-    /// The camera or stream that it shows or publishes.
-    pub(super) stream: String,
+    /// What its address says that it shows or publishes: a name, or several with commas between.
+    pub(super) name: String,
     /// The entity tag of its ICE session (RFC 9725 §4.3.1), with quotes. Changes with every restart.
     pub(super) etag: String,
     /// The user fragment that the peer uses.
     pub(super) remote_ufrag: String,
-    /// The name of a viewer's video section, or of the publisher's first.
-    pub(super) mid: String,
-    /// The best layers that a viewer asked for.
-    pub(super) preferred: Option<PreferredLayers>,
-    /// It did so after the session was made.
-    has_preferred: bool,
+    /// What it shows or publishes, in the order of its name. At least one.
+    pub(super) media: Vec<Medium>,
     /// What it wants to be told of, by the name in the subscription's address.
     subscriptions: BTreeMap<u32, Subscription>,
     next_subscription: u32,
+}
+
+/// One camera or stream of a session.
+#[derive(Debug, Clone)]
+pub(super) struct Medium {
+    pub(super) stream: String,
+    /// The name of a viewer's video section, or of the publisher's first.
+    pub(super) mid: String,
+    /// Whose video a viewer is shown: not that of the stream's next publisher.
+    pub(super) producer: Option<ProducerId>,
+    /// The best layers that a viewer asked for.
+    pub(super) preferred: Option<PreferredLayers>,
+    /// The viewer wants nothing of it for now.
+    pub(super) paused: bool,
+    /// It asked for layers or a pause after the session was made.
+    has_asked: bool,
+}
+
+impl Session {
+    /// The name of the section that comes first.
+    pub(super) fn mid(&self) -> &str {
+        self.media.first().map_or("", |medium| medium.mid.as_str())
+    }
 }
 
 /// What a viewer wants to be told of.
@@ -59,10 +79,27 @@ struct Subscription {
 pub(super) struct NewSession<'a> {
     pub(super) protocol: Protocol,
     pub(super) transport: TransportId,
-    pub(super) stream: &'a str,
+    pub(super) name: &'a str,
     pub(super) remote_ufrag: &'a str,
-    pub(super) mid: &'a str,
+    pub(super) media: Vec<NewMedium>,
+}
+
+/// A [`Medium`] of a [`NewSession`].
+pub(super) struct NewMedium {
+    pub(super) stream: String,
+    pub(super) mid: String,
+    pub(super) producer: Option<ProducerId>,
     pub(super) preferred: Option<PreferredLayers>,
+    /// Viewers of it that there may be at once.
+    pub(super) max_viewers: Option<usize>,
+}
+
+/// A stream has as many viewers as it may.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("camera {stream:?} has its {max_viewers} viewers")]
+pub(super) struct StreamFull {
+    stream: String,
+    max_viewers: usize,
 }
 
 /// Kinds of events that there are.
@@ -85,32 +122,34 @@ impl Sessions {
         Self { inner: Mutex::new(inner) }
     }
 
-    /// Adds a session and gives it a secret of 128 random bits and an entity tag. `None` if its stream has as many viewers as it
-    /// may.
-    pub(super) fn add(&self, new: NewSession<'_>, max_viewers: Option<usize>) -> Option<(String, Session)> {
+    /// Adds a session and gives it a secret of 128 random bits and an entity tag. An error if one of its streams has as many
+    /// viewers as it may.
+    pub(super) fn add(&self, new: NewSession<'_>) -> Result<(String, Session), StreamFull> {
         let mut inner = self.inner.lock();
-        if max_viewers.is_some_and(|most| inner.receivers_of(new.stream) >= most) {
-            return None;
+        for medium in &new.media {
+            if let Some(max_viewers) = medium.max_viewers.filter(|most| inner.receivers_of(&medium.stream) >= *most) {
+                return Err(StreamFull { stream: medium.stream.clone(), max_viewers });
+            }
         }
         let secret = format!("{:032x}", inner.random.random::<u128>());
         let session = Session {
             protocol: new.protocol,
             transport: new.transport,
-            stream: new.stream.to_owned(),
+            name: new.name.to_owned(),
             etag: new_etag(&mut inner.random),
             remote_ufrag: new.remote_ufrag.to_owned(),
-            mid: new.mid.to_owned(),
-            preferred: new.preferred,
-            has_preferred: false,
+            media: new.media.into_iter().map(Medium::from).collect(),
             subscriptions: BTreeMap::new(),
             next_subscription: 1,
         };
         inner.by_transport.insert(new.transport, secret.clone());
         inner.by_secret.insert(secret.clone(), session.clone());
         if new.protocol == Protocol::Whep {
-            *inner.viewers.entry(new.stream.to_owned()).or_default() += 1;
+            for medium in &session.media {
+                *inner.viewers.entry(medium.stream.clone()).or_default() += 1;
+            }
         }
-        Some((secret, session))
+        Ok((secret, session))
     }
 
     /// Notes that another server fetches a stream. False if the stream has as many viewers as it may: it counts as one.
@@ -123,12 +162,12 @@ impl Sessions {
         true
     }
 
-    /// The session of this secret, if it is one of `stream`'s.
+    /// The session of this secret, if its address names it by `name`.
     #[must_use]
-    pub(super) fn find(&self, protocol: Protocol, stream: &str, secret: &str) -> Option<Session> {
+    pub(super) fn find(&self, protocol: Protocol, name: &str, secret: &str) -> Option<Session> {
         let inner = self.inner.lock();
         let found = inner.by_secret.get(secret);
-        found.filter(|session| session.protocol == protocol && session.stream == stream).cloned()
+        found.filter(|session| session.protocol == protocol && session.name == name).cloned()
     }
 
     /// The session of this secret.
@@ -143,22 +182,30 @@ impl Sessions {
         self.inner.lock().viewers.get(stream).copied().unwrap_or(0)
     }
 
-    /// Notes which layers a viewer asked for.
-    pub(super) fn prefer(&self, transport: TransportId, preferred: Option<PreferredLayers>) {
+    /// Notes what a viewer asked for of one of its cameras, by their order, if it asked for that.
+    pub(super) fn ask(&self, transport: TransportId, camera: usize, asked: Asked) {
         let mut inner = self.inner.lock();
         let Inner { by_secret, by_transport, .. } = &mut *inner;
-        if let Some(session) = by_transport.get(&transport).and_then(|secret| by_secret.get_mut(secret)) {
-            session.preferred = preferred;
-            session.has_preferred = true;
+        let session = by_transport.get(&transport).and_then(|secret| by_secret.get_mut(secret));
+        if let Some(medium) = session.and_then(|session| session.media.get_mut(camera)) {
+            medium.preferred = asked.preferred.unwrap_or(medium.preferred);
+            medium.paused = asked.paused.unwrap_or(medium.paused);
+            medium.has_asked = true;
         }
     }
 
-    /// Which layers a viewer asked for after its session was made; `None` if it did not.
+    /// What a viewer asked for after its session was made, and of which of its cameras.
     #[must_use]
-    pub(super) fn preferred_since(&self, transport: TransportId) -> Option<Option<PreferredLayers>> {
+    pub(super) fn asked_since(&self, transport: TransportId) -> Vec<(usize, Asked)> {
         let inner = self.inner.lock();
-        let session = inner.by_secret.get(inner.by_transport.get(&transport)?)?;
-        session.has_preferred.then_some(session.preferred)
+        let session = inner.by_transport.get(&transport).and_then(|secret| inner.by_secret.get(secret));
+        let media = session.into_iter().flat_map(|session| session.media.iter().enumerate());
+        let asked = media.filter(|(_, medium)| medium.has_asked);
+        asked
+            .map(|(camera, Medium { preferred, paused, .. })| {
+                (camera, Asked { preferred: Some(*preferred), paused: Some(*paused) })
+            })
+            .collect()
     }
 
     /// The peer restarted ICE: another fragment, and another entity tag. `None` if the session is gone.
@@ -218,12 +265,28 @@ impl Sessions {
         if session.protocol != Protocol::Whep {
             return;
         }
-        match inner.viewers.get_mut(&session.stream) {
-            Some(count) if *count > 1 => *count -= 1,
-            _ => {
-                inner.viewers.remove(&session.stream);
+        for Medium { stream, .. } in &session.media {
+            match inner.viewers.get_mut(stream) {
+                Some(count) if *count > 1 => *count -= 1,
+                _ => {
+                    inner.viewers.remove(stream);
+                }
             }
         }
+    }
+}
+
+/// What a viewer asks for of a camera while it plays; what is `None` stays as it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Asked {
+    /// The best layers; within, `None` for the best there are.
+    pub(super) preferred: Option<Option<PreferredLayers>>,
+    pub(super) paused: Option<bool>,
+}
+
+impl From<NewMedium> for Medium {
+    fn from(NewMedium { stream, mid, producer, preferred, .. }: NewMedium) -> Self {
+        Self { stream, mid, producer, preferred, paused: false, has_asked: false }
     }
 }
 
@@ -245,15 +308,58 @@ mod tests {
 
     use super::*;
 
+    fn add(
+        sessions: &Sessions,
+        protocol: Protocol,
+        id: u64,
+        streams: &[&str],
+        max_viewers: usize,
+    ) -> Result<(String, Session), StreamFull> {
+        let media = streams.iter().zip(0..).map(|(stream, mid)| NewMedium {
+            stream: (*stream).to_owned(),
+            mid: mid.to_string(),
+            producer: None,
+            preferred: None,
+            max_viewers: Some(max_viewers),
+        });
+        let (transport, name) = (TransportId(id), streams.join(","));
+        sessions.add(NewSession { protocol, transport, name: &name, remote_ufrag: "u", media: media.collect() })
+    }
+
+    #[test]
+    fn a_session_of_several_takes_a_place_of_each_or_none() {
+        let sessions = Sessions::new(StdRng::seed_from_u64(1));
+        let play = |id, streams: &[&str]| add(&sessions, Protocol::Whep, id, streams, 1);
+        play(1, &["b"]).unwrap();
+        let full = play(2, &["a", "b"]).unwrap_err();
+        assert_eq!(full.to_string(), "camera \"b\" has its 1 viewers");
+        assert_eq!(sessions.viewers_of("a"), 0, "nothing is taken of what is not had whole");
+        sessions.remove(TransportId(1));
+        let (secret, _) = play(3, &["a", "b"]).unwrap();
+        assert_eq!((sessions.viewers_of("a"), sessions.viewers_of("b")), (1, 1));
+        assert!(sessions.find(Protocol::Whep, "a", &secret).is_none(), "its name is the whole");
+        assert!(sessions.find(Protocol::Whep, "a,b", &secret).is_some());
+        sessions.remove(TransportId(3));
+        assert_eq!((sessions.viewers_of("a"), sessions.viewers_of("b")), (0, 0));
+    }
+
+    #[test]
+    fn what_a_viewer_asks_for_holds_for_one_camera_and_leaves_the_rest_of_it() {
+        let sessions = Sessions::new(StdRng::seed_from_u64(1));
+        let id = TransportId(1);
+        add(&sessions, Protocol::Whep, 1, &["a", "b"], 1).unwrap();
+        assert_eq!(sessions.asked_since(id), []);
+        let lowest = Some(PreferredLayers { spatial: 0, temporal: None });
+        sessions.ask(id, 1, Asked { preferred: Some(lowest), paused: None });
+        sessions.ask(id, 1, Asked { preferred: None, paused: Some(true) });
+        sessions.ask(id, 2, Asked { preferred: None, paused: Some(true) });
+        assert_eq!(sessions.asked_since(id), [(1, Asked { preferred: Some(lowest), paused: Some(true) })]);
+    }
+
     #[test]
     fn viewers_and_pipes_share_a_streams_places_and_publishers_take_none() {
         let sessions = Sessions::new(StdRng::seed_from_u64(1));
-        let add = |protocol, id| {
-            let stream = "robot";
-            let transport = TransportId(id);
-            let new = NewSession { protocol, transport, stream, remote_ufrag: "u", mid: "0", preferred: None };
-            sessions.add(new, Some(2)).is_some()
-        };
+        let add = |protocol, id| add(&sessions, protocol, id, &["robot"], 2).is_ok();
         assert!(add(Protocol::Whip, 1) && add(Protocol::Whep, 2));
         assert!(sessions.add_pipe(TransportId(3), "robot", Some(2)) && sessions.add_pipe(TransportId(4), "b", Some(2)));
         assert!(!add(Protocol::Whep, 5) && !sessions.add_pipe(TransportId(6), "robot", Some(2)));

@@ -22,7 +22,7 @@ use axum::routing::get;
 use lenscast_transport::{CreatePublisherError, CreatedPublisher, PublishRequest, PublishedProducer, PublisherOffer};
 
 use super::resource::{self, Protocol, RETRY_SOON};
-use super::sessions::NewSession;
+use super::sessions::{NewMedium, NewSession};
 use super::{App, Problem};
 use crate::config::WhipConfig;
 use crate::ingress::Tracks;
@@ -79,12 +79,17 @@ async fn publish(
     let session = NewSession {
         protocol: Protocol::Whip,
         transport: created.id,
-        stream: &name,
+        name: &name,
         remote_ufrag: offer.ice_ufrag(),
-        mid: offer.mid(),
-        preferred: None,
+        media: vec![NewMedium {
+            stream: name.clone(),
+            mid: offer.mid().to_owned(),
+            producer: None,
+            preferred: None,
+            max_viewers: None,
+        }],
     };
-    let (secret, session) = app.sessions.add(session, None).expect("there is no limit");
+    let (secret, session) = app.sessions.add(session).expect("there is no limit");
     app.forget_if_over(created.id);
     tracing::info!(stream = name, session = created.id.0, peer = %peer.ip(), codec = %tracks.codec, "a publisher comes");
     let location = format!("{}/{name}/{secret}", Protocol::Whip.path());

@@ -581,9 +581,10 @@ function watch(page) {
         video.requestVideoFrameCallback(shown);
       };
       video.requestVideoFrameCallback(shown);
-      const connection = window.probe.connections.find((connection) => connection.getReceivers()[0].track === video.srcObject.getVideoTracks()[0]);
+      const [track] = video.srcObject.getVideoTracks();
+      const receiver = window.probe.connections.flatMap((connection) => connection.getReceivers()).find((receiver) => receiver.track === track);
       const read = async () => {
-        const report = await connection.getStats();
+        const report = await receiver.getStats();
         const inbound = [...report.values()].find(({ type, kind }) => type === "inbound-rtp" && kind === "video");
         const { bytesReceived, freezeCount = 0, keyFramesDecoded = 0, timestamp } = inbound;
         readings.push({ at: timestamp - performance.timeOrigin, bytesReceived, freezeCount, keyFramesDecoded });

@@ -3,7 +3,7 @@
 import path from "node:path";
 import { chromium } from "playwright-core";
 
-const EXECUTABLE = process.env.LENSCAST_CHROMIUM || "/usr/bin/chromium";
+export const EXECUTABLE = process.env.LENSCAST_CHROMIUM || "/usr/bin/chromium";
 
 const FLAGS = [
   "--no-sandbox",
@@ -20,8 +20,8 @@ const FLAGS = [
 // A camera that is none, and nobody who must be asked for it.
 export const FAKE_CAMERA = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"];
 
-export function launch(flags = []) {
-  return chromium.launch({ executablePath: EXECUTABLE, headless: true, args: [...FLAGS, ...flags] });
+export function launch(flags = [], executablePath = EXECUTABLE) {
+  return chromium.launch({ executablePath, headless: true, args: [...FLAGS, ...flags] });
 }
 
 export const ROOT = path.resolve(import.meta.dirname, "../..");

@@ -9,6 +9,7 @@ import { Allocation, PERIOD_MS, READ_CLOSELY_MS, READ_MS } from "../../web/alloc
 import { demand, noteOn, outcome, shares, totalScale, trouble } from "../../web/allocation_panel.js";
 import { Backoff, MAX_MS, MIN_MS } from "../../web/backoff.js";
 import { CaptureClock, ServerClock } from "../../web/clock.js";
+import * as connections from "../../web/connections.js";
 import { EventStream } from "../../web/event_stream.js";
 import * as format from "../../web/format.js";
 import { LatencyMeter, quantile } from "../../web/latency.js";
@@ -16,6 +17,7 @@ import { MIN_TILE, layOut } from "../../web/layout.js";
 import { iceServers, parseLinks } from "../../web/link_header.js";
 import { Problem } from "../../web/problem.js";
 import { Reception } from "../../web/reception.js";
+import { SharedSessions } from "../../web/shared_session.js";
 import { delay, event } from "../../web/wait.js";
 import { LAST_POSITION, positionOf, weightAt } from "../../web/weight.js";
 
@@ -30,6 +32,41 @@ function random(seed) {
     return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
   };
 }
+
+describe("viewers' connections", () => {
+  const connection = {
+    availableOutgoingBitrate: 1_200_000,
+    confirmed: true,
+    sendBitrate: 950_000,
+    currentRoundTripTime: 0.042,
+    fractionLost: 0,
+    queueDelay: 0.003,
+    pacerQueueDelay: 0,
+    cameras: [
+      { name: "front", layer: 1, paused: false, held: false, targetBitrate: 700_000 },
+      { name: "rear", layer: null, paused: false, held: true, targetBitrate: 0 },
+      { name: "desk", layer: null, paused: true, held: false, targetBitrate: 0 },
+    ],
+  };
+
+  test("each is told in words", () => {
+    const { rates, reason, cameras } = connections.linesOn(connection);
+    assert.equal(rates, "950 kb/s of 1.2 Mb/s");
+    assert.equal(reason, "round trip 42 ms, loss 0 %, queues 3.0 ms there, 0.0 ms here");
+    assert.equal(cameras, "front 700 kb/s, layer 1; rear held, too little for it; desk paused");
+    const starting = connections.linesOn({ ...connection, confirmed: false, currentRoundTripTime: null });
+    assert.match(starting.reason, /^starting, round trip –,/);
+  });
+
+  test("a note says how many there are, and what all may take", () => {
+    const note = (viewerCount, shown, maxUplinkKbps = null) => connections.noteOn({ viewerCount, viewers: Array(shown).fill({}), maxUplinkKbps });
+    assert.equal(note(0, 0), "Nobody watches.");
+    assert.equal(note(null, 0), "Not known.");
+    assert.equal(note(2, 2), "");
+    assert.equal(note(2, 0), "What they carry is not known yet.");
+    assert.equal(note(1_200, 8, 20_000), "The 8 thinnest of 1,200. All together may take 20.0 Mb/s.");
+  });
+});
 
 describe("the page's files", async () => {
   const names = await readdir(WEB);
@@ -458,6 +495,113 @@ describe("back-off", () => {
     const waits = Array.from({ length: 100 }, () => backoff.next(8_000));
     assert.ok(waits.every((wait) => wait >= 8_000 && wait <= 8_000 + MIN_MS));
     assert.ok(new Set(waits.map(Math.round)).size > 50);
+  });
+});
+
+describe("shared sessions", () => {
+  globalThis.MediaStream ??= class {};
+  const camera = (name) => ({ name, codec: "VP8", whep: `/whep/${name}` });
+
+  // Players of cameras with these names, whose sessions `answer` opens or refuses, by the endpoint.
+  function players(names, answer) {
+    const asked = [];
+    const opened = [];
+    const sharing = new SharedSessions(async (endpoint, { cameras = 1 }) => {
+      asked.push(endpoint);
+      const problem = answer(endpoint);
+      if (problem) throw problem;
+      const session = {
+        changes: [],
+        transceivers: Array.from({ length: cameras }, (_, mid) => ({ mid: String(mid), receiver: { track: {} } })),
+        wasConnected: true,
+        canChooseLayer: true,
+        setPaused: async (paused, mediaId) => session.changes.push([mediaId, paused]),
+        chooseLayer: async (layer, mediaId) => session.changes.push([mediaId, layer]),
+        close: () => session.over(null),
+      };
+      session.ended = new Promise((resolve) => {
+        session.over = resolve;
+      });
+      opened.push(session);
+      return session;
+    });
+    const open = (name, options = {}) => sharing.open(camera(name), { signal: new AbortController().signal, ...options });
+    return { asked, opened, open, all: () => Promise.allSettled(names.map((name) => open(name))) };
+  }
+
+  const isOver = (session) => Promise.race([session.ended.then(() => true), new Promise((resolve) => setTimeout(resolve, 0, false))]);
+
+  test("are opened for those that begin within a moment, sixteen at most, and alone for one", async () => {
+    const names = Array.from({ length: 17 }, (_, index) => `c${index}`);
+    const { asked, all } = players(names, () => null);
+    await all();
+    assert.deepEqual(asked, [`/whep/${names.slice(0, 16).join(",")}`, "/whep/c16"]);
+  });
+
+  test("stay while somebody plays, pause who leaves, and take in who comes back", async () => {
+    const { asked, opened, open, all } = players(["a", "b"], () => null);
+    const [a, b] = (await all()).map(({ value }) => value);
+    a.close();
+    await delay(150, new AbortController().signal);
+    assert.deepEqual(opened[0].changes, [["0", true]]);
+    const again = await open("a", { layer: 0 });
+    assert.ok(again.isResumed && !b.isResumed);
+    assert.deepEqual(opened[0].changes, [["0", true], ["0", false], ["0", 0]]);
+    again.close();
+    assert.equal(await isOver(opened[0]), false);
+    b.close();
+    assert.equal(await isOver(opened[0]), true);
+    assert.equal(asked.length, 1);
+  });
+
+  test("do not take in whose camera did not play", async () => {
+    const { asked, open, all } = players(["a", "b"], () => null);
+    const [a] = (await all()).map(({ value }) => value);
+    a.close({ isOver: true });
+    await open("a");
+    assert.deepEqual(asked, ["/whep/a,b", "/whep/a"]);
+  });
+
+  test("go on for the others if the first has given up meanwhile", async () => {
+    const first = new AbortController();
+    const { opened, open } = players([], () => {
+      first.abort("enough");
+      return null;
+    });
+    const [a, b] = await Promise.allSettled([open("a", { signal: first.signal }), open("b")]);
+    assert.deepEqual([a.status, a.reason, b.status], ["rejected", "enough", "fulfilled"]);
+    assert.equal(await isOver(opened[0]), false);
+    await assert.rejects(open("a", { signal: first.signal }), (reason) => reason === "enough");
+  });
+
+  test("that are lost are lost for all, who are told to come back at the same time", async () => {
+    const { opened, all } = players(["a", "b"], () => null);
+    const views = (await all()).map(({ value }) => value);
+    opened[0].over(new Problem(0, "gone"));
+    const [a, b] = await Promise.all(views.map(({ ended }) => ended));
+    assert.equal(a.message, "gone");
+    assert.ok(a.againMs >= MIN_MS && a.againMs === b.againMs);
+  });
+
+  test("that are refused are each their own, unless what is wrong is the same for all", async () => {
+    for (const status of [400, 404, 422, 503]) {
+      const { asked, all } = players(["a", "b"], (endpoint) => (endpoint.includes("b") ? new Problem(status, "no") : null));
+      assert.deepEqual((await all()).map(({ status }) => status), ["fulfilled", "rejected"]);
+      assert.deepEqual(asked, ["/whep/a,b", "/whep/a", "/whep/b"]);
+    }
+    for (const status of [0, 401, 403, 429, 500]) {
+      const { asked, all } = players(["a", "b"], () => new Problem(status, "no", { retryAfterMs: 7_000 }));
+      const [a, b] = (await all()).map(({ reason }) => reason);
+      assert.ok(a.againMs === b.againMs && a.againMs >= 7_000, `${status}: ${a.againMs}, ${b.againMs}`);
+      assert.deepEqual(asked, ["/whep/a,b"]);
+    }
+  });
+
+  test("wait together once for a camera that is not live yet, as after the server's start", async () => {
+    const { asked, all } = players(["a", "b"], (endpoint) => (endpoint.includes("b") ? new Problem(409, "not live") : null));
+    assert.deepEqual((await all()).map(({ status }) => status), ["rejected", "rejected"]);
+    assert.deepEqual((await all()).map(({ status }) => status), ["fulfilled", "rejected"]);
+    assert.deepEqual(asked, ["/whep/a,b", "/whep/a,b", "/whep/a", "/whep/b"]);
   });
 });
 

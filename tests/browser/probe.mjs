@@ -9,7 +9,7 @@ export function attachProbe(context) {
       const { pathname } = new URL(resource, location.href);
       const method = options?.method ?? "GET";
       probe.requests.push({ method, pathname, at: performance.now() });
-      if (method === "POST" && pathname.startsWith("/whep/")) probe.offeredAt[pathname.slice(6)] ??= performance.now();
+      if (method === "POST" && pathname.startsWith("/whep/")) pathname.slice(6).split(",").forEach((camera) => (probe.offeredAt[camera] ??= performance.now()));
       return fetch.call(this, resource, options);
     };
     window.RTCPeerConnection = class extends window.RTCPeerConnection {

@@ -21,12 +21,16 @@ export class Server {
   #directory;
   #toml;
   #child = null;
-  #listen = { http: "127.0.0.1:0", webrtc: "127.0.0.1:0" };
+  #listen;
+
+  constructor(address) {
+    this.#listen = { http: `${address}:0`, webrtc: `${address}:0` };
+  }
 
   // `toml`: the configuration, without addresses. Ready when this resolves; `stop` ends it. `files` are put beside the
-  // configuration: it may name them.
-  static async start(toml, files = {}) {
-    const server = new Server();
+  // configuration: it may name them. It listens on `address`.
+  static async start(toml, files = {}, address = "127.0.0.1") {
+    const server = new Server(address);
     server.#directory = await mkdtemp(path.join(tmpdir(), "lenscast-browser-"));
     server.#toml = path.join(server.#directory, "lenscast.toml");
     server.log = [];

@@ -15,7 +15,9 @@ mod pipes;
 mod publish;
 mod restart;
 mod session;
+mod several;
 mod streams;
+mod viewers;
 
 use support::http::{Http, Reply};
 use support::offer::{offer, publisher_offer};

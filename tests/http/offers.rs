@@ -48,12 +48,12 @@ fn a_fingerprint_that_cannot_be_used_is_400() {
 #[test]
 fn a_huge_offer_is_413() {
     let server = Server::ready(CAMERA);
-    let padded = offer() + &"a=x-padding:0123456789\r\n".repeat(64 * 1024 / 24);
+    let padded = offer() + &"a=x-padding:0123456789\r\n".repeat(128 * 1024 / 24);
     let problem = refused(&server, &padded, 413);
-    assert!(problem.contains("larger than 65536 bytes"), "{problem}");
+    assert!(problem.contains("larger than 131072 bytes"), "{problem}");
     // By one byte: what is read of a body is bounded too.
-    let longer = "a".repeat(64 * 1024 + 1);
-    assert!(refused(&server, &longer, 413).contains("65536"));
+    let longer = "a".repeat(128 * 1024 + 1);
+    assert!(refused(&server, &longer, 413).contains("131072"));
 }
 
 #[test]

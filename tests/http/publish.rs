@@ -71,7 +71,7 @@ fn an_offer_that_is_none_or_cannot_be_taken_is_refused_with_a_reason() {
         (&offer.replace("sendonly", "recvonly"), 422, "sendonly"),
         (&offer.replace("a=rtcp-mux\r\n", ""), 422, "rtcp-mux"),
         (&offer.replace("H264/90000", "X/90000"), 422, "H264"),
-        (&(offer.clone() + &"a=x\r\n".repeat(20_000)), 413, "larger"),
+        (&(offer.clone() + &"a=x\r\n".repeat(30_000)), 413, "larger"),
     ] {
         let reply = publish(&server.http, body);
         assert_eq!(reply.status, status, "{reason}: {reply:?}");

@@ -47,7 +47,7 @@ fn no_configuration_at_all_is_one_pattern_camera() {
 fn the_effective_configuration_reads_back_as_itself() {
     let config = format!(
         "[http]\nchanges_per_minute = 7\ntoken_file = \"token\"\nallowed_origins = [\"https://example.org\"]\n\
-         [webrtc]\nworkers = 2\nconsent_timeout_s = 9\n[bandwidth]\ntotal_kbps = 3000\n\
+         [webrtc]\nworkers = 2\nconsent_timeout_s = 9\n[bandwidth]\ntotal_kbps = 3000\nmax_uplink_kbps = 9000\nstart_kbps = 400\n\
          [[webrtc.ice_server]]\nurl = \"turn:example.org\"\nusername = \"u\"\ncredential_file = \"token\"\n\
          {CAMERA}[[camera]]\nname = \"clip\"\nfile = \"clip.mp4\"\ncodec = \"h264\"\n\
          layers = 3\ntemporal_layers = 2\ndegradation = \"disabled\"\nweight = 0.5\nmin_kbps = 50\nenforce_min = true\n\
@@ -84,6 +84,8 @@ fn the_schema_accepts_the_effective_configuration_and_refuses_what_is_wrong() {
         "[[camera]]\nweight = -1\n",
         "[[camera]]\nlayers = 4\n",
         "[bandwidth]\ntotal_kbps = 1\n",
+        "[bandwidth]\nmax_uplink_kbps = 1\n",
+        "[bandwidth]\nstart_kbps = 1000000\n",
         "x = 1\n",
     ] {
         assert!(!valid(wrong), "{wrong}");
@@ -94,7 +96,7 @@ fn the_schema_accepts_the_effective_configuration_and_refuses_what_is_wrong() {
 fn what_is_wrong_is_named_by_key_value_and_what_is_legal_all_at_once() {
     let config = "[http]\nchanges_per_minute = 0\ntoken_file = \"nowhere\"\nallowed_origins = [\"example.org\"]\n\
                   [webrtc]\nworkers = 65\nconnect_timeout_s = 0\nconsent_timeout_s = 1\npublic_addresses = [\"me\"]\n\
-                  listen = [\"0.0.0.0:1\", \"[::]:2\"]\n[log]\nlevel = \"lenscast=loud\"\n[bandwidth]\ntotal_kbps = 29\n\
+                  listen = [\"0.0.0.0:1\", \"[::]:2\"]\n[log]\nlevel = \"lenscast=loud\"\n[bandwidth]\ntotal_kbps = 29\nmax_uplink_kbps = 400\nstart_kbps = 500\n\
                   [[camera]]\nname = \"a\"\npattern = true\nwidth = 641\nheight = 480\n\
                   [[camera]]\nname = \"a\"\npattern = true\nmax_kbps = 1\nweight = -1\nlayers = 4\ntemporal_layers = 0\ndegradation = \"slow\"\n[[camera]]\nname = \"b c\"\npattern = true\n";
     let found = Setup::bare().file("bad.toml", config).args(["check-config", "-c", "bad.toml"]).run();
@@ -117,6 +119,7 @@ fn what_is_wrong_is_named_by_key_value_and_what_is_legal_all_at_once() {
         "camera \"a\": temporal_layers = 0: must be 1 to 3",
         "camera \"a\": degradation = \"slow\"",
         "bandwidth.total_kbps = 29: must be 30 to 10000000",
+        "bandwidth.start_kbps = 500: must not exceed max_uplink_kbps, which is 400",
         "camera.name = \"b c\": must be 1 to 64 letters",
     ] {
         assert!(found.log.contains(expected), "{expected:?} is not in\n{}", found.log);

@@ -50,14 +50,22 @@ pub(crate) struct Client {
     http: Http,
     via: Option<SocketAddr>,
     track: Option<Arc<dyn TrackRemote>>,
-    frames: Frames,
-    ready: VecDeque<Frame>,
+    /// In the order of the offer's sections. At least one.
+    cameras: Vec<Camera>,
     /// Where the session is.
     pub(crate) session: String,
     pub(crate) etag: String,
     /// The SDP answer.
     pub(crate) answer: String,
+    /// The first camera's.
     pub(crate) streams: Streams,
+}
+
+/// What comes of one camera.
+struct Camera {
+    streams: Streams,
+    frames: Frames,
+    ready: VecDeque<Frame>,
 }
 
 /// What happens to a viewer.
@@ -96,10 +104,19 @@ impl Client {
         Self::try_play(http, path, codec, options).unwrap_or_else(|reply| panic!("{path}: {reply:?}"))
     }
 
+    /// Plays the cameras at `path`, such as `/whep/front,rear`, which send these codecs.
+    pub(crate) fn play_all(http: &Http, path: &str, codecs: &[Codec]) -> Self {
+        Self::try_play_all(http, path, codecs, &Options::default()).unwrap_or_else(|reply| panic!("{path}: {reply:?}"))
+    }
+
     /// Plays the camera at `path`, unless the server refuses.
     pub(crate) fn try_play(http: &Http, path: &str, codec: Codec, options: &Options<'_>) -> Result<Self, Box<Reply>> {
+        Self::try_play_all(http, path, &[codec], options)
+    }
+
+    fn try_play_all(http: &Http, path: &str, codecs: &[Codec], options: &Options<'_>) -> Result<Self, Box<Reply>> {
         let (sender, events) = mpsc::channel();
-        let peer = RUNTIME.block_on(peer(sender, options));
+        let peer = RUNTIME.block_on(peer(sender, codecs.len(), options));
         let offer = RUNTIME.block_on(offer(&*peer, &events, None));
         let offer = options.offer.map_or(offer.clone(), |change| change(offer));
         let reply = http.call("POST", path, &[("Content-Type", "application/sdp")], &offer);
@@ -107,19 +124,25 @@ impl Client {
             let _ = RUNTIME.block_on(peer.close());
             return Err(Box::new(reply));
         }
-        let streams = Streams::parse(&reply.body);
+        let sections: Vec<String> = reply.body.split("\r\nm=").skip(1).map(|rest| format!("m={rest}")).collect();
+        let cameras = codecs.iter().zip(sections.iter().filter(|section| section.starts_with("m=video 9 ")));
+        let cameras = cameras.map(|(codec, section)| {
+            let streams = Streams::parse(section);
+            Camera { streams, frames: Frames::new(*codec, streams), ready: VecDeque::new() }
+        });
+        let cameras: Vec<_> = cameras.collect();
+        assert_eq!(cameras.len(), codecs.len(), "{}", reply.body);
         let client = Self {
             peer,
             events,
             http: http.clone(),
             via: options.via,
             track: None,
-            frames: Frames::new(codec, streams),
-            ready: VecDeque::new(),
+            streams: cameras[0].streams,
+            cameras,
             session: reply.header("location").expect("a session has an address").to_owned(),
             etag: reply.header("etag").expect("a session has an entity tag").to_owned(),
             answer: reply.body.clone(),
-            streams,
         };
         client.accept(&reply.body);
         Ok(client)
@@ -162,25 +185,36 @@ impl Client {
 
     /// The next frame, in order and without a gap. Panics if none comes.
     pub(crate) fn frame(&mut self) -> Frame {
-        self.frame_within(BOUND).unwrap_or_else(|| {
-            panic!("waited {BOUND:?} in vain for a frame; {} packets wait for one before them", self.frames.held_back())
+        self.frame_of(0)
+    }
+
+    /// The same of one of several cameras.
+    pub(crate) fn frame_of(&mut self, camera: usize) -> Frame {
+        self.frame_of_within(camera, BOUND).unwrap_or_else(|| {
+            let held_back = self.cameras[camera].frames.held_back();
+            panic!("waited {BOUND:?} in vain for a frame; {held_back} packets wait for one before them")
         })
     }
 
     /// The next frame, in order and without a gap, if it is complete within `bound`.
     pub(crate) fn frame_within(&mut self, bound: Duration) -> Option<Frame> {
+        self.frame_of_within(0, bound)
+    }
+
+    /// The same of one of several cameras.
+    pub(crate) fn frame_of_within(&mut self, camera: usize, bound: Duration) -> Option<Frame> {
         let deadline = Instant::now() + bound;
-        while self.ready.is_empty() {
+        while self.cameras[camera].ready.is_empty() {
             let left = deadline.saturating_duration_since(Instant::now());
             let event = self.event_within(left)?;
             self.take(event);
         }
-        self.ready.pop_front()
+        self.cameras[camera].ready.pop_front()
     }
 
     /// What its packets were put together from.
     pub(crate) fn received(&self) -> &Frames {
-        &self.frames
+        &self.cameras[0].frames
     }
 
     /// Sends feedback. Panics before the first media packet.
@@ -232,9 +266,8 @@ impl Client {
     }
 
     /// As a browser does that has missed the beginning.
-    fn ask_for_key_frame(&self) {
+    fn ask_for_key_frame(&self, media_ssrc: u32) {
         let Some(track) = &self.track else { return };
-        let media_ssrc = self.streams.media;
         let pli = PictureLossIndication { sender_ssrc: 1, media_ssrc };
         RUNTIME.block_on(track.write_rtcp(vec![Box::new(pli)])).expect("the connection is up");
     }
@@ -242,9 +275,17 @@ impl Client {
     fn take(&mut self, event: Event) {
         match event {
             Event::Rtp(packet) => {
-                self.ready.extend(self.frames.push(packet));
-                if !self.frames.begun() {
-                    self.ask_for_key_frame();
+                let source = packet.header.ssrc;
+                let is_its = |camera: &Camera| {
+                    camera.streams.media == source || camera.streams.rtx.is_some_and(|(rtx, _)| rtx == source)
+                };
+                // What is nobody's fails with the first.
+                let camera = self.cameras.iter().position(is_its).unwrap_or(0);
+                let Camera { streams, frames, ready } = &mut self.cameras[camera];
+                ready.extend(frames.push(packet));
+                if !frames.begun() {
+                    let media = streams.media;
+                    self.ask_for_key_frame(media);
                 }
             }
             Event::Track(track) => self.track = Some(track),
@@ -261,7 +302,7 @@ impl Drop for Client {
     }
 }
 
-async fn peer(events: mpsc::Sender<Event>, options: &Options<'_>) -> Arc<dyn PeerConnection> {
+async fn peer(events: mpsc::Sender<Event>, cameras: usize, options: &Options<'_>) -> Arc<dyn PeerConnection> {
     let mut media = MediaEngine::default();
     media.register_default_codecs().expect("the defaults are consistent");
     for uri in [ABSOLUTE_CAPTURE_TIME, PLAYOUT_DELAY] {
@@ -286,8 +327,10 @@ async fn peer(events: mpsc::Sender<Event>, options: &Options<'_>) -> Arc<dyn Pee
         .build()
         .await
         .expect("its address has free ports");
-    let receive = RTCRtpTransceiverInit { direction: RTCRtpTransceiverDirection::Recvonly, ..Default::default() };
-    peer.add_transceiver_from_kind(RtpCodecKind::Video, Some(receive)).await.expect("it is open");
+    for _ in 0..cameras {
+        let receive = RTCRtpTransceiverInit { direction: RTCRtpTransceiverDirection::Recvonly, ..Default::default() };
+        peer.add_transceiver_from_kind(RtpCodecKind::Video, Some(receive)).await.expect("it is open");
+    }
     Arc::new(peer)
 }
 

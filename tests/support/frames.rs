@@ -31,8 +31,10 @@ pub(crate) struct Frames {
     pub(crate) media: u64,
     /// Packets that came as retransmissions and were missing.
     pub(crate) repaired: u64,
-    /// Packets that came though they were not missing any more.
+    /// Packets that came though they were not missing any more: also those that measure the path.
     pub(crate) superfluous: u64,
+    /// Packets of padding alone, which measure the path too.
+    pub(crate) padding: u64,
 }
 
 /// One frame.
@@ -64,6 +66,7 @@ impl Frames {
             media: 0,
             repaired: 0,
             superfluous: 0,
+            padding: 0,
         }
     }
 
@@ -84,7 +87,11 @@ impl Frames {
             self.media += 1;
             (packet, false)
         } else {
-            (self.original(packet), true)
+            let Some(original) = self.original(packet) else {
+                self.padding += 1;
+                return Vec::new();
+            };
+            (original, true)
         };
         let index = self.index(packet.header.sequence_number);
         self.highest = self.highest.max(index);
@@ -98,13 +105,14 @@ impl Frames {
         self.complete()
     }
 
-    /// The packet that a retransmission carries (RFC 4588 §4).
-    fn original(&self, mut packet: Packet) -> Packet {
+    /// The packet that a retransmission carries (RFC 4588 §4); `None` if it is padding.
+    fn original(&self, mut packet: Packet) -> Option<Packet> {
         let (source, payload_type) = self.streams.rtx.expect("nobody sends retransmissions that were not agreed on");
         assert_eq!((packet.header.ssrc, packet.header.payload_type), (source, payload_type), "{:?}", packet.header);
-        packet.header.sequence_number = u16::from_be_bytes([packet.payload[0], packet.payload[1]]);
+        let sequence = packet.payload.first_chunk()?;
+        packet.header.sequence_number = u16::from_be_bytes(*sequence);
         packet.payload = packet.payload.slice(2..);
-        packet
+        Some(packet)
     }
 
     fn index(&self, sequence: u16) -> u64 {

@@ -80,7 +80,14 @@ fn section() -> String {
 
 /// [`offer`] with a second video section in the same bundle.
 pub(crate) fn offer_of_two_cameras() -> String {
-    offer().replace("BUNDLE 0", "BUNDLE 0 1") + &section().replace("a=mid:0", "a=mid:1")
+    offer_of_cameras(2)
+}
+
+/// [`offer`] with so many video sections in the same bundle.
+pub(crate) fn offer_of_cameras(cameras: usize) -> String {
+    let mids: Vec<String> = (0..cameras).map(|mid| mid.to_string()).collect();
+    let more: String = mids.iter().skip(1).map(|mid| section().replace("a=mid:0", &format!("a=mid:{mid}"))).collect();
+    offer().replace("BUNDLE 0", &format!("BUNDLE {}", mids.join(" "))) + &more
 }
 
 /// [`offer`] with an audio section beside it, inside the bundle or outside.

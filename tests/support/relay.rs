@@ -1,11 +1,11 @@
 //! A network of our own between one viewer and the server: passes datagrams on, and loses, records or cuts them off.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -24,6 +24,8 @@ struct Shared {
     no_dtls: AtomicBool,
     /// Of a million datagrams, how many are lost.
     loss: AtomicU64,
+    /// Bits a second that the way to the viewer carries; 0 for all.
+    capacity: AtomicU64,
     passed: AtomicU64,
     lost: AtomicU64,
     recording: Mutex<Option<Vec<Recorded>>>,
@@ -40,6 +42,15 @@ pub(crate) struct Recorded {
 
 /// How soon a thread notices that it is to stop.
 const PERIOD: Duration = Duration::from_millis(50);
+
+/// The shortest time that a read waits.
+const SHORTEST: Duration = Duration::from_millis(1);
+
+/// IPv4 and UDP, which a link carries too.
+const HEADERS: usize = 28;
+
+/// What a queue before a thin link holds: what RFC 8867 §4.2 has for its cases.
+const QUEUE: Duration = Duration::from_millis(300);
 
 impl Relay {
     /// To the server at `server`. `seed` decides which datagrams are lost.
@@ -60,6 +71,11 @@ impl Relay {
     /// From now on this share of the datagrams is lost, each way.
     pub(crate) fn lose(&self, share: f64) {
         self.shared.loss.store((share * 1e6) as u64, Ordering::Release);
+    }
+
+    /// From now on the way to the viewer carries so much, behind a queue of [`QUEUE`].
+    pub(crate) fn carry(&self, kbps: u64) {
+        self.shared.capacity.store(kbps * 1_000, Ordering::Release);
     }
 
     /// From now on nothing passes.
@@ -160,10 +176,31 @@ fn forward(front: &UdpSocket, server: SocketAddr, seed: u64, shared: &Shared) {
 fn backward(upstream: &UdpSocket, front: &UdpSocket, viewer: SocketAddr, seed: u64, shared: &Shared) {
     let mut random = StdRng::seed_from_u64(seed.wrapping_add(1));
     let mut buffer = vec![0; 65_536];
+    // What waits before the link, with the time at which its last bit has left.
+    let mut queue: VecDeque<(Instant, Vec<u8>)> = VecDeque::new();
     while !shared.stop.load(Ordering::Acquire) {
+        let now = Instant::now();
+        while queue.front().is_some_and(|(due, _)| *due <= now) {
+            let (_, bytes) = queue.pop_front().expect("it was there a moment ago");
+            let _ = front.send_to(&bytes, viewer);
+        }
+        let wait = queue.front().map_or(PERIOD, |(due, _)| due.saturating_duration_since(now).min(PERIOD));
+        upstream.set_read_timeout(Some(wait.max(SHORTEST))).expect("it is not zero");
         let Ok(len) = upstream.recv(&mut buffer) else { continue };
-        if shared.passes(&mut random, true, &buffer[..len]) {
+        if !shared.passes(&mut random, true, &buffer[..len]) {
+            continue;
+        }
+        let capacity = shared.capacity.load(Ordering::Acquire);
+        if capacity == 0 && queue.is_empty() {
             let _ = front.send_to(&buffer[..len], viewer);
+            continue;
+        }
+        let now = Instant::now();
+        let begins = queue.back().map_or(now, |(due, _)| *due).max(now);
+        // Drop-tail.
+        if begins.saturating_duration_since(now) < QUEUE {
+            let takes = Duration::from_secs_f64((len + HEADERS) as f64 * 8.0 / capacity.max(1_000) as f64);
+            queue.push_back((begins + takes, buffer[..len].to_vec()));
         }
     }
 }

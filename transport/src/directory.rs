@@ -26,6 +26,8 @@ struct Inner {
 
 struct Entry {
     place: Place,
+    /// How many of the places that there are it takes.
+    weight: usize,
     ufrags: Vec<String>,
 }
 
@@ -50,6 +52,13 @@ pub(crate) enum Restart {
     /// The session's worker.
     Worker(usize),
     Unknown,
+}
+
+impl Inner {
+    /// Places that are taken.
+    fn taken(&self) -> usize {
+        self.sessions.values().map(|entry| entry.weight).sum()
+    }
 }
 
 impl Directory {
@@ -86,26 +95,27 @@ impl Directory {
         }
     }
 
-    /// Announces a session. False if there are `limit` already.
+    /// Announces a session. False if it takes more than what is left of `limit` places: one for each camera that it shows.
     pub(crate) fn announce(&self, setup: SessionSetup, limit: usize) -> bool {
         let mut inner = self.inner.lock();
-        if inner.sessions.len() >= limit {
+        let weight = setup.purpose.places();
+        if inner.taken() + weight > limit {
             return false;
         }
         debug_assert!(setup.restart.is_none(), "a session is announced before it can be restarted");
         let (id, ufrag) = (setup.id, setup.credentials.ufrag.clone());
         inner.by_ufrag.insert(ufrag.clone(), id);
-        inner.sessions.insert(id, Entry { place: Place::Pending(Box::new(setup)), ufrags: vec![ufrag] });
+        inner.sessions.insert(id, Entry { place: Place::Pending(Box::new(setup)), weight, ufrags: vec![ufrag] });
         true
     }
 
     /// Takes in a session that is a worker's from the beginning. False if there are `limit` already.
     pub(crate) fn admit(&self, id: TransportId, worker: usize, limit: usize) -> bool {
         let mut inner = self.inner.lock();
-        if inner.sessions.len() >= limit {
+        if inner.taken() >= limit {
             return false;
         }
-        inner.sessions.insert(id, Entry { place: Place::Worker(worker), ufrags: Vec::new() });
+        inner.sessions.insert(id, Entry { place: Place::Worker(worker), weight: 1, ufrags: Vec::new() });
         true
     }
 

@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use lenscast_congestion::EstimateBounds;
 use lenscast_media::{StageHistograms, WallClock};
 use lenscast_router::rtcp::Compound;
 use lenscast_router::{
@@ -25,20 +26,26 @@ use crate::directory::{Claim, Directory};
 use crate::elsewhere::Elsewhere;
 use crate::flood_guard::FloodGuard;
 use crate::ice::{BindingRequest, StunError};
+use crate::leg::{Board, DEFAULT_BOUNDS, LegControl};
 use crate::nudges::Pending;
 use crate::object::{DirectSink, Life, LifeOf, Lives, Pipe};
 use crate::outbox::Message;
 use crate::pipe::PipeOrigin;
 use crate::port::Incoming;
-use crate::purpose::{Purpose, Role, published};
+use crate::purpose::{PlannedView, Purpose, Role, View, published};
 use crate::session::{CloseCause, Session, SessionEvent, SessionSetup};
 use crate::stats::{DropStats, ObjectCounts, SessionConsumer, SessionStats};
-use crate::{Certificate, ForwardingCost, IceCredentials, OpenSrtpError, Path, PreferredLayers, PublishedProducer};
+use crate::{
+    Certificate, ForwardingCost, IceCredentials, LegReport, OpenSrtpError, Path, PreferredLayers, PublishedProducer,
+};
 use legs::{Leg, Legs, NoEgress, Way};
 pub(crate) use legs::{LegsOnWire, Opening};
 
 /// Where datagrams go out.
 pub(crate) trait Wire {
+    /// The time now, of which what led here came in at `entered`.
+    fn now(&self, entered: Instant) -> Instant;
+
     fn send(&mut self, path: Path, datagram: &[u8]);
     fn send_packets(&mut self, path: Path, buffer: &[u8], ends: &[usize]);
 
@@ -92,6 +99,10 @@ pub(crate) struct Hub {
     directory: Arc<Directory>,
     certificate: Certificate,
     crypto: Arc<dyn RTCCryptoProvider>,
+    /// Where others read of the legs.
+    board: Arc<Board>,
+    /// Between which bounds legs' estimates stay.
+    bounds: EstimateBounds,
     dropped: DropStats,
     /// RTP has come since the last [`Hub::end_of_batch`].
     in_batch: bool,
@@ -128,6 +139,7 @@ impl Hub {
         certificate: Certificate,
         crypto: Arc<dyn RTCCryptoProvider>,
         workers: Vec<mpsc::Sender<Incoming>>,
+        board: Arc<Board>,
     ) -> Self {
         let mut router = Router::new(wall);
         let (home, local) = (Self::default_router(index), Self::local_transport(index));
@@ -137,7 +149,7 @@ impl Hub {
             index,
             router,
             home,
-            legs: Legs { index, ..Legs::default() },
+            legs: Legs::new(index, wall),
             workers,
             lives: Lives::default(),
             dead: BTreeSet::new(),
@@ -151,6 +163,8 @@ impl Hub {
             directory,
             certificate,
             crypto,
+            board,
+            bounds: DEFAULT_BOUNDS,
             dropped: DropStats::default(),
             in_batch: false,
             ended_readers: Vec::new(),
@@ -211,13 +225,17 @@ impl Hub {
             remote: session.path().map(|path| path.remote),
             profile: session.profile(),
             consumers: self.session_consumers(now, id),
+            leg: self.board.report_of(id).map(|report| LegReport::clone(&report)),
+            leg_stats: self.legs.control(id).map(LegControl::stats),
         })
     }
 
     fn session_consumers(&self, now: Instant, id: TransportId) -> Vec<SessionConsumer> {
+        let role = self.legs.sessions.get(&id).map(|leg| &leg.role);
         let consumers = self.router.consumer_stats(id).filter_map(|(consumer, producer, stats)| {
             Some(SessionConsumer {
                 id: consumer,
+                camera: role.and_then(|role| role.camera_of(consumer)),
                 producer,
                 stats: stats.clone(),
                 score: self.router.consumer_score(consumer)?,
@@ -258,7 +276,7 @@ impl Hub {
             }
             _ => None,
         };
-        self.router.handle_inbound(now, message, &mut self.legs.on(wire));
+        self.router.handle_inbound(now, message, &mut self.legs.on(now, wire));
         if let Some(key) = opened.filter(|key| self.router.producer_stats(*key).is_none()) {
             self.lives.forget(LifeOf::Producer(key));
             self.mirrors.remove(&key);
@@ -274,10 +292,16 @@ impl Hub {
     /// What other threads have left to be looked at.
     pub(crate) fn handle_nudges(&mut self, now: Instant, pending: Pending, wire: &mut impl Wire) {
         for outlet in pending.outlets {
-            self.router.handle_outlet(now, outlet, &mut self.legs.on(wire));
+            self.router.handle_outlet(now, outlet, &mut self.legs.on(now, wire));
         }
         for (key, sending) in pending.sending {
-            self.router.handle_inbound(now, Inbound::Sending { key, sending }, &mut self.legs.on(wire));
+            self.router.handle_inbound(now, Inbound::Sending { key, sending }, &mut self.legs.on(now, wire));
+        }
+        if let Some(bounds) = pending.bounds {
+            self.set_bounds(now, bounds);
+        }
+        for plan in pending.plans.into_values() {
+            self.apply_plan(now, &plan);
         }
         self.pass_on_router_events(now, wire);
     }
@@ -287,11 +311,11 @@ impl Hub {
         self.dead.insert(worker);
         let orphans = self.mirrors.iter().filter(|(_, (home, _))| *home == worker);
         for (key, outlet) in orphans.map(|(key, (_, outlet))| (*key, *outlet)).collect::<Vec<_>>() {
-            self.router.lose_origin(now, key, outlet, &mut self.legs.on(wire));
+            self.router.lose_origin(now, key, outlet, &mut self.legs.on(now, wire));
         }
         let dead = self.legs.outlets.iter().filter(|(_, way)| way.worker == worker).map(|(outlet, _)| *outlet);
         for outlet in dead.collect::<Vec<_>>() {
-            self.router.detach(now, outlet, &mut self.legs.on(wire));
+            self.router.detach(now, outlet, &mut self.legs.on(now, wire));
         }
         self.pass_on_router_events(now, wire);
     }
@@ -326,33 +350,47 @@ impl Hub {
     /// be.
     pub(crate) fn end_of_batch(&mut self, now: Instant, wire: &mut impl Wire) {
         if std::mem::take(&mut self.in_batch) {
-            self.router.end_of_batch(now, &mut self.legs.on(wire));
+            self.router.end_of_batch(now, &mut self.legs.on(now, wire));
             self.pass_on_router_events(now, wire);
         }
     }
 
-    /// The best layers that a viewer's session wants of its video. False if there is no such session.
+    /// The best layers that a viewer's session wants of the video of one of its cameras. False if there is no such session or
+    /// the camera has ended.
     pub(crate) fn set_preferred_layers(
         &mut self,
         now: Instant,
         id: TransportId,
+        camera: usize,
         preferred: Option<PreferredLayers>,
         wire: &mut impl Wire,
     ) -> bool {
-        let Some(Role::Viewer { video, .. }) = self.legs.sessions.get(&id).map(|leg| &leg.role) else { return false };
-        let set = self.router.set_preferred_layers(now, *video, PreferredLayers::or_highest(preferred));
+        let view = self.legs.sessions.get(&id).and_then(|leg| leg.role.view(camera));
+        let Some(video) = view.and_then(|view| view.video) else { return false };
+        let set = self.router.set_preferred_layers(now, video, PreferredLayers::or_highest(preferred));
+        self.legs.pressing.push(id);
         self.pass_on_router_events(now, wire);
         set.is_ok()
     }
 
-    /// Holds up what a session is sent, or goes on with it. False if there is no such session.
-    pub(crate) fn set_paused(&mut self, now: Instant, id: TransportId, paused: bool, wire: &mut impl Wire) -> bool {
-        let Some(leg) = self.legs.sessions.get(&id) else { return false };
-        for consumer in leg.role.consumers() {
+    /// Holds up what a session is sent of one of its cameras, or goes on with it. False if there is no such session or the
+    /// camera has ended.
+    pub(crate) fn set_paused(
+        &mut self,
+        now: Instant,
+        id: TransportId,
+        camera: usize,
+        paused: bool,
+        wire: &mut impl Wire,
+    ) -> bool {
+        let view = self.legs.sessions.get(&id).and_then(|leg| leg.role.view(camera));
+        let Some(view) = view.filter(|view| view.video.is_some()).copied() else { return false };
+        for consumer in view.consumers() {
             let router = &mut self.router;
             // One that has ended needs neither.
             let _ = if paused { router.pause_consumer(now, consumer) } else { router.resume_consumer(now, consumer) };
         }
+        self.legs.pressing.push(id);
         self.pass_on_router_events(now, wire);
         true
     }
@@ -369,7 +407,10 @@ impl Hub {
 
     /// Time has come to [`Hub::poll_timeout`].
     pub(crate) fn handle_timeout(&mut self, now: Instant, wire: &mut impl Wire) {
-        self.router.handle_timeout(now, &mut self.legs.on(wire));
+        self.router.handle_timeout(now, &mut self.legs.on(now, wire));
+        while let Some((_, id)) = self.legs.attention.take_due(now) {
+            self.legs.pressing.push(id);
+        }
         self.pass_on_router_events(now, wire);
         while let Some((_, id)) = self.deadlines.take_due(now) {
             let Some(leg) = self.legs.sessions.get_mut(&id) else {
@@ -415,7 +456,7 @@ impl Hub {
         wire: &mut W,
         act: impl FnOnce(&mut Router, &mut LegsOnWire<'_, W>) -> T,
     ) -> T {
-        let result = act(&mut self.router, &mut self.legs.on(wire));
+        let result = act(&mut self.router, &mut self.legs.on(now, wire));
         self.pass_on_router_events(now, wire);
         result
     }
@@ -485,7 +526,7 @@ impl Hub {
         let outlet = parameters.link.outlet();
         let way = Way { worker, channel: self.workers[worker].clone(), opening: Some(opening) };
         self.legs.outlets.insert(outlet, way);
-        let attached = self.router.attach(now, parameters, &mut self.legs.on(wire));
+        let attached = self.router.attach(now, parameters, &mut self.legs.on(now, wire));
         if attached.is_err() {
             self.legs.outlets.remove(&outlet);
         }
@@ -501,16 +542,15 @@ impl Hub {
             }
             return;
         }
-        let _ = self.router.close_transport(now, id, &mut self.legs.on(wire));
-        let mut leg = self.legs.sessions.remove(&id).expect("it was there a moment ago");
+        let _ = self.router.close_transport(now, id, &mut self.legs.on(now, wire));
+        let mut leg = self.legs.remove(id).expect("it was there a moment ago");
+        self.forget_report(id);
         if let Role::Pipe(pipe) = &leg.role {
             for outlet in pipe.outlets() {
                 self.legs.pipes.remove(&outlet);
-                self.router.detach(now, outlet, &mut self.legs.on(wire));
+                self.router.detach(now, outlet, &mut self.legs.on(now, wire));
             }
         }
-        self.legs.by_slot[leg.slot.index()] = None;
-        self.legs.outbox.direct(leg.slot, None);
         leg.session.close(now);
         flush(&mut leg.session, wire);
         self.deadlines.set(id, None);
@@ -554,8 +594,8 @@ impl Hub {
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        let sessions = self.deadlines.first();
-        sessions.into_iter().chain(self.router.poll_timeout()).min()
+        let due = [self.deadlines.first(), self.legs.attention.first(), self.router.poll_timeout()];
+        due.into_iter().flatten().min()
     }
 
     fn handle_stun(&mut self, now: Instant, path: Path, datagram: &[u8], wire: &mut impl Wire) {
@@ -606,7 +646,7 @@ impl Hub {
             Err(StunError::NotAuthentic) => self.dropped.stun_not_authentic += 1,
             Err(_) => self.dropped.stun_malformed += 1,
         }
-        self.settle(id, wire);
+        self.settle(now, id, wire);
     }
 
     /// What comes from `address` is this session's from now on, unless another one is using it: a browser may use a port
@@ -636,7 +676,7 @@ impl Hub {
         let leg = self.legs.sessions.get_mut(&id).expect("addresses lead to live sessions only");
         match leg.session.handle_dtls(now, datagram, path) {
             Some(event) => self.handle_session_event(now, id, event, wire),
-            None => self.settle(id, wire),
+            None => self.settle(now, id, wire),
         }
     }
 
@@ -654,7 +694,11 @@ impl Hub {
                 self.handle_pipe_rtcp(now, id, &compound, wire);
             }
             Some(Ok(compound)) => {
-                if self.router.handle_rtcp(now, id, compound, &mut self.legs.on(wire)).is_err() {
+                if let Some(control) = self.legs.controls[leg.slot.index()].as_deref_mut() {
+                    control.handle_rtcp(now, compound);
+                    self.legs.pressing.push(id);
+                }
+                if self.router.handle_rtcp(now, id, compound, &mut self.legs.on(now, wire)).is_err() {
                     self.dropped.rtcp_malformed += 1;
                 }
                 self.pass_on_router_events(now, wire);
@@ -690,7 +734,7 @@ impl Hub {
 
     fn handle_pipe_rtcp(&mut self, now: Instant, id: TransportId, compound: &[u8], wire: &mut impl Wire) {
         let mut nudged = Vec::new();
-        let handled = self.legs.on(wire).with_pipe(id, |pipe, send| {
+        let handled = self.legs.on(now, wire).with_pipe(id, |pipe, send| {
             match pipe.handle_rtcp(now, compound, send) {
                 Ok(outlets) => nudged = outlets,
                 Err(_) => return false,
@@ -701,7 +745,7 @@ impl Hub {
             self.dropped.rtcp_malformed += 1;
         }
         for outlet in nudged {
-            self.router.handle_outlet(now, outlet, &mut self.legs.on(wire));
+            self.router.handle_outlet(now, outlet, &mut self.legs.on(now, wire));
         }
         self.pass_on_router_events(now, wire);
         self.tell(now, id, wire);
@@ -723,25 +767,26 @@ impl Hub {
                 return;
             }
         }
-        self.settle(id, wire);
+        self.settle(now, id, wire);
     }
 
     fn handle_session_event(&mut self, now: Instant, id: TransportId, event: SessionEvent, wire: &mut impl Wire) {
         match event {
             SessionEvent::Ignored => {
                 self.dropped.dtls_ignored += 1;
-                self.settle(id, wire);
+                self.settle(now, id, wire);
             }
             SessionEvent::Connected => {
                 // The last flight first: the viewer cannot decrypt before it has it.
-                self.settle(id, wire);
+                self.settle(now, id, wire);
                 let _ = self.router.connect_transport(now, id);
                 self.events.push(HubEvent::Connected(id));
+                self.legs.pressing.push(id);
                 self.tell(now, id, wire);
                 self.pass_on_router_events(now, wire);
             }
             SessionEvent::Closed(cause) => {
-                self.settle(id, wire);
+                self.settle(now, id, wire);
                 self.close_session(now, id, cause, wire);
             }
         }
@@ -777,10 +822,8 @@ impl Hub {
             self.by_ufrag.insert(credentials.ufrag, id);
         }
         self.deadlines.set(id, Some(session.poll_timeout()));
-        self.legs.sessions.insert(id, Leg { session, slot, role, flood: FloodGuard::default() });
-        let places = self.legs.by_slot.len().max(slot.index() + 1);
-        self.legs.by_slot.resize(places, None);
-        self.legs.by_slot[slot.index()] = Some(id);
+        let control = setup.feedback.map(|feedback| Box::new(LegControl::new(now, feedback, self.bounds)));
+        self.legs.insert(id, Leg { session, slot, role, flood: FloodGuard::default() }, control);
         self.attach_pipe(now, id, wire).then_some(id)
     }
 
@@ -797,7 +840,7 @@ impl Hub {
                 link,
                 created: Confirm::none(),
             };
-            if self.router.attach(now, parameters, &mut self.legs.on(wire)).is_err() {
+            if self.router.attach(now, parameters, &mut self.legs.on(now, wire)).is_err() {
                 self.close_session(now, id, CloseCause::ProducerClosed, wire);
                 return false;
             }
@@ -808,21 +851,20 @@ impl Hub {
     /// Puts into a new transport what its session is for. `None` if that cannot be had any more.
     fn furnish(&mut self, now: Instant, id: TransportId, purpose: Purpose) -> Option<Role> {
         match purpose {
-            Purpose::Viewer(consumers) => {
-                let mut made = Vec::new();
-                let mut shown = None;
-                for (producer, parameters) in consumers {
+            Purpose::Viewer(planned) => {
+                let mut consume = |(producer, parameters): (ProducerId, ConsumerParameters)| {
                     let consumer = parameters.id;
-                    match self.router.consume(now, producer, parameters) {
-                        Ok(()) => made.push(consumer),
-                        // Without its video there is nothing to show; without its audio there is.
-                        Err(_) if made.is_empty() => return None,
-                        Err(_) => {}
-                    }
-                    shown.get_or_insert(producer);
-                }
-                let mut made = made.into_iter();
-                Some(Role::Viewer { producer: shown?, video: made.next()?, audio: made.next() })
+                    self.router.consume(now, producer, parameters).is_ok().then_some(consumer)
+                };
+                let views = planned.into_iter().map(|PlannedView { video, audio }| {
+                    let producer = video.0;
+                    // Without its video there is nothing to show of a camera; without its audio there is.
+                    let video = consume(video);
+                    let audio = audio.filter(|_| video.is_some()).and_then(&mut consume);
+                    View { producer, video, audio }
+                });
+                let views: Vec<_> = views.collect();
+                views.iter().any(|view| view.video.is_some()).then_some(Role::Viewer(views))
             }
             Purpose::Publisher(producers) => {
                 let published = published(&producers);
@@ -838,16 +880,24 @@ impl Hub {
     }
 
     /// Sends what a session has to say, and notes when it wants to be called again.
-    fn settle(&mut self, id: TransportId, wire: &mut impl Wire) {
+    fn settle(&mut self, now: Instant, id: TransportId, wire: &mut impl Wire) {
         let Some(leg) = self.legs.sessions.get_mut(&id) else { return };
         self.legs.outbox.direct(leg.slot, leg.session.path().zip(leg.session.rtp_sealer()));
         flush(&mut leg.session, wire);
         self.deadlines.set(id, Some(leg.poll_timeout()));
+        let control = self.legs.controls[leg.slot.index()].as_deref_mut();
+        if control.zip(leg.session.path()).is_some_and(|(control, path)| control.set_path(now, path)) {
+            self.legs.pressing.push(id);
+            self.attend_all(now, wire);
+        }
     }
 
     fn pass_on_router_events(&mut self, now: Instant, wire: &mut impl Wire) {
         for outlet in std::mem::take(&mut self.legs.nudged) {
-            self.router.handle_outlet(now, outlet, &mut self.legs.on(wire));
+            self.router.handle_outlet(now, outlet, &mut self.legs.on(now, wire));
+        }
+        for (transport, ssrc) in std::mem::take(&mut self.legs.broken) {
+            self.router.break_off(now, transport, ssrc);
         }
         let mut orphans = Vec::new();
         while let Some(event) = self.router.poll_event() {
@@ -867,9 +917,10 @@ impl Hub {
                         self.legs.direct.remove(&slot);
                     }
                 }
-                // A session whose stream has ended has nothing more to show.
+                Event::LayersChanged { transport, .. } => self.legs.pressing.push(transport),
+                // A session whose streams have all ended has nothing more to show.
                 Event::ConsumerClosed { transport, producer, .. }
-                    if self.legs.sessions.get(&transport).is_some_and(|leg| leg.role.shows(producer)) =>
+                    if self.legs.sessions.get_mut(&transport).is_some_and(|leg| leg.role.lose(producer)) =>
                 {
                     orphans.push(transport);
                 }
@@ -882,6 +933,7 @@ impl Hub {
         for pipe in std::mem::take(&mut self.legs.telling) {
             self.tell(now, pipe, wire);
         }
+        self.attend_all(now, wire);
     }
 }
 
@@ -901,6 +953,9 @@ fn protocol_of(datagram: &[u8]) -> Protocol {
     }
 }
 
+mod control;
+#[cfg(test)]
+mod control_tests;
 mod legs;
 mod plain;
 #[cfg(test)]

@@ -11,8 +11,8 @@
 //! more than an error, and only one that has proved to own the offer's certificate is sent media. No lock is taken on
 //! the packet path, but for checks that name a user fragment their worker does not know. Every datagram that is dropped is counted by its reason.
 //!
-//! What it does not do: gather candidates, ICE over TCP, media from viewers, congestion control, and sending again over
-//! plain RTP what was lost on its way out.
+//! What it does not do: gather candidates, ICE over TCP, media from viewers, divide bandwidth among viewers (it reports what
+//! each path carries, and does as it is told), and sending again over plain RTP what was lost on its way out.
 
 #![deny(unsafe_code)]
 #![warn(clippy::print_stdout, clippy::print_stderr)]
@@ -32,6 +32,7 @@ mod forwarding_cost;
 pub mod fuzzing;
 mod hub;
 mod ice;
+mod leg;
 mod nudges;
 pub mod object;
 mod offer;
@@ -59,8 +60,9 @@ pub use dtls::{Certificate, DtlsError, MAX_HANDSHAKE_BYTES, MakeCertificateError
 pub use fingerprint::{Fingerprint, ParseFingerprintError};
 pub use forwarding_cost::ForwardingCost;
 pub use ice::{IceCredentials, Path};
+pub use leg::{LegMedia, LegPlan, LegReport, LegStats};
 pub use lenscast_router::Upstream;
-pub use offer::{MAX_OFFER_BYTES, OfferError, PublisherOffer, ViewerOffer};
+pub use offer::{MAX_CAMERAS, MAX_OFFER_BYTES, OfferError, PublisherOffer, ViewerOffer};
 pub use pipe::{
     ConnectPipeError, ConnectedPipe, CreatePipeError, PipeKeys, PipeOffer, PipeProducer, PipeState, PipedEncoding,
     PipedProducer,

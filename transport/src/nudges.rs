@@ -2,10 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use lenscast_congestion::EstimateBounds;
 use lenscast_media::LayerSet;
 use lenscast_media::sync::Mutex;
-use lenscast_router::{OutletId, ProducerKey};
+use lenscast_router::{OutletId, ProducerKey, TransportId};
 use tokio::sync::Notify;
+
+use crate::LegPlan;
 
 /// The nudges that a worker has not acted on yet.
 #[derive(Default)]
@@ -21,6 +24,10 @@ pub(crate) struct Pending {
     pub(crate) outlets: BTreeSet<OutletId>,
     /// What local sources can send now: the newest counts.
     pub(crate) sending: BTreeMap<ProducerKey, LayerSet>,
+    /// What legs are given: the newest counts.
+    pub(crate) plans: BTreeMap<TransportId, LegPlan>,
+    /// Between which bounds their estimates stay from now on.
+    pub(crate) bounds: Option<EstimateBounds>,
 }
 
 impl Nudges {
@@ -31,6 +38,16 @@ impl Nudges {
 
     pub(crate) fn sending(&self, producer: ProducerKey, sending: LayerSet) {
         self.pending.lock().sending.insert(producer, sending);
+        self.changed.notify_one();
+    }
+
+    pub(crate) fn plans(&self, plans: impl IntoIterator<Item = LegPlan>) {
+        self.pending.lock().plans.extend(plans.into_iter().map(|plan| (plan.id, plan)));
+        self.changed.notify_one();
+    }
+
+    pub(crate) fn bounds(&self, bounds: EstimateBounds) {
+        self.pending.lock().bounds = Some(bounds);
         self.changed.notify_one();
     }
 

@@ -70,8 +70,22 @@ impl Outbox {
         self.began = Some(Instant::now());
     }
 
-    /// Queues packets, protected, and sends what is queued if that makes a batch.
-    pub(crate) fn push(&mut self, slot: TransportSlot, packets: &RtpPackets<'_>, wire: &mut impl Wire) {
+    /// What each packet of this transport takes on the wire beside its header and payload: tag, UDP (RFC 768) and IP
+    /// (RFC 791 §3.1, RFC 8200 §3). `None` if its packets are dropped.
+    pub(crate) fn overhead(&self, slot: TransportSlot) -> Option<usize> {
+        let Recipient { path, sealer } = self.recipients.get(slot.index())?.as_ref()?;
+        Some(sealer.tag_len() + 8 + if path.remote.is_ipv4() { 20 } else { 40 })
+    }
+
+    /// Queues packets, protected, and sends what is queued if that makes a batch. `complete` writes into each packet what is
+    /// not known before it leaves; it is told what the packet takes without [`Outbox::overhead`].
+    pub(crate) fn push(
+        &mut self,
+        slot: TransportSlot,
+        packets: &RtpPackets<'_>,
+        wire: &mut impl Wire,
+        mut complete: impl FnMut(&PacketLayout, &mut [u8], usize),
+    ) {
         let Some(Some(Recipient { path, sealer })) = self.recipients.get(slot.index()) else { return };
         let first = self.ends.len();
         self.layouts.clear();
@@ -81,7 +95,10 @@ impl Outbox {
             let Some(payload) = packets.payload(position) else {
                 // Of a retransmission, there is one.
                 self.rewritten.clear();
-                self.layouts.push(packets.write(position, &mut self.rewritten));
+                let layout = packets.write(position, &mut self.rewritten);
+                let len = self.rewritten.len();
+                complete(&layout, &mut self.rewritten, len);
+                self.layouts.push(layout);
                 end += self.rewritten.len() + sealer.tag_len();
                 grow(&mut self.buffer, end);
                 self.buffer[start..][..self.rewritten.len()].copy_from_slice(&self.rewritten);
@@ -90,6 +107,7 @@ impl Outbox {
             };
             grow(&mut self.buffer, start + MAX_HEADER + payload.len() + sealer.tag_len());
             let layout = packets.write_header(position, &mut self.buffer[start..]);
+            complete(&layout, &mut self.buffer[start..], layout.header_len + payload.len());
             end += layout.header_len + payload.len() + sealer.tag_len();
             self.layouts.push(layout);
             self.ends.push(end);
@@ -110,7 +128,38 @@ impl Outbox {
             self.seal_a_packet = written.elapsed() / packets.len() as u32;
         }
         self.used = end;
-        self.messages.push(Message { path: *path, packets: first..self.ends.len() });
+        let message = Message { path: *path, packets: first..self.ends.len() };
+        self.post(message, wire);
+    }
+
+    /// Queues a packet that was written before and is complete.
+    pub(crate) fn push_written(
+        &mut self,
+        slot: TransportSlot,
+        packet: &[u8],
+        layout: &PacketLayout,
+        wire: &mut impl Wire,
+    ) {
+        let Some(Some(Recipient { path, sealer })) = self.recipients.get(slot.index()) else { return };
+        let (path, first, start) = (*path, self.ends.len(), self.used);
+        let end = start + packet.len() + sealer.tag_len();
+        grow(&mut self.buffer, end);
+        self.buffer[start..][..packet.len()].copy_from_slice(packet);
+        sealer.seal(&mut self.buffer[start..end], layout);
+        self.used = end;
+        self.ends.push(end);
+        // Packets of one viewer that follow each other are one message.
+        match self.messages.last_mut().filter(|last| last.path == path && last.packets.end == first) {
+            Some(last) => last.packets.end = self.ends.len(),
+            None => return self.post(Message { path, packets: first..self.ends.len() }, wire),
+        }
+        if self.used >= BATCH_BYTES {
+            self.flush(wire);
+        }
+    }
+
+    fn post(&mut self, message: Message, wire: &mut impl Wire) {
+        self.messages.push(message);
         if self.messages.len() >= BATCH_MESSAGES || self.used >= BATCH_BYTES {
             self.flush(wire);
         }

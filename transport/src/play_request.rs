@@ -40,4 +40,10 @@ impl PreferredLayers {
             temporal: temporal.unwrap_or(Layers::HIGHEST.temporal),
         })
     }
+
+    /// As others are told of it.
+    pub(crate) const fn from_router(layers: Layers) -> Self {
+        let temporal = if layers.temporal == Layers::HIGHEST.temporal { None } else { Some(layers.temporal) };
+        Self { spatial: layers.spatial, temporal }
+    }
 }

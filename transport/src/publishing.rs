@@ -68,7 +68,7 @@ impl TransportServer {
             credentials: &credentials,
             fingerprint,
             candidates: &candidates,
-            stream: &request.stream,
+            streams: &[&request.stream],
         };
         let answered = answer(offer, &request.codecs, request.max_bitrate, &local);
         let (agreement, answer) = answered.expect("it was accepted");
@@ -82,6 +82,7 @@ impl TransportServer {
             restart: None,
             security: Security::Dtls(offer.fingerprint().clone()),
             purpose: Purpose::Publisher(producers),
+            feedback: None,
             created: Instant::now(),
             timeouts: self.config.timeouts,
         };

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 use std::thread::JoinHandle;
 
+use lenscast_congestion::EstimateBounds;
 use lenscast_media::sync::Mutex;
 use lenscast_media::{StageHistograms, WallClock};
 use lenscast_router::{EndCause, ProducerId, ProducerKey, ProducerParameters, TransportId};
@@ -22,6 +23,7 @@ use crate::candidate::candidates;
 use crate::catalog::Catalog;
 use crate::directory::{Directory, Restart};
 use crate::hub::Hub;
+use crate::leg::Board;
 use crate::nudges::Nudges;
 use crate::object::{CreateProducerError, Life, Living, Names, Pipe, Pipes, Producer, WorkerHandle, pipe_everywhere};
 use crate::pipe::{Edges, PipeDrops};
@@ -33,8 +35,8 @@ use crate::source::BurstSender;
 use crate::time_slice;
 use crate::worker::{Command, Worker, WorkerLinks};
 use crate::{
-    Candidate, Certificate, IceCredentials, MakeCertificateError, PreferredLayers, PublishedProducer, SessionStats,
-    TransportStats, Upstream,
+    Candidate, Certificate, IceCredentials, LegPlan, LegReport, MakeCertificateError, PreferredLayers,
+    PublishedProducer, SessionStats, TransportStats, Upstream,
 };
 
 /// How the transport is set up.
@@ -160,6 +162,9 @@ pub struct TransportServer {
     pub(crate) background: Background,
     /// Tells those who know this server's producers that it is another one after a restart.
     pub(crate) epoch: u64,
+    /// What each worker says of its legs.
+    boards: Vec<Arc<Board>>,
+    leg_changes: Arc<watch::Sender<u64>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -199,6 +204,8 @@ impl TransportServer {
             ports.push(WorkerPort { index, commands, releases, inbound, nudges: Arc::new(Nudges::default()) });
             receivers.push((commands_in, releases_in, inbound_in));
         }
+        let leg_changes = Arc::new(watch::Sender::new(0));
+        let boards: Vec<_> = (0..config.workers).map(|_| Arc::new(Board::new(Arc::clone(&leg_changes)))).collect();
         let inbound: Vec<mpsc::Sender<Incoming>> = ports.iter().map(|port| port.inbound.clone()).collect();
 
         let mut threads = Vec::new();
@@ -206,7 +213,8 @@ impl TransportServer {
         for ((port, sockets), receivers) in ports.iter().zip(sockets).zip(receivers) {
             let index = port.index;
             let channels = inbound.clone();
-            let hub = Hub::new(index, wall, Arc::clone(&directory), certificate.clone(), Arc::clone(&crypto), channels);
+            let (shared, board) = (Arc::clone(&directory), Arc::clone(&boards[index]));
+            let hub = Hub::new(index, wall, shared, certificate.clone(), Arc::clone(&crypto), channels, board);
             let (commands, releases, inbound) = receivers;
             let links = WorkerLinks {
                 inbound,
@@ -258,6 +266,8 @@ impl TransportServer {
             pipe_drops: PipeDrops::default(),
             background: Background::default(),
             epoch,
+            boards,
+            leg_changes,
             threads: Mutex::new(threads),
         };
         Ok((server, event_receiver))
@@ -386,18 +396,62 @@ impl TransportServer {
         ProducerId(self.new_id())
     }
 
-    /// Tells a viewer's session which layers of its video are wanted from now on; `None` for the best. False if it has
-    /// ended.
-    pub async fn set_preferred_layers(&self, id: TransportId, preferred: Option<PreferredLayers>) -> bool {
+    /// Tells a viewer's session which layers of the video of one of its cameras, by the order of its offer, are wanted from now
+    /// on; `None` for the best. False if the session or the camera has ended, or the viewer has not been heard of.
+    pub async fn set_preferred_layers(
+        &self,
+        id: TransportId,
+        camera: usize,
+        preferred: Option<PreferredLayers>,
+    ) -> bool {
         let Some(worker) = self.directory.worker_of(id) else { return false };
-        let question = |done| Command::SetPreferredLayers(id, preferred, done);
+        let question = |done| Command::SetPreferredLayers(id, camera, preferred, done);
         ask(&self.workers[worker].port.commands, question).await == Some(true)
     }
 
-    /// Holds up or goes on with what a viewer's session is sent. False if it has ended.
-    pub async fn set_paused(&self, id: TransportId, paused: bool) -> bool {
+    /// Holds up or goes on with what a viewer's session is sent of one of its cameras, by the order of its offer. False if the
+    /// session or the camera has ended, or the viewer has not been heard of.
+    pub async fn set_paused(&self, id: TransportId, camera: usize, paused: bool) -> bool {
         let Some(worker) = self.directory.worker_of(id) else { return false };
-        ask(&self.workers[worker].port.commands, |done| Command::SetPaused(id, paused, done)).await == Some(true)
+        let question = |done| Command::SetPaused(id, camera, paused, done);
+        ask(&self.workers[worker].port.commands, question).await == Some(true)
+    }
+
+    /// What is known of the legs whose viewers tell which packets have come, in the order of their names. Asks no worker.
+    #[must_use]
+    pub fn leg_reports(&self) -> Vec<LegReport> {
+        let mut reports: Vec<_> = self.boards.iter().flat_map(|board| board.reports()).collect();
+        reports.sort_unstable_by_key(|report| report.id);
+        reports.into_iter().map(|report| Arc::try_unwrap(report).unwrap_or_else(|shared| (*shared).clone())).collect()
+    }
+
+    /// A number that is another one whenever a leg's report has changed by what matters: it has come or gone, what its path
+    /// carries is another by more than a fiftieth, it has been confirmed, or its media is not what it was. At most every
+    /// 20 ms for each leg.
+    #[must_use]
+    pub fn leg_changes(&self) -> watch::Receiver<u64> {
+        self.leg_changes.subscribe()
+    }
+
+    /// Gives legs what they are to have. Never waits; of several plans for a leg the newest counts.
+    pub fn plan_legs(&self, plans: Vec<LegPlan>) {
+        let mut by_worker: BTreeMap<usize, Vec<LegPlan>> = BTreeMap::new();
+        for plan in plans {
+            // One that has not begun has no report either.
+            if let Some(worker) = self.directory.worker_of(plan.id) {
+                by_worker.entry(worker).or_default().push(plan);
+            }
+        }
+        for (worker, plans) in by_worker {
+            self.workers[worker].port.nudges.plans(plans);
+        }
+    }
+
+    /// Between which bounds all legs' estimates stay from now on, and where those of new ones begin.
+    pub fn set_estimate_bounds(&self, bounds: EstimateBounds) {
+        for worker in &self.workers {
+            worker.port.nudges.bounds(bounds);
+        }
     }
 
     /// Offers a session new ICE credentials; the old ones work until its viewer uses the new. `None` if the session has

@@ -9,6 +9,7 @@ use rtc_crypto::RTCCryptoProvider;
 
 use crate::dtls::{Dtls, DtlsEvent};
 use crate::ice::{BindingRequest, IceLite, StunError};
+use crate::leg::PathFeedback;
 use crate::purpose::Purpose;
 use crate::srtp::{self, RtpSealer, SrtpReceiver, SrtpSender};
 use crate::{
@@ -24,6 +25,8 @@ pub(crate) struct SessionSetup {
     pub(crate) restart: Option<IceCredentials>,
     pub(crate) security: Security,
     pub(crate) purpose: Purpose,
+    /// How the viewer tells which packets have come, if it does.
+    pub(crate) feedback: Option<PathFeedback>,
     pub(crate) created: Instant,
     pub(crate) timeouts: Timeouts,
 }
@@ -45,6 +48,7 @@ impl SessionSetup {
         remote_fingerprint: Fingerprint,
         created: Instant,
     ) -> Self {
+        use crate::purpose::PlannedView;
         use lenscast_media::Ssrc;
         use lenscast_router::{
             ConsumerId, ConsumerParameters, HeaderExtensions, Layers, PayloadType, Priority, ProducerId,
@@ -69,7 +73,8 @@ impl SessionSetup {
             credentials,
             restart: None,
             security: Security::Dtls(remote_fingerprint),
-            purpose: Purpose::Viewer(vec![(ProducerId(1), consumer)]),
+            purpose: Purpose::Viewer(vec![PlannedView { video: (ProducerId(1), consumer), audio: None }]),
+            feedback: None,
             created,
             timeouts: Timeouts { connect: Duration::from_secs(30), consent: Duration::from_secs(30) },
         }

@@ -3,7 +3,7 @@ use std::time::Instant;
 
 use lenscast_router::{ConsumerId, ConsumerScore, ConsumerStats, ProducerId, ProducerStats, TransportId};
 
-use crate::{ForwardingCost, ProtectionProfile};
+use crate::{ForwardingCost, LegReport, LegStats, ProtectionProfile};
 
 /// A reading of everything that the workers count.
 #[derive(Debug, Clone, Default)]
@@ -191,6 +191,10 @@ pub struct SessionStats {
     pub profile: Option<ProtectionProfile>,
     /// What it is sent.
     pub consumers: Vec<SessionConsumer>,
+    /// What its path carries; `None` if its peer does not tell which packets have come.
+    pub leg: Option<LegReport>,
+    /// What its congestion control has counted, if it has any.
+    pub leg_stats: Option<LegStats>,
 }
 
 /// One stream of a session.
@@ -198,6 +202,9 @@ pub struct SessionStats {
 pub struct SessionConsumer {
     /// Which.
     pub id: ConsumerId,
+    /// Which of a viewer's cameras this is the video of, by the order of its offer; `None` of audio, and of what no viewer's
+    /// session sends.
+    pub camera: Option<usize>,
     /// What it shows.
     pub producer: ProducerId,
     /// Its counters.

@@ -21,8 +21,8 @@ use crate::{IceCredentials, Path, PreferredLayers, PublishedProducer, SessionEve
 pub(crate) enum Command {
     Task(Task),
     CloseSession(TransportId, oneshot::Sender<()>),
-    SetPreferredLayers(TransportId, Option<PreferredLayers>, oneshot::Sender<bool>),
-    SetPaused(TransportId, bool, oneshot::Sender<bool>),
+    SetPreferredLayers(TransportId, usize, Option<PreferredLayers>, oneshot::Sender<bool>),
+    SetPaused(TransportId, usize, bool, oneshot::Sender<bool>),
     RestartIce(TransportId, IceCredentials, oneshot::Sender<bool>),
     HandOver(Path, Vec<u8>),
     Stats(oneshot::Sender<(WorkerStats, Vec<SessionStats>)>),
@@ -169,11 +169,11 @@ impl Worker {
             Command::RestartIce(id, credentials, done) => {
                 let _ = done.send(self.hub.restart_ice(id, credentials));
             }
-            Command::SetPreferredLayers(id, preferred, done) => {
-                let _ = done.send(self.hub.set_preferred_layers(now, id, preferred, &mut self.sockets));
+            Command::SetPreferredLayers(id, camera, preferred, done) => {
+                let _ = done.send(self.hub.set_preferred_layers(now, id, camera, preferred, &mut self.sockets));
             }
-            Command::SetPaused(id, paused, done) => {
-                let _ = done.send(self.hub.set_paused(now, id, paused, &mut self.sockets));
+            Command::SetPaused(id, camera, paused, done) => {
+                let _ = done.send(self.hub.set_paused(now, id, camera, paused, &mut self.sockets));
             }
             Command::HandOver(path, datagram) => {
                 self.hub.handle_handed_over(now, path, datagram, &mut self.sockets);
@@ -261,6 +261,10 @@ impl Worker {
 }
 
 impl Wire for Sockets {
+    fn now(&self, _: Instant) -> Instant {
+        Instant::now()
+    }
+
     fn send(&mut self, path: Path, datagram: &[u8]) {
         Self::send(self, path, datagram);
     }

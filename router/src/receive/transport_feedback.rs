@@ -184,6 +184,7 @@ mod tests {
     fn read(compound: &Compound) -> Vec<(TransportLayerCc, Vec<Told>)> {
         let mut rest = compound.as_bytes();
         let mut read = Vec::new();
+        let mut read_to = 0;
         while rest.len() >= 4 {
             let len = (usize::from(u16::from_be_bytes([rest[2], rest[3]])) + 1) * 4;
             assert!(len <= 1_200, "{len} bytes");
@@ -205,9 +206,19 @@ mod tests {
             let statuses: Vec<_> = statuses.collect();
             assert!(deltas.next().is_none());
             assert_eq!(statuses.len(), usize::from(feedback.packet_status_count));
+            assert_eq!(read_as_sender(&compound.as_bytes()[read_to..read_to + len]), statuses);
+            read_to += len;
             read.push((feedback, statuses));
         }
         read
+    }
+
+    /// What our own sending side reads.
+    fn read_as_sender(packet: &[u8]) -> Vec<Told> {
+        let feedback = lenscast_congestion::TransportFeedback::parse(&packet[12..]).unwrap();
+        let reference = i64::from(feedback.reference_time()) * 64_000;
+        let arrivals = feedback.arrivals().map(|arrival| arrival.map(|ticks| reference + ticks * 250));
+        arrivals.zip(0_u16..).map(|(at, index)| (feedback.base_sequence().wrapping_add(index), at)).collect()
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! Reading borrows the packet and allocates nothing. A packet that says it is longer than what is there ends the
 //! compound with an error; one of an unknown type or with unknown content is passed over as [`Packet::Other`].
 //!
-//! What it does not do: read transport-wide congestion control feedback, which belongs to the congestion controller.
+//! What it does not do: read what stands in congestion control feedback, which belongs to the congestion controller.
 
 mod read;
 mod write;
@@ -38,6 +38,8 @@ const FMT_FIR: u8 = 4;
 const FMT_APPLICATION: u8 = 15;
 /// FMT of transport-wide feedback (draft-holmer-rmcat-transport-wide-cc-extensions-01 §3.1).
 const FMT_TRANSPORT_WIDE: u8 = 15;
+/// FMT of congestion control feedback (RFC 8888 §3.1).
+const FMT_CONGESTION_CONTROL: u8 = 11;
 /// Block types of extended reports (RFC 3611 §4.4 and §4.5).
 const XR_RECEIVER_REFERENCE_TIME: u8 = 4;
 const XR_DLRR: u8 = 5;
@@ -285,6 +287,7 @@ mod tests {
                 Packet::Nack { lost, .. } => assert!(lost.sequences().count() <= bytes.len() / 4 * 17),
                 Packet::Fir(entries) => assert!(entries.count() <= bytes.len() / 8),
                 Packet::Extended { blocks, .. } => assert!(blocks.count() <= bytes.len() / 12),
+                Packet::TransportWide(rest) | Packet::CongestionControl(rest) => assert!(rest.len() < bytes.len()),
                 Packet::Pli { .. } | Packet::Other { .. } => {}
             }
         }

@@ -2,8 +2,9 @@ use lenscast_media::{NtpTime, RtpTime, Ssrc};
 use thiserror::Error;
 
 use super::{
-    APPLICATION, EXTENDED_REPORT, FMT_FIR, FMT_NACK, FMT_PLI, GOODBYE, HEADER_LEN, PADDED, PAYLOAD_FEEDBACK,
-    RECEIVER_REPORT, SENDER_REPORT, SOURCE_DESCRIPTION, TRANSPORT_FEEDBACK, XR_DLRR, XR_RECEIVER_REFERENCE_TIME,
+    APPLICATION, EXTENDED_REPORT, FMT_CONGESTION_CONTROL, FMT_FIR, FMT_NACK, FMT_PLI, FMT_TRANSPORT_WIDE, GOODBYE,
+    HEADER_LEN, PADDED, PAYLOAD_FEEDBACK, RECEIVER_REPORT, SENDER_REPORT, SOURCE_DESCRIPTION, TRANSPORT_FEEDBACK,
+    XR_DLRR, XR_RECEIVER_REFERENCE_TIME,
 };
 
 /// One packet of a compound, as far as it concerns a router.
@@ -40,6 +41,11 @@ pub enum Packet<'a> {
         /// What it says.
         blocks: ExtendedBlocks<'a>,
     },
+    /// Which of a transport's packets have come, by their transport-wide numbers
+    /// (draft-holmer-rmcat-transport-wide-cc-extensions-01 §3.1): what stands behind the two sources.
+    TransportWide(&'a [u8]),
+    /// Which packets of each stream have come, by their sequence numbers (RFC 8888 §3.1): what stands behind the sender.
+    CongestionControl(&'a [u8]),
     /// A well-formed packet of another type or format.
     Other {
         /// Its RTCP packet type.
@@ -345,6 +351,8 @@ fn read_one(packet: &[u8]) -> Result<Packet<'_>, ReadRtcpError> {
             let pairs = after(12)?;
             Packet::Nack { media: Ssrc(word(packet, 8)), lost: NackPairs(pairs) }
         }
+        (TRANSPORT_FEEDBACK, FMT_TRANSPORT_WIDE) => Packet::TransportWide(after(12)?),
+        (TRANSPORT_FEEDBACK, FMT_CONGESTION_CONTROL) => Packet::CongestionControl(after(8)?),
         (PAYLOAD_FEEDBACK, FMT_PLI) => {
             after(12)?;
             Packet::Pli { media: Ssrc(word(packet, 8)) }

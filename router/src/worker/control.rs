@@ -78,6 +78,22 @@ impl Worker {
         })
     }
 
+    /// What a consumer is given at most, whatever it prefers, because somebody who knows what its peer's path carries has
+    /// divided that: these layers, or nothing for the time being. Holds until the next call.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such consumer.
+    pub fn set_layer_ceiling(
+        &mut self,
+        now: Instant,
+        id: ConsumerId,
+        ceiling: Option<Layers>,
+    ) -> Result<(), UnknownConsumer> {
+        let ceiling = ceiling.map_or(Limit::Nothing, Limit::Layers);
+        self.change_consumer(now, id, |producer, position| producer.consumers[position].set_ceiling(ceiling))
+    }
+
     /// Says how much a consumer matters beside the others of its transport.
     ///
     /// # Errors

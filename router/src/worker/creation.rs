@@ -60,12 +60,7 @@ impl Worker {
             available: None,
             publisher: Publisher::new(),
         };
-        let slot = self.transports.insert(id, transport);
-        if self.transport_sequences.len() <= slot.index() {
-            self.transport_sequences.resize(slot.index() + 1, 0);
-        }
-        self.transport_sequences[slot.index()] = 0;
-        Ok(slot)
+        Ok(self.transports.insert(id, transport))
     }
 
     /// The connection is up: the transport's consumers start with the next key frame.

@@ -4,7 +4,6 @@ use lenscast_media::{NtpTime, Ssrc};
 
 use super::ingest::LOCAL_SOURCE;
 use super::{ConsumerPlace, Worker};
-use crate::consumer::CarriedBy;
 use crate::producer::{Producer, note_score, trace};
 use crate::resend::{MAX_LOOKED_UP, Refusal};
 use crate::rtcp::{self, ExtendedBlock, Packet, ReadRtcpError};
@@ -77,6 +76,8 @@ impl Worker {
                     self.handle_goodbye(now, slot, ssrc, egress);
                 }
             }
+            // Whoever drives this reads congestion control feedback.
+            Packet::TransportWide(_) | Packet::CongestionControl(_) => {}
             Packet::Names(_) | Packet::Application(_) | Packet::Other { .. } => {}
         }
     }
@@ -140,8 +141,6 @@ impl Worker {
         }
         let mut asked = 0;
         if consumer.parameters().rtx.is_some() {
-            let mut carried =
-                CarriedBy { wall: &self.wall, transport_sequence: &mut self.transport_sequences[slot.index()] };
             while *room > 0
                 && let Some(sequence) = lost.next()
             {
@@ -151,7 +150,7 @@ impl Worker {
                     let (burst, _) = encodings.get(usize::from(at.layer))?.history.find(at.packet, now)?;
                     Some((at, burst))
                 });
-                let resent = found.map(|(at, burst)| consumer.resend(now, sequence, at, burst, &mut carried));
+                let resent = found.map(|(at, burst)| consumer.resend(now, sequence, at, burst, &self.wall));
                 match resent {
                     Some(Ok(packets)) => egress.send_rtp(slot, &packets),
                     Some(Err(Refusal::Exhausted)) => {
@@ -170,7 +169,11 @@ impl Worker {
         }
     }
 
-    fn consumer_by_ssrc(&mut self, slot: TransportSlot, ssrc: Ssrc) -> Option<(&mut Producer, ConsumerPlace)> {
+    pub(super) fn consumer_by_ssrc(
+        &mut self,
+        slot: TransportSlot,
+        ssrc: Ssrc,
+    ) -> Option<(&mut Producer, ConsumerPlace)> {
         let entry = self.transports.get(slot)?.consumers.iter().find(|entry| entry.ssrc == ssrc)?;
         let place = *self.consumers.get(&entry.consumer)?;
         Some((self.producers.at_mut(place.producer), place))

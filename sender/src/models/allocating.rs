@@ -1,6 +1,7 @@
 //! L4, and what two changes at once come to: allocation ∥ allocation, estimate, add, remove.
 
 use super::*;
+use crate::MAX_LAYERS;
 use crate::encode_task::EncodeTask;
 
 /// A build that fails ∥ encode ∥ a report: nothing has changed, at any moment.
@@ -112,6 +113,23 @@ fn an_estimate_meets_an_allocation(steps: Steps) {
         let report = scene.sender.allocation().unwrap();
         let (limit, estimate) = (report.limit.as_kbps(), report.estimate.as_kbps());
         scene.log.check((limit, estimate) == (300, 200), "a change was lost");
+        scene.check_published(&[&track]);
+    });
+}
+
+/// What a viewer's path carries ∥ allocation: both stand, and a late exchange does not undo the newer target.
+fn a_ceiling_meets_an_allocation(steps: Steps) {
+    explore(BOUND, steps, |scene| {
+        let track = scene.track(0, Backend::VpxEncode, 1.0);
+        scene.allocate(&limit(100)).unwrap();
+        loom::explore();
+        let id = track.id();
+        let other = scene.spawn(move |scene| scene.sender.set_ceilings(&[(id, [Bitrate::from_kbps(60); MAX_LAYERS])]));
+        scene.allocate(&limit(300)).unwrap();
+        scene.log.check(other.join().unwrap().is_ok(), "it is open");
+        let report = scene.sender.allocation().unwrap();
+        let target = report.tracks[0].target;
+        scene.log.check(report.limit.as_kbps() == 300 && target <= Bitrate::from_kbps(60), "a change was lost");
         scene.check_published(&[&track]);
     });
 }
@@ -257,6 +275,10 @@ models! {
         finds_targets_without_numbers => UNNUMBERED, "published",
         finds_numbers_compared_before_the_store => COMPARES_AND_THEN_STORES, "published",
         finds_sums_from_before => STALE_SUMS, "b/s of",
+    }
+    a_ceiling_meets_an_allocation {
+        finds_targets_without_numbers => UNNUMBERED, "published",
+        finds_sums_from_before => STALE_SUMS, "a change was lost",
     }
     an_added_track_meets_an_allocation {
         finds_sums_from_before => STALE_SUMS, "a track or a weight is missing",

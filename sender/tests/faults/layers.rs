@@ -61,6 +61,23 @@ fn a_track_s_share_is_filled_from_the_lowest_layer_up() {
     assert_eq!(targets(60), [low, Bitrate::ZERO, Bitrate::ZERO].map(|bitrate| bitrate.min(control.target(0))));
 }
 
+/// As measured in a browser, it fell by what the small one took, though its viewer's path carried everything.
+#[test]
+fn a_smaller_layer_that_somebody_begins_to_watch_costs_the_largest_nothing() {
+    let scene = Scene::new();
+    let mut camera = scene.camera(1280, TrackConfig { layers: 2, ..config() });
+    let control = camera.track.control().clone();
+    let _top = control.subscribe(1);
+    camera.frame();
+    assert_eq!([0, 1].map(|layer| control.target(layer)), [0, 2_500].map(kbps));
+    let _bottom = control.subscribe(0);
+    camera.frame();
+    assert_eq!([0, 1].map(|layer| control.target(layer)), [700, 2_500].map(kbps));
+    scene.limit(kbps(2_500));
+    let targets = [0, 1].map(|layer| control.target(layer));
+    assert!(targets.iter().map(|target| target.as_bps()).sum::<u64>() < 2_500_000, "the total binds: {targets:?}");
+}
+
 /// On the frames between two tries, the other layers' success hid it.
 #[test]
 fn a_layer_that_cannot_be_encoded_is_not_hidden_by_the_others() {

@@ -3,6 +3,7 @@
 
 mod allocation;
 mod bad_input;
+mod ceilings;
 mod concurrency;
 mod layers;
 mod media;

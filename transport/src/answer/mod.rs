@@ -20,8 +20,8 @@ pub(crate) struct LocalDescription<'a> {
     pub(crate) credentials: &'a IceCredentials,
     pub(crate) fingerprint: &'a Fingerprint,
     pub(crate) candidates: &'a [Candidate],
-    /// Name of the media stream, shown by the peer's statistics: the camera's.
-    pub(crate) stream: &'a str,
+    /// Names of the media streams: the cameras'.
+    pub(crate) streams: &'a [&'a str],
 }
 
 /// Both sides send reference times and return each other's (RFC 3611 §5).
@@ -37,7 +37,7 @@ fn write_session<'m>(
     for mid in mids {
         write!(sdp, " {mid}")?;
     }
-    write!(sdp, "\r\na=msid-semantic: WMS {}\r\na=ice-lite\r\n", local.stream)
+    write!(sdp, "\r\na=msid-semantic: WMS {}\r\na=ice-lite\r\n", local.streams.join(" "))
 }
 
 /// A section with one codec, up to where its direction decides what more there is to say.

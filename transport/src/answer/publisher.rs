@@ -146,7 +146,7 @@ pub(crate) mod tests {
             credentials: &credentials,
             fingerprint: &Fingerprint::sha256_of(b"certificate"),
             candidates: &candidates,
-            stream: "robot",
+            streams: &["robot"],
         };
         answer(offer, allowed, Some(Bitrate::from_kbps(2_500)), &local)
     }

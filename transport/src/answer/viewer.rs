@@ -10,9 +10,19 @@ use super::{
     LocalDescription, RECEIVER_ROUND_TRIP, SectionHead, write_candidates, write_extension, write_refusal, write_session,
 };
 use crate::ViewerOffer;
-use crate::offer::{AudioSection, OfferedCodec};
+use crate::offer::{AudioSection, CameraSections, OfferedCodec, OfferedExtensions};
 
-/// The names that a viewer's packets are to have.
+/// What is sent to the sections of one camera.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shown<'a> {
+    /// The camera's name: that of the media stream, as the viewer's statistics show it.
+    pub(crate) stream: &'a str,
+    /// What its video is encoded in.
+    pub(crate) codec: Codec,
+    pub(crate) sources: Sources<'a>,
+}
+
+/// The names that a camera's packets are to have. No two cameras have one in common.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sources<'a> {
     pub(crate) cname: &'a str,
@@ -22,7 +32,7 @@ pub(crate) struct Sources<'a> {
     pub(crate) audio: Option<Ssrc>,
 }
 
-/// What was agreed on.
+/// What was agreed on of a camera.
 #[derive(Debug, Clone)]
 pub(crate) struct Agreement {
     pub(crate) payload_type: PayloadType,
@@ -39,23 +49,64 @@ pub(crate) struct AudioAgreement {
     pub(crate) extensions: HeaderExtensions,
 }
 
-/// Answers `offer` with one video track in `codec`, and with one of audio if there is any and the viewer has a place for
-/// it; `None` if the viewer cannot decode that.
+/// Answers `offer` with one video track for each of the `shown` cameras, of which there are as many as the offer is for, and
+/// with one of audio if the camera has any and the viewer a place for it.
+///
+/// # Errors
+///
+/// The first camera whose codec the viewer cannot decode.
 pub(crate) fn answer(
     offer: &ViewerOffer,
-    codec: Codec,
+    shown: &[Shown<'_>],
     local: &LocalDescription<'_>,
-    sources: &Sources<'_>,
-) -> Option<(Agreement, String)> {
-    let offered = offer.codec(codec)?;
-    let agreement = agree(offer, offered, sources);
-    let mut sdp = String::with_capacity(2_048);
-    write(&mut sdp, offer, offered, &agreement, local, sources).expect("a String takes everything");
-    Some((agreement, sdp))
+) -> Result<(Vec<Agreement>, String), usize> {
+    let mut answered = Vec::with_capacity(shown.len());
+    for (position, (sections, shown)) in offer.cameras.iter().zip(shown).enumerate() {
+        let offered = sections.video.codec(shown.codec).ok_or(position)?;
+        answered.push(Answered { sections, shown, offered, agreement: agree(sections, offered, &shown.sources) });
+    }
+    let mut sdp = String::with_capacity(2_048 * answered.len());
+    write(&mut sdp, offer, &answered, local).expect("a String takes everything");
+    Ok((answered.into_iter().map(|answered| answered.agreement).collect(), sdp))
 }
 
-fn agree(offer: &ViewerOffer, offered: &OfferedCodec, sources: &Sources<'_>) -> Agreement {
-    let video = &offer.video;
+/// One camera's part of the answer.
+struct Answered<'a> {
+    sections: &'a CameraSections,
+    shown: &'a Shown<'a>,
+    offered: &'a OfferedCodec,
+    agreement: Agreement,
+}
+
+impl Answered<'_> {
+    /// What becomes of the offer's section at this place, if it is this camera's.
+    fn at(&self, position: usize) -> Option<Track<'_>> {
+        if position == self.sections.video.position {
+            return Some(Track::Video(self));
+        }
+        let audio = self.sections.audio.as_ref().filter(|audio| audio.position == position);
+        let (section, agreed) = audio.zip(self.agreement.audio.as_ref())?;
+        Some(Track::Audio { section, agreed, shown: self.shown })
+    }
+}
+
+/// What is sent to a section.
+enum Track<'a> {
+    Video(&'a Answered<'a>),
+    Audio { section: &'a AudioSection, agreed: &'a AudioAgreement, shown: &'a Shown<'a> },
+}
+
+impl Track<'_> {
+    fn mid(&self) -> &str {
+        match self {
+            Self::Video(answered) => &answered.sections.video.mid,
+            Self::Audio { section, .. } => &section.mid,
+        }
+    }
+}
+
+fn agree(sections: &CameraSections, offered: &OfferedCodec, sources: &Sources<'_>) -> Agreement {
+    let video = &sections.video;
     let answers_nack = offered.feedback.contains(&RtcpFeedback::Nack);
     let rtx = offered.rtx.filter(|_| answers_nack);
     Agreement {
@@ -66,57 +117,55 @@ fn agree(offer: &ViewerOffer, offered: &OfferedCodec, sources: &Sources<'_>) -> 
             absolute_capture_time: video.extensions.id(ExtensionUri::AbsoluteCaptureTime),
             playout_delay: video.extensions.id(ExtensionUri::PlayoutDelay),
             video_orientation: video.extensions.id(ExtensionUri::VideoOrientation),
-            ..HeaderExtensions::default()
+            ..stamps(&video.extensions, offered)
         },
-        audio: offer.audio.as_ref().zip(sources.audio).map(|(audio, ssrc)| AudioAgreement {
+        audio: sections.audio.as_ref().zip(sources.audio).map(|(audio, ssrc)| AudioAgreement {
             ssrc,
             payload_type: audio.codec.payload_type,
             extensions: HeaderExtensions {
                 mid: audio.mid_extension(),
                 absolute_capture_time: audio.extensions.id(ExtensionUri::AbsoluteCaptureTime),
                 audio_level: audio.extensions.id(ExtensionUri::AudioLevel),
-                ..HeaderExtensions::default()
+                ..stamps(&audio.extensions, &audio.codec)
             },
         }),
+    }
+}
+
+/// A number among all packets of the connection for each, if the viewer tells which have come, and with it when they were
+/// sent. To whom tells nothing of packets, they say nothing for it.
+fn stamps(offered: &OfferedExtensions, codec: &OfferedCodec) -> HeaderExtensions {
+    let tells = codec.feedback.contains(&RtcpFeedback::TransportCc);
+    let transport_sequence = offered.id(ExtensionUri::TransportWideSequence).filter(|_| tells);
+    HeaderExtensions {
+        transport_sequence,
+        absolute_send_time: offered.id(ExtensionUri::AbsoluteSendTime).filter(|_| transport_sequence.is_some()),
+        ..HeaderExtensions::default()
     }
 }
 
 fn write(
     sdp: &mut String,
     offer: &ViewerOffer,
-    offered: &OfferedCodec,
-    agreement: &Agreement,
+    answered: &[Answered<'_>],
     local: &LocalDescription<'_>,
-    sources: &Sources<'_>,
 ) -> fmt::Result {
-    let audio = offer.audio.as_ref().zip(agreement.audio);
-    let mids = offer.sections.iter().enumerate().filter_map(|(position, _)| match &audio {
-        _ if position == offer.video.position => Some(offer.video.mid.as_str()),
-        Some((audio, _)) if position == audio.position => Some(audio.mid.as_str()),
-        _ => None,
-    });
-    write_session(sdp, mids, local)?;
-    for (position, section) in offer.sections.iter().enumerate() {
-        match &audio {
-            _ if position == offer.video.position => write_video(sdp, offer, offered, agreement, local, sources)?,
-            Some((audio, agreed)) if position == audio.position => {
-                write_audio(sdp, audio, agreed, local, sources.cname)?;
-            }
-            _ => write_refusal(sdp, section)?,
+    let at = |position| answered.iter().find_map(|answered| answered.at(position));
+    let tracks: Vec<_> = (0..offer.sections.len()).map(at).collect();
+    write_session(sdp, tracks.iter().flatten().map(Track::mid), local)?;
+    for (section, track) in offer.sections.iter().zip(&tracks) {
+        match track {
+            Some(Track::Video(answered)) => write_video(sdp, answered, local)?,
+            Some(Track::Audio { section, agreed, shown }) => write_audio(sdp, section, agreed, local, shown)?,
+            None => write_refusal(sdp, section)?,
         }
     }
     Ok(())
 }
 
-fn write_video(
-    sdp: &mut String,
-    offer: &ViewerOffer,
-    offered: &OfferedCodec,
-    agreement: &Agreement,
-    local: &LocalDescription<'_>,
-    sources: &Sources<'_>,
-) -> fmt::Result {
-    let video = &offer.video;
+fn write_video(sdp: &mut String, answered: &Answered<'_>, local: &LocalDescription<'_>) -> fmt::Result {
+    let Answered { sections, shown: Shown { stream, sources, .. }, offered, agreement } = answered;
+    let video = &sections.video;
     let head = SectionHead {
         mid: &video.mid,
         direction: "sendonly",
@@ -133,11 +182,12 @@ fn write_video(
         // Without a stream to send packets again on, a NACK would not be answered.
         RtcpFeedback::Nack => agreement.rtx.is_some(),
         RtcpFeedback::NackPli | RtcpFeedback::CcmFir => true,
-        RtcpFeedback::GoogRemb | RtcpFeedback::TransportCc => false,
+        RtcpFeedback::TransportCc => agreement.extensions.transport_sequence.is_some(),
+        RtcpFeedback::GoogRemb => false,
     };
     head.write_codec(sdp, offered.feedback.iter().copied().filter(kept))?;
     write_extensions(sdp, &agreement.extensions)?;
-    write!(sdp, "a=msid:{0} {0}\r\n", local.stream)?;
+    write!(sdp, "a=msid:{stream} {stream}\r\n")?;
     // Media first: viewers take the first source for it, whatever the group says.
     if agreement.rtx.is_some() {
         write!(sdp, "a=ssrc-group:FID {} {}\r\n", sources.video, sources.rtx)?;
@@ -154,7 +204,7 @@ fn write_audio(
     audio: &AudioSection,
     agreed: &AudioAgreement,
     local: &LocalDescription<'_>,
-    cname: &str,
+    Shown { stream, sources, .. }: &Shown<'_>,
 ) -> fmt::Result {
     let head = SectionHead {
         mid: &audio.mid,
@@ -165,9 +215,10 @@ fn write_audio(
         reduced_size_rtcp: audio.reduced_size_rtcp,
     };
     head.write(sdp, local)?;
-    head.write_codec(sdp, std::iter::empty())?;
+    let tells = agreed.extensions.transport_sequence.map(|_| RtcpFeedback::TransportCc);
+    head.write_codec(sdp, tells.into_iter())?;
     write_extensions(sdp, &agreed.extensions)?;
-    write!(sdp, "a=msid:{0} {0}-audio\r\na=ssrc:{1} cname:{cname}\r\n", local.stream, agreed.ssrc)?;
+    write!(sdp, "a=msid:{stream} {stream}-audio\r\na=ssrc:{} cname:{}\r\n", agreed.ssrc, sources.cname)?;
     write_candidates(sdp, local)
 }
 
@@ -177,19 +228,22 @@ fn write_extensions(sdp: &mut String, extensions: &HeaderExtensions) -> fmt::Res
     write_extension(sdp, extensions.absolute_capture_time, ExtensionUri::AbsoluteCaptureTime, "sendonly")?;
     write_extension(sdp, extensions.playout_delay, ExtensionUri::PlayoutDelay, "sendonly")?;
     write_extension(sdp, extensions.video_orientation, ExtensionUri::VideoOrientation, "sendonly")?;
-    write_extension(sdp, extensions.audio_level, ExtensionUri::AudioLevel, "sendonly")
+    write_extension(sdp, extensions.audio_level, ExtensionUri::AudioLevel, "sendonly")?;
+    write_extension(sdp, extensions.absolute_send_time, ExtensionUri::AbsoluteSendTime, "sendonly")?;
+    write_extension(sdp, extensions.transport_sequence, ExtensionUri::TransportWideSequence, "sendonly")
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
     use std::io::Cursor;
 
+    use lenscast_router::Mid;
     use rand::SeedableRng;
     use rand::rngs::StdRng;
     use rtc_sdp::description::session::SessionDescription;
 
     use super::*;
-    use crate::offer::tests::{AIORTC, CHROMIUM};
+    use crate::offer::tests::{AIORTC, CHROMIUM, bundle};
     use crate::{Fingerprint, IceCredentials};
 
     pub(crate) fn answered(offer: &ViewerOffer, codec: Codec) -> (Agreement, String) {
@@ -201,6 +255,13 @@ pub(crate) mod tests {
     }
 
     fn answer_with(offer: &ViewerOffer, codec: Codec, audio: Option<Ssrc>) -> Option<(Agreement, String)> {
+        let sources = Sources { cname: "0123456789abcdef", video: Ssrc(1), rtx: Ssrc(2), audio };
+        let (mut agreements, sdp) = answer_all(offer, &[Shown { stream: "front", codec, sources }]).ok()?;
+        Some((agreements.remove(0), sdp))
+    }
+
+    pub(crate) fn answer_all(offer: &ViewerOffer, shown: &[Shown<'_>]) -> Result<(Vec<Agreement>, String), usize> {
+        let streams: Vec<_> = shown.iter().map(|shown| shown.stream).collect();
         let credentials = IceCredentials::random(&mut StdRng::seed_from_u64(1));
         let candidates = crate::candidate::candidates(&["127.0.0.1:8189".parse().unwrap()], &[], true).unwrap();
         let local = LocalDescription {
@@ -208,9 +269,20 @@ pub(crate) mod tests {
             credentials: &credentials,
             fingerprint: &Fingerprint::sha256_of(b"certificate"),
             candidates: &candidates,
-            stream: "front",
+            streams: &streams,
         };
-        answer(offer, codec, &local, &Sources { cname: "0123456789abcdef", video: Ssrc(1), rtx: Ssrc(2), audio })
+        answer(offer, shown, &local)
+    }
+
+    /// A camera of each codec, with audio.
+    pub(crate) fn shown(codecs: &[Codec]) -> Vec<Shown<'static>> {
+        let names = ["front", "rear", "side", "top"];
+        let shown = codecs.iter().zip(names).zip(0_u32..).map(|((codec, stream), camera)| {
+            let source = |number| Ssrc(10 * camera + number);
+            let sources = Sources { cname: stream, video: source(1), rtx: source(2), audio: Some(source(3)) };
+            Shown { stream, codec: *codec, sources }
+        });
+        shown.collect()
     }
 
     fn read_back(sdp: &str) -> SessionDescription {
@@ -250,7 +322,30 @@ pub(crate) mod tests {
             assert!(sdp.lines().any(|found| found == line), "{line} is missing in\n{sdp}");
         }
         assert!(sdp.find("a=ssrc:1 ").unwrap() < sdp.find("a=ssrc:2 ").unwrap(), "media comes before its repair");
-        assert!(!sdp.contains("goog-remb") && !sdp.contains("transport-cc"), "nothing is agreed on that we do not do");
+        assert!(!sdp.contains("goog-remb"), "nothing is agreed on that we do not do");
+    }
+
+    #[test]
+    fn packets_are_numbered_for_those_who_tell_which_have_come() {
+        const SEQUENCE: &str =
+            "a=extmap:4/sendonly http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
+        let (agreement, sdp) = answered(&ViewerOffer::parse(CHROMIUM).unwrap(), Codec::Vp8);
+        let HeaderExtensions { transport_sequence, absolute_send_time, .. } = agreement.extensions;
+        assert_eq!(
+            transport_sequence.zip(absolute_send_time).map(|(one, two)| (one.value(), two.value())),
+            Some((4, 2))
+        );
+        for line in ["a=rtcp-fb:96 transport-cc", SEQUENCE] {
+            assert!(sdp.lines().any(|found| found == line), "{line} is missing in\n{sdp}");
+        }
+        let without_feedback = CHROMIUM.replace("transport-cc", "transport-x");
+        let without_numbers = CHROMIUM.replace("draft-holmer-rmcat", "draft-x");
+        for offered in [without_feedback, without_numbers] {
+            let (agreement, sdp) = answered(&ViewerOffer::parse(&offered).unwrap(), Codec::Vp8);
+            let HeaderExtensions { transport_sequence, absolute_send_time, .. } = agreement.extensions;
+            assert_eq!((transport_sequence, absolute_send_time), (None, None));
+            assert!(!sdp.contains("transport-cc\r\n") && !sdp.contains("abs-send-time"), "{sdp}");
+        }
     }
 
     #[test]
@@ -289,9 +384,42 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn each_camera_is_answered_in_its_section_with_its_own_codec_and_names() {
+        let offer = ViewerOffer::parse_for(&bundle(2, true), 2).unwrap();
+        let (agreements, sdp) = answer_all(&offer, &shown(&[Codec::Vp8, Codec::H264])).unwrap();
+        let payload_types: Vec<_> = agreements.iter().map(|agreed| agreed.payload_type.value()).collect();
+        assert_eq!(payload_types, [96, 102]);
+        let mids: Vec<_> = agreements.iter().map(|agreed| agreed.extensions.mid.unwrap().1).collect();
+        assert_eq!(mids, [Mid::new("v0").unwrap(), Mid::new("v1").unwrap()]);
+        assert_eq!(agreements[0].extensions.mid.unwrap().0, agreements[1].extensions.mid.unwrap().0);
+        let sections: Vec<&str> = sdp.split("m=").skip(1).collect();
+        let lines = |section: usize, key: &str| -> Vec<&str> {
+            sections[section].lines().filter_map(|line| line.strip_prefix(key)).collect()
+        };
+        assert!(sdp.contains("a=group:BUNDLE v0 a0 v1 a1\r\n") && sdp.contains("a=msid-semantic: WMS front rear\r\n"));
+        let mids: Vec<_> = (0..4).map(|section| lines(section, "a=mid:")[0]).collect();
+        assert_eq!(mids, ["v0", "a0", "v1", "a1"], "in the offer's order");
+        let streams: Vec<_> = (0..4).map(|section| lines(section, "a=msid:")[0]).collect();
+        assert_eq!(streams, ["front front", "front front-audio", "rear rear", "rear rear-audio"]);
+        assert_eq!(lines(0, "a=ssrc:"), ["1 cname:front", "2 cname:front"]);
+        assert_eq!(lines(1, "a=ssrc:"), ["3 cname:front"]);
+        assert_eq!((lines(2, "a=ssrc-group:"), lines(2, "a=ssrc:")[0]), (vec!["FID 11 12"], "11 cname:rear"));
+        assert_eq!(lines(2, "a=rtpmap:"), ["102 H264/90000", "103 rtx/90000"]);
+        assert_eq!(sdp.matches("a=ice-ufrag:").count(), 4);
+    }
+
+    #[test]
+    fn the_first_camera_that_cannot_be_decoded_is_named() {
+        let without = bundle(2, false).replace("H264/90000", "X264/90000");
+        let offer = ViewerOffer::parse_for(&without, 2).unwrap();
+        assert_eq!(answer_all(&offer, &shown(&[Codec::Vp8, Codec::H264])).unwrap_err(), 1);
+        assert!(answer_all(&offer, &shown(&[Codec::Vp8, Codec::Vp9])).is_ok());
+    }
+
+    #[test]
     fn a_codec_that_was_not_offered_is_not_answered() {
         let offer = ViewerOffer::parse(AIORTC).unwrap();
-        assert!(offer.codec(Codec::Vp9).is_none());
+        assert!(offer.cameras[0].video.codec(Codec::Vp9).is_none());
         assert!(try_answer(&offer, Codec::Vp9).is_none());
         assert!(try_answer(&offer, Codec::Vp8).is_some());
     }

@@ -142,6 +142,8 @@ impl Hub {
             remote: leg.remote(),
             profile: leg.profile(),
             consumers: self.session_consumers(now, id),
+            leg: None,
+            leg_stats: None,
         })
     }
 
@@ -202,7 +204,7 @@ impl Hub {
             self.dropped.srtcp_refused += 1;
             return;
         };
-        if self.router.handle_rtcp(now, id, compound, &mut self.legs.on(wire)).is_err() {
+        if self.router.handle_rtcp(now, id, compound, &mut self.legs.on(now, wire)).is_err() {
             self.dropped.rtcp_malformed += 1;
         } else if let Some(leg) = self.legs.plain.get_mut(&id) {
             let heard = leg.hear_rtcp(now, from);
@@ -237,7 +239,7 @@ impl Hub {
     }
 
     fn forget_plain(&mut self, now: Instant, id: TransportId, wire: &mut impl Wire) {
-        let _ = self.router.close_transport(now, id, &mut self.legs.on(wire));
+        let _ = self.router.close_transport(now, id, &mut self.legs.on(now, wire));
         if let Some(leg) = self.legs.plain.remove(&id) {
             self.legs.plain_slots.remove(&leg.slot);
             self.deadlines.set(id, None);

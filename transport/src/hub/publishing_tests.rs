@@ -4,7 +4,7 @@
 use lenscast_media::{Codec, MediaCodec, Ssrc};
 use lenscast_router::{
     ConsumerId, ConsumerParameters, EncodingParameters, HeaderExtensions, Layers, PacketLayout, PayloadType, Priority,
-    ProducerParameters, ReceivedExtensions,
+    ProducerParameters, ReceivedExtensions, Stamps,
 };
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -34,6 +34,10 @@ struct Scene {
 struct Recorder(Vec<(u16, Vec<u8>)>);
 
 impl Wire for Recorder {
+    fn now(&self, entered: Instant) -> Instant {
+        entered
+    }
+
     fn send(&mut self, path: Path, datagram: &[u8]) {
         self.0.push((path.remote.port(), datagram.to_vec()));
     }
@@ -104,7 +108,7 @@ impl Scene {
         let directory = Arc::new(Directory::new());
         let certificate = Certificate::generate(&*crypto).unwrap();
         let wall = WallClock::new(now, Duration::from_secs(1));
-        let hub = Hub::new(0, wall, Arc::clone(&directory), certificate, crypto, Vec::new());
+        let hub = Hub::new(0, wall, Arc::clone(&directory), certificate, crypto, Vec::new(), Board::alone());
         let (sender, viewer) = (peer_keys(PUBLISHER).0, peer_keys(VIEWER).1);
         let random = StdRng::seed_from_u64(1);
         Self { hub, directory, wire: Recorder::default(), random, now, sender, viewer }
@@ -120,6 +124,7 @@ impl Scene {
             restart: None,
             security: Security::Keys(keys(number)),
             purpose,
+            feedback: None,
             created: self.now,
             timeouts: Timeouts { connect: timeout, consent: timeout },
         };
@@ -129,7 +134,7 @@ impl Scene {
 
     fn with_publisher_and_viewer(mut self) -> Self {
         self.connect(PUBLISHER, Purpose::Publisher(vec![(TRACK, track(Some(SOURCE)))]));
-        self.connect(VIEWER, Purpose::Viewer(vec![(TRACK, consumer())]));
+        self.connect(VIEWER, Purpose::Viewer(vec![PlannedView { video: (TRACK, consumer()), audio: None }]));
         self.wire.0.clear();
         self
     }
@@ -147,7 +152,8 @@ impl Scene {
         packet.extend_from_slice(&ssrc.to_be_bytes());
         // RFC 7741 §4.2 with S set, then RFC 6386 §9.1: a key frame of 64×64.
         packet.extend_from_slice(&[0x10, 0x10, 2, 0, 0x9D, 1, 0x2A, 64, 0, 64, 0, sequence as u8]);
-        let layout = PacketLayout { header_len: 12, ssrc: Ssrc(ssrc), index: u64::from(sequence) };
+        let layout =
+            PacketLayout { header_len: 12, ssrc: Ssrc(ssrc), index: u64::from(sequence), stamps: Stamps::default() };
         self.sender.seal_rtp(&mut packet, 0, &layout);
         packet
     }
@@ -259,6 +265,100 @@ fn a_viewer_is_shown_audio_beside_its_video_and_does_without_where_there_is_none
     let mut scene = Scene::new();
     scene.connect(PUBLISHER, Purpose::Publisher(vec![(TRACK, track(Some(SOURCE)))]));
     let audio = ConsumerParameters { id: ConsumerId(3), ssrc: Ssrc(8), ..consumer() };
-    scene.connect(VIEWER, Purpose::Viewer(vec![(TRACK, consumer()), (ProducerId(51), audio)]));
+    scene.connect(
+        VIEWER,
+        Purpose::Viewer(vec![PlannedView { video: (TRACK, consumer()), audio: Some((ProducerId(51), audio)) }]),
+    );
     assert_eq!(scene.hub.session_stats(scene.now, TransportId(VIEWER)).unwrap().consumers.len(), 1);
+}
+
+/// A second track of the publisher's.
+const OTHER: ProducerId = ProducerId(51);
+
+fn of_two() -> Scene {
+    let mut scene = Scene::new();
+    let tracks = vec![(TRACK, track(Some(SOURCE))), (OTHER, track(Some(SOURCE + 1)))];
+    scene.connect(PUBLISHER, Purpose::Publisher(tracks));
+    let second = ConsumerParameters { id: ConsumerId(3), ssrc: Ssrc(8), ..consumer() };
+    let views = vec![
+        PlannedView { video: (TRACK, consumer()), audio: None },
+        PlannedView { video: (OTHER, second), audio: None },
+    ];
+    scene.connect(VIEWER, Purpose::Viewer(views));
+    scene.wire.0.clear();
+    scene
+}
+
+impl Scene {
+    /// The sources of what the viewer is sent of a key frame of each track.
+    fn sources_of_both(&mut self, sequence: u16) -> BTreeSet<u32> {
+        self.wire.0.clear();
+        for source in [SOURCE, SOURCE + 1] {
+            let packet = self.packet(sequence, source);
+            self.receive(PUBLISHER, packet);
+        }
+        let sent = self.wire.0.iter().filter(|(port, packet)| *port == VIEWER as u16 && packet[1] & 0x7F == 100);
+        sent.map(|(_, packet)| u32::from_be_bytes(packet[8..12].try_into().unwrap())).collect()
+    }
+
+    fn end(&mut self, producer: ProducerId) {
+        let key = ProducerKey { router: self.hub.home, producer };
+        self.hub
+            .with_router(self.now, &mut self.wire, |router, egress| router.close_producer(Instant::now(), key, egress))
+            .unwrap();
+    }
+
+    fn has_viewer(&self) -> bool {
+        self.hub.session_stats(self.now, TransportId(VIEWER)).is_some()
+    }
+}
+
+#[test]
+fn a_viewer_of_two_cameras_is_sent_both_and_told_which_is_which() {
+    let mut scene = of_two();
+    assert_eq!(scene.sources_of_both(1), BTreeSet::from([7, 8]));
+    let stats = scene.hub.session_stats(scene.now, TransportId(VIEWER)).unwrap();
+    let cameras: Vec<_> = stats.consumers.iter().map(|consumer| (consumer.producer, consumer.camera)).collect();
+    assert_eq!(cameras, [(TRACK, Some(0)), (OTHER, Some(1))]);
+}
+
+#[test]
+fn one_camera_of_a_session_is_paused_and_resumed_and_the_other_plays_on() {
+    let mut scene = of_two();
+    let id = TransportId(VIEWER);
+    assert_eq!(scene.sources_of_both(1), BTreeSet::from([7, 8]));
+    assert!(scene.hub.set_paused(scene.now, id, 0, true, &mut scene.wire));
+    assert_eq!(scene.sources_of_both(2), BTreeSet::from([8]));
+    assert!(scene.hub.set_paused(scene.now, id, 0, false, &mut scene.wire));
+    assert_eq!(scene.sources_of_both(3), BTreeSet::from([7, 8]));
+    assert!(!scene.hub.set_paused(scene.now, id, 2, true, &mut scene.wire), "it has two");
+    assert!(!scene.hub.set_preferred_layers(scene.now, id, 2, None, &mut scene.wire));
+}
+
+#[test]
+fn a_session_ends_with_the_last_of_its_cameras() {
+    let mut scene = of_two();
+    scene.end(TRACK);
+    assert_eq!((scene.has_viewer(), scene.sources_of_both(1)), (true, BTreeSet::from([8])));
+    assert!(!scene.hub.set_paused(scene.now, TransportId(VIEWER), 0, true, &mut scene.wire), "it has ended");
+    let stats = scene.hub.session_stats(scene.now, TransportId(VIEWER)).unwrap();
+    let cameras: Vec<_> = stats.consumers.iter().map(|consumer| consumer.camera).collect();
+    assert_eq!(cameras, [Some(1)], "the others keep their places");
+    scene.end(OTHER);
+    assert!(!scene.has_viewer());
+    let closed = |event: &HubEvent| matches!(event, HubEvent::Closed(TransportId(VIEWER), CloseCause::ProducerClosed));
+    assert_eq!(scene.hub.poll_events().filter(closed).count(), 1);
+}
+
+#[test]
+fn a_camera_that_went_before_the_first_check_is_done_without_unless_it_was_the_last() {
+    let view = |producer| PlannedView { video: (producer, consumer()), audio: None };
+    for (gone, there) in [(OTHER, true), (TRACK, false)] {
+        let mut scene = Scene::new();
+        if there {
+            scene.connect(PUBLISHER, Purpose::Publisher(vec![(TRACK, track(Some(SOURCE)))]));
+        }
+        scene.connect(VIEWER, Purpose::Viewer(vec![view(gone), view(TRACK)]));
+        assert_eq!(scene.has_viewer(), there);
+    }
 }

@@ -27,6 +27,10 @@ const ROOM: usize = 2;
 struct Recorder(Vec<Path>);
 
 impl Wire for Recorder {
+    fn now(&self, entered: Instant) -> Instant {
+        entered
+    }
+
     fn send(&mut self, path: Path, _: &[u8]) {
         self.0.push(path);
     }
@@ -65,7 +69,8 @@ impl Scene {
         let hub = |index| {
             let wall = WallClock::new(now, Duration::from_secs(1));
             let (directory, crypto) = (Arc::clone(&directory), Arc::clone(&crypto));
-            let mut hub = Hub::new(index, wall, directory, certificate.clone(), crypto, senders.clone());
+            let (certificate, channels) = (certificate.clone(), senders.clone());
+            let mut hub = Hub::new(index, wall, directory, certificate, crypto, channels, Board::alone());
             hub.produce_for_test(now, ProducerId(1), Arc::<Camera>::clone(&camera));
             hub
         };

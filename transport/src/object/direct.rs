@@ -1,6 +1,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use lenscast_media::NtpTime;
+use lenscast_router::RtpPackets;
 use tokio::sync::mpsc;
 
 /// Packets that a direct transport sends, as they would go to a socket.
@@ -23,12 +25,17 @@ pub struct DirectReceiver {
 pub(crate) struct DirectSink {
     packets: mpsc::Sender<DirectPackets>,
     dropped: Arc<AtomicU64>,
+    /// The next packet's number among all of the transport's.
+    next_sequence: u16,
 }
 
 pub(crate) fn direct_channel(capacity: usize) -> (DirectSink, DirectReceiver) {
     let (sender, packets) = mpsc::channel(capacity.max(1));
     let dropped = Arc::new(AtomicU64::new(0));
-    (DirectSink { packets: sender, dropped: Arc::clone(&dropped) }, DirectReceiver { packets, dropped })
+    (
+        DirectSink { packets: sender, dropped: Arc::clone(&dropped), next_sequence: 0 },
+        DirectReceiver { packets, dropped },
+    )
 }
 
 impl DirectReceiver {
@@ -45,6 +52,19 @@ impl DirectReceiver {
 }
 
 impl DirectSink {
+    /// Packets of one burst, which leave now.
+    pub(crate) fn send_rtp(&mut self, packets: &RtpPackets<'_>, sent: NtpTime) {
+        let written = (0..packets.len()).map(|position| {
+            let mut packet = Vec::new();
+            let layout = packets.write(position, &mut packet);
+            layout.stamps.write(&mut packet, sent, self.next_sequence);
+            self.next_sequence = self.next_sequence.wrapping_add(1);
+            packet
+        });
+        let written = written.collect();
+        self.send(DirectPackets::Rtp(written));
+    }
+
     pub(crate) fn send(&self, packets: DirectPackets) {
         if self.packets.try_send(packets).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);

@@ -112,6 +112,10 @@ impl OfferedExtensions {
         Self(offered)
     }
 
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (ExtensionUri, ExtensionId)> {
+        self.0.iter().copied()
+    }
+
     pub(crate) fn id(&self, uri: ExtensionUri) -> Option<ExtensionId> {
         self.0.iter().find(|(known, _)| *known == uri).map(|(_, id)| *id)
     }

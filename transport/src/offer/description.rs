@@ -6,11 +6,11 @@ use lenscast_router::rtp_parameters::Direction;
 use rtc_sdp::description::media::MediaDescription;
 use rtc_sdp::description::session::SessionDescription;
 
-use super::{MAX_OFFER_BYTES, OfferError};
+use super::{MAX_CAMERAS, MAX_OFFER_BYTES, OfferError};
 use crate::Fingerprint;
 
-/// No offer of a browser has more.
-const MAX_SECTIONS: usize = 16;
+/// Video and audio of as many cameras as there may be, and a data channel. No offer of a browser has more.
+const MAX_SECTIONS: usize = 2 * MAX_CAMERAS + 1;
 
 /// One `m=` section, as far as it must be repeated in the answer.
 #[derive(Debug, Clone)]

@@ -12,19 +12,22 @@ mod viewer;
 
 use thiserror::Error;
 
-pub(crate) use codec::OfferedCodec;
+pub(crate) use codec::{OfferedCodec, OfferedExtensions};
 pub(crate) use description::Section;
 pub(crate) use publisher::PublishedSection;
 pub use publisher::PublisherOffer;
 #[cfg(test)]
 pub(crate) use publisher::tests as publisher_offers;
-pub(crate) use viewer::AudioSection;
 pub use viewer::ViewerOffer;
+pub(crate) use viewer::{AudioSection, CameraSections};
 
 use crate::ParseFingerprintError;
 
-/// The largest offer that is read, in bytes. Chromium's offer of one section with all its codecs is 5 KB.
-pub const MAX_OFFER_BYTES: usize = 64 * 1024;
+/// The largest offer that is read, in bytes. Chromium's section of video with all its codecs is 5 KB, one of audio 1.5 KB.
+pub const MAX_OFFER_BYTES: usize = 128 * 1024;
+
+/// Cameras that one viewer's session shows at most: more than fit on a screen.
+pub const MAX_CAMERAS: usize = 16;
 
 /// Why an offer was not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -42,9 +45,17 @@ pub enum OfferError {
     /// The fingerprint cannot be used.
     #[error("SDP offer's a=fingerprint: {0}")]
     Fingerprint(#[from] ParseFingerprintError),
-    /// It has more or fewer video tracks than one.
-    #[error("SDP offer has {0} video sections, must have exactly 1")]
-    VideoSections(usize),
+    /// It has more or fewer video sections than there are cameras to be shown, or than one to publish with.
+    #[error("SDP offer has {sections} video sections, must have exactly {cameras}")]
+    VideoSections {
+        /// How many it has.
+        sections: usize,
+        /// How many it should have.
+        cameras: usize,
+    },
+    /// Its sections contradict each other, which one transport cannot carry.
+    #[error("SDP offer's bundle is at odds with itself: {0}")]
+    Bundle(String),
     /// It has more audio tracks than one.
     #[error("SDP offer has {0} audio sections, may have 1")]
     AudioSections(usize),
@@ -89,7 +100,10 @@ impl OfferError {
     /// True if the offer breaks SDP's own rules; false if it is SDP, but asks for what we do not do.
     #[must_use]
     pub const fn is_malformed(&self) -> bool {
-        matches!(self, Self::TooLarge(_) | Self::Malformed(_) | Self::MissingAttribute(_) | Self::Fingerprint(_))
+        matches!(
+            self,
+            Self::TooLarge(_) | Self::Malformed(_) | Self::MissingAttribute(_) | Self::Fingerprint(_) | Self::Bundle(_)
+        )
     }
 }
 
@@ -104,6 +118,30 @@ pub(crate) mod tests {
     pub(crate) fn replaced(offer: &str, old: &str, new: &str) -> String {
         assert!(offer.contains(old), "{old:?} is not in the offer");
         offer.replace(old, new)
+    }
+
+    /// An offer for so many cameras as Chromium would make it: of each a video section, and with `audio` one of audio after it.
+    pub(crate) fn bundle(cameras: usize, audio: bool) -> String {
+        let (session, video) = CHROMIUM.split_at(CHROMIUM.find("m=video").unwrap());
+        let mids: Vec<_> = (0..cameras)
+            .flat_map(|camera| {
+                let audio = audio.then(|| format!("a{camera}"));
+                std::iter::once(format!("v{camera}")).chain(audio)
+            })
+            .collect();
+        let mut sdp = replaced(session, "a=group:BUNDLE 0", &format!("a=group:BUNDLE {}", mids.join(" ")));
+        for mid in mids {
+            if mid.starts_with('v') {
+                sdp.push_str(&replaced(video, "a=mid:0", &format!("a=mid:{mid}")));
+            } else {
+                sdp.push_str(&format!(
+                    "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\nc=IN IP4 0.0.0.0\r\na=mid:{mid}\r\na=recvonly\r\n\
+                     a=rtcp-mux\r\na=rtpmap:111 opus/48000/2\r\n\
+                     a=extmap:9 urn:ietf:params:rtp-hdrext:sdes:mid\r\n"
+                ));
+            }
+        }
+        sdp
     }
 
     /// What is done to a line of an offer.

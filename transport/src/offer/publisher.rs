@@ -61,7 +61,7 @@ impl PublisherOffer {
             return Err(OfferError::Section(other.media_name.media.chars().take(32).collect()));
         }
         let Some((position, video)) = of("video").next().filter(|_| of("video").count() == 1) else {
-            return Err(OfferError::VideoSections(of("video").count()));
+            return Err(OfferError::VideoSections { sections: of("video").count(), cameras: 1 });
         };
         if of("audio").count() > 1 {
             return Err(OfferError::AudioSections(of("audio").count()));
@@ -436,8 +436,11 @@ pub(crate) mod tests {
     #[test]
     fn an_offer_must_be_of_one_stream_with_one_video_track_that_sends() {
         let video = &CHROMIUM[CHROMIUM.find("m=video").unwrap()..];
-        assert_eq!(error(&format!("{CHROMIUM}{video}")), OfferError::VideoSections(2));
-        assert_eq!(error(&replaced(CHROMIUM, "m=video", "m=audio")), OfferError::VideoSections(0));
+        assert_eq!(error(&format!("{CHROMIUM}{video}")), OfferError::VideoSections { sections: 2, cameras: 1 });
+        assert_eq!(
+            error(&replaced(CHROMIUM, "m=video", "m=audio")),
+            OfferError::VideoSections { sections: 0, cameras: 1 }
+        );
         let audio = &OBS[OBS.find("m=audio").unwrap()..OBS.find("m=video").unwrap()];
         assert_eq!(error(&format!("{OBS}{audio}")), OfferError::AudioSections(2));
         let data = "m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\n";

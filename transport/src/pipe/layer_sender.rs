@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lenscast_media::{Burst, NtpTime, Ssrc};
-use lenscast_router::{ExtensionId, PacketLayout, PayloadType, Rid};
+use lenscast_router::{ExtensionId, PacketLayout, PayloadType, Rid, Stamps};
 
 /// One spatial layer on its way to an edge: numbers its packets, and keeps them to be sent again.
 ///
@@ -144,7 +144,7 @@ impl LayerSender {
             ];
             let header_len = write_extensions(&mut packet, elements.into_iter().flatten());
             packet.extend_from_slice(burst.payload(position));
-            send(&packet, &PacketLayout { header_len, ssrc, index });
+            send(&packet, &PacketLayout { header_len, ssrc, index, stamps: Stamps::default() });
         }
         self.next_index = self.next_index.max(first_index + burst.len() as u64);
         self.resendable.add(now, burst.payload_bytes());
@@ -177,7 +177,7 @@ impl LayerSender {
         packet.extend_from_slice(&sequence.to_be_bytes());
         packet.extend_from_slice(payload);
         self.next_rtx_index += 1;
-        send(&packet, &PacketLayout { header_len, ssrc: rtx_ssrc, index: rtx_index });
+        send(&packet, &PacketLayout { header_len, ssrc: rtx_ssrc, index: rtx_index, stamps: Stamps::default() });
         true
     }
 

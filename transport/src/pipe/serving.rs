@@ -86,6 +86,7 @@ impl TransportServer {
             restart: None,
             security: Security::Keys(keys.clone()),
             purpose: Purpose::Pipe(Box::new(setup)),
+            feedback: None,
             created: Instant::now(),
             timeouts: self.config.timeouts,
         };

@@ -2,7 +2,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use lenscast_media::Ssrc;
+use lenscast_media::{NtpTime, Ssrc};
 use lenscast_router::{LOCAL_SOURCE, RtpPackets, TransportSlot};
 use tokio::task::JoinHandle;
 
@@ -36,6 +36,8 @@ pub(crate) struct PlainLeg {
     /// When its worker looks at it for silence.
     pub(crate) deadline: Option<Instant>,
     receiving: Option<JoinHandle<()>>,
+    /// The next packet's number among all of the transport's.
+    next_sequence: u16,
 }
 
 /// What a plain transport begins with.
@@ -78,6 +80,7 @@ impl PlainLeg {
             heard: None,
             deadline: None,
             receiving: None,
+            next_sequence: 0,
         }
     }
 
@@ -190,11 +193,19 @@ impl PlainLeg {
     }
 
     /// Sends to the peer, protected, once it is known.
-    pub(crate) fn send_rtp(&mut self, packets: &RtpPackets<'_>, buffer: &mut Vec<u8>, stats: &mut SocketStats) {
+    pub(crate) fn send_rtp(
+        &mut self,
+        packets: &RtpPackets<'_>,
+        sent: NtpTime,
+        buffer: &mut Vec<u8>,
+        stats: &mut SocketStats,
+    ) {
         let Some(remote) = self.remote else { return };
         for position in 0..packets.len() {
             buffer.clear();
             let layout = packets.write(position, buffer);
+            layout.stamps.write(buffer, sent, self.next_sequence);
+            self.next_sequence = self.next_sequence.wrapping_add(1);
             if let Some((sender, _)) = &self.srtp {
                 sender.seal_rtp(buffer, 0, &layout);
             }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use lenscast_media::{Codec, MediaCodec, RtpTime, Ssrc, WallClock};
 use lenscast_router::rtcp::{self, Compound, Packet};
-use lenscast_router::{PacketLayout, PayloadType};
+use lenscast_router::{PacketLayout, PayloadType, Stamps};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tokio::net::UdpSocket;
@@ -77,7 +77,7 @@ impl Peer {
         packet.extend_from_slice(&(self.index as u32 / 2 * 3_000).to_be_bytes());
         packet.extend_from_slice(&self.ssrc.0.to_be_bytes());
         packet.extend_from_slice(payload);
-        let layout = PacketLayout { header_len: 12, ssrc: self.ssrc, index: self.index };
+        let layout = PacketLayout { header_len: 12, ssrc: self.ssrc, index: self.index, stamps: Stamps::default() };
         if let Some((sender, _)) = &self.keys {
             sender.seal_rtp(&mut packet, 0, &layout);
         }

@@ -1,7 +1,7 @@
 //! Against another stack's implementation.
 
 use lenscast_media::Ssrc;
-use lenscast_router::PacketLayout;
+use lenscast_router::{PacketLayout, Stamps};
 use proptest::prelude::*;
 use rtc_srtp::context::Context;
 use rtc_srtp::protection_profile::ProtectionProfile as OracleProfile;
@@ -41,7 +41,7 @@ fn rtp_packet(index: u64, payload: &[u8]) -> (Vec<u8>, PacketLayout) {
     let mut packet = vec![0x80, 96, 0, 0, 1, 2, 3, 4, 0, 0, 0, 42];
     packet[2..4].copy_from_slice(&(index as u16).to_be_bytes());
     packet.extend_from_slice(payload);
-    (packet, PacketLayout { header_len: 12, ssrc: Ssrc(42), index })
+    (packet, PacketLayout { header_len: 12, ssrc: Ssrc(42), index, stamps: Stamps::default() })
 }
 
 fn sealed(sender: &SrtpSender, index: u64) -> Vec<u8> {

@@ -105,6 +105,35 @@ fn a_layer_that_cannot_be_had_is_replaced_by_the_next_below_and_still_wanted() {
 }
 
 #[test]
+fn a_ceiling_holds_whatever_is_preferred_and_nothing_beyond_it_is_wanted() {
+    let mut bench = Bench::new().viewer(1, 2);
+    bench.frame(&[2]);
+    let _ = bench.scene.asked();
+    let ceiling = |bench: &mut Bench, spatial: Option<u8>| {
+        let layers = spatial.map(|spatial| Layers { spatial, temporal: 0 });
+        bench.scene.worker.set_layer_ceiling(bench.scene.now, ConsumerId(1), layers).unwrap();
+    };
+    ceiling(&mut bench, Some(1));
+    assert_eq!(bench.scene.asked(), [Asked::Wanted(set(&[1, 2])), Asked::KeyFrame(1)]);
+    assert_eq!(bench.frame(&[]), [2], "until there is a key frame");
+    assert_eq!(bench.frame(&[1]), [1]);
+    assert_eq!(bench.scene.asked().last(), Some(&Asked::Wanted(set(&[1]))));
+    bench.prefer(0);
+    bench.frame(&[0]);
+    assert_eq!(bench.frame(&[]), [0], "less may be preferred");
+    bench.prefer(2);
+    bench.frame(&[1, 2]);
+    assert_eq!(bench.frame(&[]), [1], "more may not");
+    let _ = bench.scene.asked();
+    ceiling(&mut bench, None);
+    assert_eq!(bench.scene.asked(), [Asked::Wanted(set(&[]))]);
+    assert_eq!(bench.frame(&[0, 1, 2]), [0_usize; 0]);
+    ceiling(&mut bench, Some(u8::MAX));
+    assert_eq!(bench.scene.asked(), [Asked::Wanted(set(&[2])), Asked::KeyFrame(2)]);
+    assert_eq!(bench.frame(&[2]), [2]);
+}
+
+#[test]
 fn what_all_viewers_want_together_is_wanted() {
     let mut bench = Bench::new().viewer(1, 0).viewer(2, 2);
     let _ = bench.scene.asked();

@@ -3,6 +3,7 @@
 mod closing;
 mod ingest;
 mod layers;
+mod padding;
 mod pausing;
 mod pipes;
 mod rewriting;
@@ -71,7 +72,8 @@ impl Egress for Recorder {
             let packet = OraclePacket::unmarshal(&mut bytes.as_slice()).unwrap();
             assert_eq!(layout.index as u16, packet.header.sequence_number);
             assert_eq!(layout.ssrc, Ssrc(packet.header.ssrc));
-            assert_eq!(layout.header_len, bytes.len() - packet.payload.len());
+            let padding = if packet.header.padding { usize::from(bytes[bytes.len() - 1]) } else { 0 };
+            assert_eq!(layout.header_len, bytes.len() - padding - packet.payload.len());
             self.indices.push(layout.index);
             self.rtp.push((transport, packet));
         }
