@@ -12,7 +12,8 @@ fn main() {
     let cases: Vec<Case> =
         cases().into_iter().filter(|c| names.is_empty() || names.iter().any(|n| c.name == n.as_str())).collect();
     let begin = std::time::Instant::now();
-    let outcomes = run_all(&cases, &controllers, 1);
+    let seed = std::env::var("SEED").map_or(1, |seed| seed.parse().expect("a number"));
+    let outcomes = run_all(&cases, &controllers, seed);
     println!("{}", table(&outcomes));
     for o in &outcomes {
         println!("{} {} {:?} osc {:.3}", o.case, o.controller.name(), o.invariants, o.metrics.oscillation);

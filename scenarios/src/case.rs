@@ -34,6 +34,8 @@ pub(crate) struct LinkPlan {
     pub(crate) loss: f64,
     /// How long a packet waits at most: the queue drops those at its tail that would wait longer.
     pub(crate) queue: Duration,
+    /// So many bytes pass at once after a pause: a token bucket shapes it.
+    pub(crate) burst: u64,
     /// Packets that would wait longer than this are marked.
     pub(crate) mark: Option<Duration>,
     /// It is judged: its queue and how much of it is used.

@@ -353,6 +353,7 @@ fn link_config(plan: &LinkPlan, length: Duration, seed: u64) -> LinkConfig {
         },
         loss: if plan.loss > 0.0 { Loss::Random(plan.loss) } else { Loss::None },
         queue: QueueLimit::Time(plan.queue),
+        burst: plan.burst,
         ecn: plan.mark.map(|threshold| Ecn { threshold }),
         seed,
         ..LinkConfig::new(capacity)

@@ -4,6 +4,9 @@
 //! capacity over all time is known, so is the moment when it has left the queue. Nothing that comes later can change that. So a
 //! packet costs one event a link, at its arrival at the other end.
 //!
+//! A shaper that is a token bucket (as `tc tbf`, and what stands at many a home's door) lets so many bytes through at once after
+//! a pause, and then what it carries. A wire is one with an empty bucket.
+//!
 //! **Invariants.**
 //! - Packets arrive in the order in which they came; jitter delays, it does not reorder.
 //! - The queue never holds more than its limit, but for a packet that found it empty: the wire itself takes one.
@@ -67,6 +70,8 @@ pub struct LinkConfig {
     pub loss: Loss,
     /// How much may wait.
     pub queue: QueueLimit,
+    /// So many bytes pass at once after a pause in which as many could have passed.
+    pub burst: u64,
     /// Whether and when it marks.
     pub ecn: Option<Ecn>,
     /// Where its random numbers begin.
@@ -83,6 +88,7 @@ impl LinkConfig {
             jitter: Jitter::NONE,
             loss: Loss::None,
             queue: QueueLimit::Time(Duration::from_millis(300)),
+            burst: 0,
             ecn: None,
             seed: 0,
         }
@@ -120,6 +126,8 @@ pub(crate) struct Link<T> {
     queued_bytes: u64,
     /// When the last of the queue has left.
     busy_until: Nanos,
+    /// Since when what the link carries has been saved up, or if that is later, will have been used up by what is in the queue.
+    saved_since: Nanos,
     last_arrival: Nanos,
     pub(crate) counters: Counters,
 }
@@ -135,6 +143,7 @@ impl<T> Link<T> {
             left: 0,
             queued_bytes: 0,
             busy_until: 0,
+            saved_since: 0,
             last_arrival: 0,
             counters: Counters::default(),
             config,
@@ -170,9 +179,13 @@ impl<T> Link<T> {
             return Err(content);
         }
         let turn = self.busy_until.max(now);
+        let from = self.saved_since.max(now.saturating_sub(self.burst_time(now)));
         let departure = match turn {
             NEVER => NEVER,
-            turn => self.config.capacity.finish(turn, u64::from(size)).unwrap_or(NEVER),
+            turn => {
+                self.saved_since = self.config.capacity.finish(from, u64::from(size)).unwrap_or(NEVER);
+                self.saved_since.max(turn)
+            }
         };
         let waited = turn - now;
         let is_marking = self.config.ecn.is_some_and(|ecn| waited > nanos(ecn.threshold));
@@ -200,6 +213,16 @@ impl<T> Link<T> {
             self.counters.delivered.add(passage.size);
         }
         Some(passage)
+    }
+
+    /// What the bucket holds, in time at the capacity of the moment: after a change it is as if that had been there before.
+    fn burst_time(&self, now: Nanos) -> Nanos {
+        if self.config.burst == 0 {
+            return 0;
+        }
+        let capacity = u128::from(self.config.capacity.capacity(now).as_bps());
+        let bits = u128::from(self.config.burst) * 8 * 1_000_000_000;
+        bits.checked_div(capacity).map_or(NEVER, |nanos| Nanos::try_from(nanos).unwrap_or(NEVER))
     }
 
     /// Those whose time in the queue is over are on the wire.

@@ -143,6 +143,24 @@ fn the_wire_takes_one_packet_however_small_the_queue() {
 }
 
 #[test]
+fn a_token_bucket_lets_a_burst_pass_and_then_what_the_link_carries() {
+    // A packet of 1,000 bytes takes 1 ms.
+    let (start, mut network, _, route) = one_link(|config| config.burst = 2_500);
+    for number in 0..5 {
+        network.send(start + ms(1_000), &route, packet(1_000, number));
+    }
+    // What was left of the bucket when it was empty for two more is half a packet's worth.
+    network.send(start + ms(1_005), &route, packet(1_000, 5));
+    network.send(start + ms(1_005), &route, packet(1_000, 6));
+    network.send(start + ms(1_005), &route, packet(1_000, 7));
+    let micros = |delivered: &Delivered<u32>| {
+        delivered.arrived_at.duration_since(start).as_micros() as u64 - 1_050_000
+    };
+    let arrived: Vec<u64> = run_out(&mut network).iter().map(micros).collect();
+    assert_eq!(arrived, [0, 0, 500, 1_500, 2_500, 5_000, 5_000, 5_500]);
+}
+
+#[test]
 fn a_link_that_stands_still_keeps_what_it_has() {
     let (start, mut network, link, route) = one_link(|config| {
         config.capacity = Trace::steps(&[(ms(0), mbps(8)), (ms(10), Bitrate::ZERO)]);

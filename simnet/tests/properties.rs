@@ -44,10 +44,11 @@ fn links() -> impl Strategy<Value = LinkConfig> {
         (0..50_u64, 0.0..4.0).prop_map(|(deviation, cut)| Jitter { deviation: Duration::from_millis(deviation), cut })
     ];
     let ecn = prop::option::of((0..100_u64).prop_map(|ms| Ecn { threshold: Duration::from_millis(ms) }));
-    (traces(), 0..200_u64, jitter, losses(), queues(), ecn, any::<u64>()).prop_map(
-        |(capacity, delay, jitter, loss, queue, ecn, seed)| {
+    let burst = prop_oneof![Just(0), 0..20_000_u64];
+    (traces(), 0..200_u64, jitter, losses(), (queues(), burst), ecn, any::<u64>()).prop_map(
+        |(capacity, delay, jitter, loss, (queue, burst), ecn, seed)| {
             let delay = Duration::from_millis(delay);
-            LinkConfig { capacity, delay, jitter, loss, queue, ecn, seed }
+            LinkConfig { capacity, delay, jitter, loss, queue, burst, ecn, seed }
         },
     )
 }

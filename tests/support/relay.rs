@@ -154,8 +154,18 @@ fn forward(front: &UdpSocket, server: SocketAddr, seed: u64, shared: &Shared) {
     let mut random = StdRng::seed_from_u64(seed);
     let mut buffer = vec![0; 65_536];
     std::thread::scope(|scope| {
-        while !shared.stop.load(Ordering::Acquire) {
-            let Ok((len, viewer)) = front.recv_from(&mut buffer) else { continue };
+        loop {
+            // What has come before the end still passes: a goodbye, for example.
+            let is_over = shared.stop.load(Ordering::Acquire);
+            if is_over {
+                front.set_nonblocking(true).expect("every socket can be");
+            }
+            let Ok((len, viewer)) = front.recv_from(&mut buffer) else {
+                if is_over {
+                    break;
+                }
+                continue;
+            };
             let known = shared.upstream.lock().unwrap_or_else(PoisonError::into_inner).get(&viewer).cloned();
             let upstream = known.unwrap_or_else(|| {
                 let upstream = Arc::new(socket());

@@ -19,6 +19,8 @@ const PACKETS_MAX: usize = 500;
 /// So much time is kept if the packets are enough (`min_window_duration`), and no more than so much (`max_window_duration`).
 const WINDOW_MIN: Duration = Duration::from_secs(1);
 const WINDOW_MAX: Duration = Duration::from_secs(5);
+/// Over so many times as long it is looked how fast few packets arrive from a queue. Ours.
+const BUSY_SPANS: u32 = 3;
 /// No rate is reckoned over less.
 const SPAN_MIN: Duration = Duration::from_millis(1);
 
@@ -27,6 +29,8 @@ struct Arrived {
     sent: Instant,
     received: Duration,
     size: u32,
+    /// It waited in a queue.
+    has_waited: bool,
 }
 
 /// The last packets in the order in which they arrived.
@@ -72,8 +76,23 @@ impl AcknowledgedRate {
         Some(sent.rate().map_or(received, |rate| rate.min(received)))
     }
 
-    /// How fast the last packets arrived, however they were sent: what the link carries, while there is a queue. `None` if fewer
-    /// than `required` arrived within `span` of the last.
+    /// How fast the last packets arrived that all had waited in a queue: what the link carries, as it had no pause between
+    /// them. Over `span`, or longer if those are fewer than `required`, up to [`BUSY_SPANS`] times; `None` if they are fewer still.
+    pub(super) fn busy_arrivals(&self, span: Duration, required: usize) -> Option<Rate> {
+        let last = self.window.back()?;
+        let age = |packet: &Arrived| last.received.saturating_sub(packet.received);
+        let busy = self.window.iter().rev().take_while(|packet| packet.has_waited && age(packet) <= span * BUSY_SPANS);
+        let run = busy.enumerate().take_while(|(index, packet)| *index < required || age(packet) <= span);
+        let (mut first, mut count, mut bytes) = (last, 0, 0.0);
+        for (_, packet) in run {
+            (first, count, bytes) = (packet, count + 1, bytes + f64::from(packet.size));
+        }
+        let bytes = bytes - f64::from(first.size);
+        (count >= required).then(|| Rate::from_bytes(bytes, age(first).max(SPAN_MIN)))
+    }
+
+    /// How fast the last packets arrived, however they were sent. `None` if fewer than `required` arrived within `span` of the
+    /// last.
     pub(super) fn recent_arrivals(&self, span: Duration, required: usize) -> Option<Rate> {
         let last = self.window.back()?.received;
         let first = self.window.partition_point(|packet| packet.received < last.saturating_sub(span));
@@ -86,10 +105,10 @@ impl AcknowledgedRate {
         Some(Rate::from_bytes(bytes, last.saturating_sub(since).max(SPAN_MIN)))
     }
 
-    /// A packet has arrived.
-    pub(super) fn add(&mut self, sent: Instant, received: Duration, size: u32) {
+    /// A packet has arrived, and has waited in a queue or not.
+    pub(super) fn add(&mut self, sent: Instant, received: Duration, size: u32, has_waited: bool) {
         let place = self.window.iter().rposition(|packet| packet.received <= received).map_or(0, |last| last + 1);
-        self.window.insert(place, Arrived { sent, received, size });
+        self.window.insert(place, Arrived { sent, received, size, has_waited });
         while self.is_full() {
             let Some(oldest) = self.window.pop_front() else { break };
             self.discarded = Some(self.discarded.map_or(oldest.sent, |sent| sent.max(oldest.sent)));
@@ -147,7 +166,7 @@ mod tests {
     /// 1,250 bytes each.
     fn add(rate: &mut AcknowledgedRate, packets: impl IntoIterator<Item = (u64, u64)>) {
         for (sent, received) in packets {
-            rate.add(start() + ms(sent), ms(received), 1_250);
+            rate.add(start() + ms(sent), ms(received), 1_250, received > sent);
         }
     }
 
@@ -188,6 +207,23 @@ mod tests {
         add(&mut rate, (100..120).map(|n| (10 * n, 1_000 + 20 * (n - 100))));
         assert!(rate.rate().unwrap().kbps() > 800.0);
         assert_eq!(rate.recent_arrivals(ms(300), 10), Some(Rate::from_kbps(500)));
+    }
+
+    #[test]
+    fn what_arrives_from_a_queue_shows_what_the_link_carries() {
+        let mut rate = AcknowledgedRate::new();
+        // A pause, a burst that a token bucket lets through, and the rest at 500 kb/s.
+        add(&mut rate, (0..50).map(|n| (10 * n, 10 * n)));
+        add(&mut rate, (0..4).map(|n| (700 + n, 700 + n)));
+        add(&mut rate, (0..5).map(|n| (704 + n, 720 + 20 * n)));
+        assert_eq!(rate.busy_arrivals(ms(150), 6), None);
+        add(&mut rate, (5..8).map(|n| (704 + n, 720 + 20 * n)));
+        assert_eq!(rate.busy_arrivals(ms(150), 6).unwrap().kbps().round(), 500.0);
+        // Few packets are looked at for longer, but not for ever.
+        let mut slow = AcknowledgedRate::new();
+        add(&mut slow, (0..20).map(|n| (10 * n, 80 * n)));
+        assert_eq!(slow.busy_arrivals(ms(150), 6).unwrap().kbps().round(), 125.0);
+        assert_eq!(slow.busy_arrivals(ms(100), 6), None);
     }
 
     #[test]

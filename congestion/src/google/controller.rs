@@ -31,7 +31,9 @@ const PACING_MIN: Rate = Rate::from_kbps(400);
 /// Over so long it is looked how fast packets arrive from a queue, if there are so many. Ours.
 const ARRIVALS_SPAN: Duration = Duration::from_millis(150);
 const ARRIVALS_PACKETS: usize = 6;
-/// The same for marks.
+/// A packet that took so much longer than the fastest has waited. Ours.
+const WAITED: Duration = Duration::from_millis(5);
+/// The same where packets are marked, whether there is a queue or not.
 const MARKED_SPAN: Duration = Duration::from_millis(300);
 const MARKED_PACKETS: usize = 10;
 /// More than this part of a message lost while packets wait so long: the queue overflows. Ours.
@@ -136,7 +138,8 @@ impl GoogleController {
         let mut probed = None;
         for report in reports {
             let Some(received) = report.received_at else { continue };
-            self.acknowledged.add(report.sent.sent_at, received, report.sent.size);
+            let has_waited = self.path.waited(report).is_some_and(|waited| waited >= WAITED);
+            self.acknowledged.add(report.sent.sent_at, received, report.sent.size, has_waited);
             self.delay.handle_packet(now, report.sent.sent_at, received);
             probed = self.probe_results.handle_packet(report).or(probed);
         }
@@ -146,7 +149,7 @@ impl GoogleController {
         self.pacing_factor = if self.queue.is_link_full(now) { PACING_FACTOR_FULL } else { PACING_FACTOR };
         let findings = Findings {
             acknowledged: self.acknowledged.rate(),
-            arrives: self.acknowledged.recent_arrivals(ARRIVALS_SPAN, ARRIVALS_PACKETS),
+            arrives: self.acknowledged.busy_arrivals(ARRIVALS_SPAN, ARRIVALS_PACKETS),
             probed,
             queue,
             waits,
@@ -236,7 +239,7 @@ impl NetworkController for GoogleController {
         let is_calm = self.queue.is_calm(now);
         self.probes.handle_calm(is_calm);
         self.loss.set_tolerance(if is_calm { Tolerance::CALM } else { Tolerance::USUAL });
-        self.loss.update(reports, self.acknowledged.rate(), self.delay.rate(), is_limited);
+        self.loss.update(reports, self.acknowledged.rate(), self.delay.control().lasting(), is_limited);
         self.update_target(now);
         if self.delay.take_recovered() {
             self.probes.handle_recovery(now);

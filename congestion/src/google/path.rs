@@ -34,6 +34,8 @@ pub(super) struct Path {
     /// The least relative delay in each of the last spans; the current one first.
     least: [f64; SPANS],
     span_began: Instant,
+    /// The least of all.
+    fastest_ms: f64,
     queue_ms: f64,
 }
 
@@ -48,6 +50,7 @@ impl Path {
             loss_updated: now,
             least: [f64::INFINITY; SPANS],
             span_began: now,
+            fastest_ms: 0.0,
             queue_ms: 0.0,
         }
     }
@@ -65,6 +68,13 @@ impl Path {
     /// How much longer the fastest packet of the last message took than the fastest of a minute.
     pub(super) fn queue_delay(&self) -> Duration {
         Duration::from_secs_f64(self.queue_ms.clamp(0.0, DELAY_MAX_MS) / 1e3)
+    }
+
+    /// How much longer this packet took than the fastest of a minute, if it arrived.
+    pub(super) fn waited(&self, report: &PacketReport) -> Option<Duration> {
+        let sent = report.sent.sent_at.saturating_duration_since(self.origin);
+        let waited = millis_between(sent, report.received_at?) - self.fastest_ms;
+        Some(Duration::from_secs_f64(waited.clamp(0.0, DELAY_MAX_MS) / 1e3))
     }
 
     /// Feedback has come.
@@ -89,6 +99,7 @@ impl Path {
         }
         self.least[0] = self.least[0].min(delay_ms);
         let least = self.least.iter().copied().fold(f64::INFINITY, f64::min);
+        self.fastest_ms = least;
         self.queue_ms = delay_ms - least;
     }
 

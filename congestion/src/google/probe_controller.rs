@@ -53,12 +53,13 @@ const LIMITED_ENDED: Duration = Duration::from_secs(3);
 /// A probe that shows this multiple of the estimate is confirmed once its result has stood for so long. One whose result queues
 /// take back before, to less than that multiple of the estimate before the probe, has misled: the path lets short bursts through
 /// faster than it carries, as token buckets do. From then on probes are so many times as long, and only what arrives of their second
-/// half counts, until one is confirmed or so much time has passed. Ours.
-const LARGE_RAISE: f64 = 1.5;
+/// half counts, for so long; the next time for twice as long, unless one that was as short as usual has been confirmed. Ours.
+const LARGE_RAISE: f64 = 1.3;
 const CONFIRMED: Duration = Duration::from_secs(3);
 const MISLED: f64 = 1.2;
 const CAREFUL_FACTOR: u32 = 4;
 const CAREFUL_TIME: Duration = Duration::from_secs(30);
+const CAREFUL_TIME_MAX: Duration = Duration::from_secs(600);
 /// What is wanted times this is the most that is probed. Ours: libwebrtc takes 2, but what is wanted here includes overhead,
 /// and what is needed beyond it is only that a result, which is lower than its probe, still covers it.
 pub(super) const WANTED_FACTOR: f64 = 1.25;
@@ -117,8 +118,10 @@ pub(super) struct ProbeController {
     fall: Option<Fall>,
     fall_probed: Option<Instant>,
     raise: Option<Raise>,
-    /// When a probe last misled, if none was confirmed since.
-    misled: Option<Instant>,
+    /// Until then probes are longer.
+    careful_until: Option<Instant>,
+    /// For how long that is to be when a probe misleads next.
+    careful_time: Duration,
     /// What was allowed and wanted at the last probe.
     probed_max: Rate,
     probed_wanted: Rate,
@@ -146,7 +149,8 @@ impl ProbeController {
             fall: None,
             fall_probed: None,
             raise: None,
-            misled: None,
+            careful_until: None,
+            careful_time: CAREFUL_TIME,
             probed_max: max,
             probed_wanted: Rate::UNLIMITED,
             is_calm: false,
@@ -195,10 +199,13 @@ impl ProbeController {
         let Some(raise) = self.raise else { return };
         if self.is_over(now, Some(raise.at), CONFIRMED) {
             self.raise = None;
-            self.misled = None;
+            if !self.is_careful(raise.at) {
+                self.careful_time = CAREFUL_TIME;
+            }
         } else if self.cause == Cause::Queue && estimate < raise.before * MISLED {
             self.raise = None;
-            self.misled = Some(now);
+            self.careful_until = now.checked_add(self.careful_time);
+            self.careful_time = (self.careful_time * 2).min(CAREFUL_TIME_MAX);
             // It has not fallen from anything that was there.
             self.fall = None;
         }
@@ -279,7 +286,7 @@ impl ProbeController {
     }
 
     fn is_careful(&self, now: Instant) -> bool {
-        self.misled.is_some_and(|misled| now.saturating_duration_since(misled) < CAREFUL_TIME)
+        self.careful_until.is_some_and(|until| now < until)
     }
 
     /// When there is something to do at the latest.
@@ -399,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn probes_are_longer_after_one_that_misled_until_one_is_confirmed() {
+    fn probes_are_longer_for_a_while_after_one_that_misled() {
         let mut controller = limited();
         let probe = |controller: &mut ProbeController, second: u64| {
             controller.handle_timeout(at(second * 1_000));
@@ -418,12 +425,19 @@ mod tests {
         controller.handle_timeout(at(7_200));
         assert_eq!(probe(&mut controller, 13), 15_000, "60 ms");
         controller.handle_estimate(at(16_200), kbps(1_490), Cause::Delay);
-        assert!(!controller.is_careful(at(16_200)));
+        assert!(controller.is_careful(at(16_200)), "that a long one was right says nothing of short ones");
+        assert!(!controller.is_careful(at(37_000)));
         // A little more than was known is taken back by any queue: that says nothing of bursts.
-        controller.handle_result(at(17_000), kbps(1_700));
-        controller.handle_estimate(at(17_000), kbps(1_700), Cause::Delay);
-        controller.handle_estimate(at(17_500), kbps(1_400), Cause::Queue);
-        assert!(!controller.is_careful(at(17_500)));
+        controller.handle_result(at(37_000), kbps(1_700));
+        controller.handle_estimate(at(37_000), kbps(1_700), Cause::Delay);
+        controller.handle_estimate(at(37_500), kbps(1_400), Cause::Queue);
+        assert!(!controller.is_careful(at(37_500)));
+        // Misled again: for twice as long.
+        controller.handle_estimate(at(38_000), kbps(1_000), Cause::Delay);
+        controller.handle_result(at(38_000), kbps(1_600));
+        controller.handle_estimate(at(38_100), kbps(1_600), Cause::Delay);
+        controller.handle_estimate(at(38_200), kbps(1_000), Cause::Queue);
+        assert!(controller.is_careful(at(98_199)) && !controller.is_careful(at(98_200)));
     }
 
     #[test]

@@ -25,6 +25,8 @@ const THROUGHPUT_FACTOR: f64 = 1.5;
 const THROUGHPUT_EXTRA: Rate = Rate::from_kbps(10);
 /// What is used of a link after its queue has been emptied, of what it carried meanwhile. Ours.
 const RESUME: f64 = 0.96;
+/// And of a link that carries far less than before: what an encoder makes exceeds its target longest there. Ours.
+const RESUME_FALLEN: f64 = 0.9;
 /// A fall to less than this is large: an encoder that follows it late leaves much to be sent. For so long what waits to be sent
 /// then leaves first, at the one part of what the link carries, while the target is the other. Ours.
 const LARGE_FALL: f64 = 0.66;
@@ -67,6 +69,17 @@ struct Drain {
     pacing: Rate,
 }
 
+impl Drain {
+    fn is_large_fall(&self) -> bool {
+        self.carried < self.before * LARGE_FALL
+    }
+
+    /// The rate once the queue is empty.
+    fn resumed(&self) -> Rate {
+        self.carried * if self.is_large_fall() { RESUME_FALLEN } else { RESUME }
+    }
+}
+
 impl RateControl {
     pub(super) fn new(now: Instant, start: Rate, min: Rate) -> Self {
         Self {
@@ -83,6 +96,11 @@ impl RateControl {
 
     pub(super) fn rate(&self) -> Rate {
         self.rate
+    }
+
+    /// The rate, or if a queue is being emptied the one after that.
+    pub(super) fn lasting(&self) -> Rate {
+        self.drain.map_or(self.rate, |drain| self.rate.max(drain.resumed()))
     }
 
     /// How fast packets may leave while a queue is being emptied.
@@ -144,16 +162,15 @@ impl RateControl {
     /// The queue is empty, or no longer to be emptied. False while a backlog is to leave first.
     pub(super) fn resume(&mut self, now: Instant, has_backlog: bool) -> bool {
         let Some(drain) = &mut self.drain else { return true };
-        let is_large = drain.carried < drain.before * LARGE_FALL;
-        if has_backlog && is_large && now.saturating_duration_since(drain.since) < BACKLOG_MAX {
+        if has_backlog && drain.is_large_fall() && now.saturating_duration_since(drain.since) < BACKLOG_MAX {
             drain.pacing = drain.carried * BACKLOG_PACING;
             self.rate = (drain.carried * BACKLOG_TARGET).max(self.min);
             self.changed = now;
             return false;
         }
-        let carried = drain.carried;
+        let resumed = drain.resumed();
         self.drain = None;
-        self.rate = self.rate.max(carried * RESUME);
+        self.rate = self.rate.max(resumed);
         self.changed = now;
         true
     }

@@ -51,6 +51,7 @@ fn bottleneck(name: &'static str, capacity: Capacity) -> LinkPlan {
         jitter: JitterPlan::Gaussian,
         loss: 0.0,
         queue: QUEUE,
+        burst: 0,
         mark: None,
         bottleneck: true,
     }
@@ -65,6 +66,7 @@ fn wire(name: &'static str, delay: Duration) -> LinkPlan {
         jitter: JitterPlan::None,
         loss: 0.0,
         queue: QUEUE,
+        burst: 0,
         mark: None,
         bottleneck: false,
     }

@@ -382,9 +382,7 @@ fn a_pacer_without_room_drops_counts_and_goes_on_with_a_key_frame() {
     scene.run(Duration::from_millis(100));
     scene.next_frame += Duration::from_secs(100);
     scene.link.under_way.clear();
-    for _ in 0..5 {
-        scene.frame(4_000, 100);
-    }
+    scene.frame(20_000, 100);
     assert_eq!(scene.camera.0.load(Ordering::SeqCst), 1, "a key frame");
     let stats = scene.stats();
     assert_eq!((stats.overflows, stats.queued_packets), (1, 0));
@@ -399,6 +397,38 @@ fn a_pacer_without_room_drops_counts_and_goes_on_with_a_key_frame() {
     scene.frame(3, 100);
     scene.run(Duration::from_secs(1));
     assert_eq!(scene.seen.iter().filter(|seen| seen.ssrc == SOURCE).count(), 3);
+}
+
+#[test]
+fn after_a_steep_fall_what_waits_for_too_long_gives_way_to_a_key_frame_once() {
+    let mut scene = Scene::new(Bitrate::from_kbps(4_000), Some(PathFeedback::TransportWide));
+    scene.run(Duration::from_secs(10));
+    assert!(scene.target() > 2_500, "{}", scene.target());
+    assert_eq!(scene.stats().overflows, 0);
+    // The encoder goes on as before.
+    (scene.link.capacity, scene.rate) = (Bitrate::from_kbps(400), Some(Bitrate::from_kbps(3_000)));
+    let fallen = scene.now;
+    let mut begun_anew = None;
+    while scene.now < fallen + Duration::from_secs(3) && begun_anew.is_none() {
+        let frames = scene.frames;
+        scene.run(STEP);
+        // `frame` takes the request for a key frame back.
+        begun_anew = (scene.stats().overflows > 0).then_some(frames);
+    }
+    assert_eq!(scene.camera.0.load(Ordering::SeqCst), 1, "a key frame is asked for");
+    let stats = scene.stats();
+    assert!((stats.overflows, stats.queued_packets) == (1, 0) && stats.packets_dropped > 30, "{stats:?}");
+    // From here on it follows.
+    scene.rate = None;
+    scene.seen.clear();
+    scene.run(Duration::from_secs(2));
+    assert_eq!(scene.stats().overflows, 1);
+    let first = scene.seen.iter().find(|seen| seen.ssrc == SOURCE && seen.at > fallen + Duration::from_secs(1));
+    assert!(first.is_some(), "the picture goes on");
+    // Where the camera cannot make less, it is not tried again and again.
+    scene.rate = Some(Bitrate::from_kbps(3_000));
+    scene.run(Duration::from_secs(10));
+    assert!((2..=5).contains(&scene.stats().overflows), "{:?}", scene.stats());
 }
 
 #[test]

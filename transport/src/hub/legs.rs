@@ -221,6 +221,11 @@ impl<W: Wire> LegsOnWire<'_, W> {
         if !std::mem::replace(&mut control.is_pressing, true) {
             pressing.push(id);
         }
+        if control.renews(now, kind, packets.ssrc()) {
+            control.count_dropped(packets.len());
+            broken.push((id, packets.ssrc()));
+            return;
+        }
         for position in 0..packets.len() {
             let mut packet = spare.pop().unwrap_or_default();
             let layout = packets.write(position, &mut packet);

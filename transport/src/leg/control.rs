@@ -64,6 +64,8 @@ pub(crate) struct LegControl {
     /// When a change is to be told of that has to wait.
     report_due: Option<Instant>,
     attended: Instant,
+    /// Streams that had to begin anew a short while ago as too much of them waited, and when.
+    renewed: Vec<(Ssrc, Instant)>,
     /// It is on the list of those that are to be attended to.
     pub(crate) is_pressing: bool,
     stats: LegStats,
@@ -106,6 +108,12 @@ const SILENT_AFTER: Duration = Duration::from_millis(2_500);
 /// Who waits to hear of packets is attended to this often, if nothing else happens.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
 
+/// What would wait for longer than this is no live picture any more: its stream begins anew with a key frame, which is smaller.
+/// After a steep fall of the path that ends sooner than all that was encoded, or lost, before it was known.
+const LONGEST_WAIT: Duration = Duration::from_millis(400);
+/// Where that does not help it is not tried again for so long: key frames cost others too.
+const BETWEEN_RENEWALS: Duration = Duration::from_secs(3);
+
 /// What estimates stay between until somebody says otherwise. The start is what a camera of ours needs for a usable picture;
 /// less than the least is no video (libwebrtc, `video/config/encoder_stream_factory.cc`, `kDefaultMinVideoBitrateBps`).
 pub(crate) const DEFAULT_BOUNDS: EstimateBounds = EstimateBounds {
@@ -140,6 +148,7 @@ impl LegControl {
             reporting: Reporting::default(),
             report_due: None,
             attended: now,
+            renewed: Vec::new(),
             is_pressing: false,
             stats: LegStats::default(),
             reports: Vec::new(),
@@ -176,6 +185,24 @@ impl LegControl {
             self.forget_stream(layout.ssrc);
         }
         breaks
+    }
+
+    /// So much waits that a video's next frame would come too late. Then nothing of the stream waits any more, nor do
+    /// retransmissions, of which it needs none; what comes next of it has to begin anew. It does so every few seconds at most.
+    #[must_use]
+    pub(crate) fn renews(&mut self, now: Instant, kind: PacketKind, ssrc: Ssrc) -> bool {
+        if kind != PacketKind::Video || self.pacer.queue_delay() <= LONGEST_WAIT {
+            return false;
+        }
+        self.renewed.retain(|(_, at)| now.saturating_duration_since(*at) < BETWEEN_RENEWALS);
+        if self.renewed.iter().any(|(renewed, _)| *renewed == ssrc) {
+            return false;
+        }
+        self.renewed.push((ssrc, now));
+        self.stats.overflows += 1;
+        self.stats.packets_dropped += self.pacer.clear_kind(PacketKind::Retransmission) as u64;
+        self.forget_stream(ssrc);
+        true
     }
 
     /// Packets were dropped since those before them were.
