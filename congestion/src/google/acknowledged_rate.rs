@@ -21,6 +21,10 @@ const WINDOW_MIN: Duration = Duration::from_secs(1);
 const WINDOW_MAX: Duration = Duration::from_secs(5);
 /// Over so many times as long it is looked how fast few packets arrive from a queue. Ours.
 const BUSY_SPANS: u32 = 3;
+/// A gap so many times as long as all others of so many packets is a pause of the receiver's, not of the link's; what comes in
+/// gaps as much shorter than those after it has come late. Ours.
+const PAUSE: u32 = 2;
+const GAPS: usize = 16;
 /// No rate is reckoned over less.
 const SPAN_MIN: Duration = Duration::from_millis(1);
 
@@ -78,10 +82,13 @@ impl AcknowledgedRate {
 
     /// How fast the last packets arrived that all had waited in a queue: what the link carries, as it had no pause between
     /// them. Over `span`, or longer if those are fewer than `required`, up to [`BUSY_SPANS`] times; `None` if they are fewer still.
+    /// What has come after a pause of the receiver's does not count until what came late with it has come too.
     pub(super) fn busy_arrivals(&self, span: Duration, required: usize) -> Option<Rate> {
-        let last = self.window.back()?;
+        let late = self.after_pause();
+        let last = self.window.iter().rev().nth(late)?;
         let age = |packet: &Arrived| last.received.saturating_sub(packet.received);
-        let busy = self.window.iter().rev().take_while(|packet| packet.has_waited && age(packet) <= span * BUSY_SPANS);
+        let behind = self.window.iter().rev().skip(late);
+        let busy = behind.take_while(|packet| packet.has_waited && age(packet) <= span * BUSY_SPANS);
         let run = busy.enumerate().take_while(|(index, packet)| *index < required || age(packet) <= span);
         let (mut first, mut count, mut bytes) = (last, 0, 0.0);
         for (_, packet) in run {
@@ -89,6 +96,26 @@ impl AcknowledgedRate {
         }
         let bytes = bytes - f64::from(first.size);
         (count >= required).then(|| Rate::from_bytes(bytes, age(first).max(SPAN_MIN)))
+    }
+
+    /// How many packets have come after a gap that is far longer than those before, all at once.
+    fn after_pause(&self) -> usize {
+        let newest = self.window.len();
+        let busy = self.window.iter().rev().take(GAPS).take_while(|packet| packet.has_waited).count();
+        let considered = newest - busy.saturating_sub(1)..newest;
+        let gap = |at: usize| self.window[at].received.saturating_sub(self.window[at - 1].received);
+        let (mut longest, mut second) = (Duration::ZERO, Duration::ZERO);
+        for gap in considered.clone().map(gap) {
+            second = second.max(gap.min(longest));
+            longest = longest.max(gap);
+        }
+        if longest <= second * PAUSE {
+            return 0;
+        }
+        let late = considered.clone().rev().take_while(|&at| gap(at) < second / PAUSE).count();
+        let is_pause =
+            newest.checked_sub(late + 1).filter(|at| considered.contains(at)).is_some_and(|at| gap(at) == longest);
+        if is_pause { late + 1 } else { 0 }
     }
 
     /// How fast the last packets arrived, however they were sent. `None` if fewer than `required` arrived within `span` of the
@@ -218,6 +245,13 @@ mod tests {
         add(&mut rate, (0..5).map(|n| (704 + n, 720 + 20 * n)));
         assert_eq!(rate.busy_arrivals(ms(150), 6), None);
         add(&mut rate, (5..8).map(|n| (704 + n, 720 + 20 * n)));
+        assert_eq!(rate.busy_arrivals(ms(150), 6).unwrap().kbps().round(), 500.0);
+        // The receiver sleeps for a while, and all that came meanwhile comes at once.
+        for n in 712..718 {
+            add(&mut rate, [(n, 980)]);
+            assert_eq!(rate.busy_arrivals(ms(150), 6).unwrap().kbps().round(), 500.0);
+        }
+        add(&mut rate, [(718, 1_000)]);
         assert_eq!(rate.busy_arrivals(ms(150), 6).unwrap().kbps().round(), 500.0);
         // Few packets are looked at for longer, but not for ever.
         let mut slow = AcknowledgedRate::new();

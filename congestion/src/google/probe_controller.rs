@@ -54,10 +54,12 @@ const LIMITED_ENDED: Duration = Duration::from_secs(3);
 /// take back before, to less than that multiple of the estimate before the probe, has misled: the path lets short bursts through
 /// faster than it carries, as token buckets do. From then on probes are so many times as long, and only what arrives of their second
 /// half counts, for so long; the next time for twice as long, unless one that was as short as usual has been confirmed. Ours.
-const LARGE_RAISE: f64 = 1.3;
+const LARGE_RAISE: f64 = 1.5;
 const CONFIRMED: Duration = Duration::from_secs(3);
 const MISLED: f64 = 1.2;
-const CAREFUL_FACTOR: u32 = 4;
+const CAREFUL_FACTOR: f64 = 1.5;
+const CAREFUL_THRESHOLD: f64 = 0.9;
+const CAREFUL_LENGTH: u32 = 8;
 const CAREFUL_TIME: Duration = Duration::from_secs(30);
 const CAREFUL_TIME_MAX: Duration = Duration::from_secs(600);
 /// What is wanted times this is the most that is probed. Ours: libwebrtc takes 2, but what is wanted here includes overhead,
@@ -202,13 +204,17 @@ impl ProbeController {
             if !self.is_careful(raise.at) {
                 self.careful_time = CAREFUL_TIME;
             }
-        } else if self.cause == Cause::Queue && estimate < raise.before * MISLED {
+        } else if self.is_by_delay() && estimate < (raise.before * MISLED).min(self.max) {
             self.raise = None;
             self.careful_until = now.checked_add(self.careful_time);
             self.careful_time = (self.careful_time * 2).min(CAREFUL_TIME_MAX);
             // It has not fallen from anything that was there.
             self.fall = None;
         }
+    }
+
+    fn is_by_delay(&self) -> bool {
+        matches!(self.cause, Cause::Delay | Cause::Queue)
     }
 
     /// The application limits the rate since then, or does not.
@@ -342,8 +348,10 @@ impl ProbeController {
         self.state = State::Complete;
         let limit = if self.cause == Cause::LossIncreasing { LOSS_LIMITED_FACTOR } else { f64::INFINITY };
         let most = self.most().min(self.estimate * limit);
+        let is_careful = self.is_careful(now);
         let mut last = Rate::ZERO;
         for &rate in rates {
+            let rate = if is_careful { rate.min(self.estimate * CAREFUL_FACTOR) } else { rate };
             further &= rate < most;
             let rate = rate.min(most);
             // Nothing to learn from what is known, or from the same again.
@@ -353,7 +361,8 @@ impl ProbeController {
             }
         }
         if further {
-            self.state = State::Waiting { further: last * FURTHER_THRESHOLD };
+            let threshold = if is_careful { CAREFUL_THRESHOLD } else { FURTHER_THRESHOLD };
+            self.state = State::Waiting { further: last * threshold };
         }
     }
 
@@ -364,7 +373,7 @@ impl ProbeController {
         let id = ProbeId(self.next);
         self.next = self.next.wrapping_add(1);
         let is_careful = self.is_careful(now);
-        let duration = if is_careful { DURATION * CAREFUL_FACTOR } else { DURATION };
+        let duration = if is_careful { DURATION * CAREFUL_LENGTH } else { DURATION };
         let min_bytes = rate.bytes_in(duration) as u64;
         let probe = ProbeCluster { id, bitrate: rate.to_bitrate(), min_packets: PACKETS_MIN, min_bytes };
         self.pending.push_back((probe, is_careful));
@@ -408,22 +417,21 @@ mod tests {
     #[test]
     fn probes_are_longer_for_a_while_after_one_that_misled() {
         let mut controller = limited();
-        let probe = |controller: &mut ProbeController, second: u64| {
+        let probe = |controller: &mut ProbeController, second: u64, further: u64| {
             controller.handle_timeout(at(second * 1_000));
             let (probe, _) = controller.poll_probe().unwrap();
-            assert_eq!(probe.bitrate.as_kbps(), 2_000);
             controller.handle_result(at(second * 1_000 + 100), kbps(1_500));
             controller.handle_estimate(at(second * 1_000 + 100), kbps(1_500), Cause::Delay);
             // Which asks for the next one.
-            assert_eq!(polled(controller), [3_000]);
-            probe.min_bytes
+            assert_eq!(polled(controller), [further]);
+            (probe.bitrate.as_kbps(), probe.min_bytes)
         };
-        assert_eq!(probe(&mut controller, 6), 3_750, "15 ms");
+        assert_eq!(probe(&mut controller, 6, 3_000), (2_000, 3_750), "15 ms");
         controller.handle_estimate(at(7_000), kbps(1_000), Cause::Queue);
         assert!(controller.is_careful(at(7_000)) && controller.fall.is_none(), "there is nothing to come back to");
         controller.handle_estimate(at(7_100), kbps(1_000), Cause::Delay);
         controller.handle_timeout(at(7_200));
-        assert_eq!(probe(&mut controller, 13), 15_000, "60 ms");
+        assert_eq!(probe(&mut controller, 13, 2_250), (1_500, 22_500), "120 ms");
         controller.handle_estimate(at(16_200), kbps(1_490), Cause::Delay);
         assert!(controller.is_careful(at(16_200)), "that a long one was right says nothing of short ones");
         assert!(!controller.is_careful(at(37_000)));

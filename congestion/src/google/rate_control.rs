@@ -268,8 +268,12 @@ mod tests {
         assert_eq!(kbps(&control), 800.0);
         control.drain(start() + ms(550), Rate::from_kbps(900), 0.5, ms(100), true);
         assert_eq!(kbps(&control), 450.0, "the queue overflows");
+        assert_eq!(control.lasting(), Rate::from_kbps(810), "the queue will be gone");
         assert!(control.resume(start() + ms(600), false));
-        assert_eq!((kbps(&control), control.pacing()), (864.0, None));
+        assert_eq!((kbps(&control), control.pacing()), (810.0, None), "after a fall to less than half");
+        control.drain(start() + ms(700), Rate::from_kbps(800), 0.5, ms(100), false);
+        assert!(control.resume(start() + ms(800), false));
+        assert_eq!((kbps(&control), control.lasting()), (768.0, Rate::from_kbps(768)));
     }
 
     #[test]
@@ -279,7 +283,7 @@ mod tests {
         assert!(!control.resume(start() + ms(1_999), true));
         assert_eq!((kbps(&control), control.pacing()), (650.0, Some(Rate::from_kbps(950))));
         assert!(control.resume(start() + ms(2_000), true));
-        assert_eq!(kbps(&control), 960.0);
+        assert_eq!(kbps(&control), 900.0);
         // A small one leaves little behind.
         control.drain(start() + ms(3_000), Rate::from_kbps(900), 0.5, ms(100), false);
         assert!(control.resume(start() + ms(3_100), true));
