@@ -91,6 +91,12 @@ fn a_thin_viewer_gets_a_smaller_layer_and_the_fast_one_keeps_its_own() {
     let metrics = server.metrics();
     assert_eq!(metrics.series("lenscast_leg_estimate_bits_per_second").count(), 2);
     assert_eq!(metrics.series("lenscast_leg_target_bits_per_second").count(), 2);
+    let least = |name: &str| metrics.series(name).map(|(_, value)| value).fold(f64::INFINITY, f64::min);
+    assert!(least("lenscast_leg_feedback_received_total") > 20.0, "both tell what has come");
+    assert!(least("lenscast_leg_probes_total") >= 1.0, "both were probed");
+    for none in ["feedback_malformed", "feedback_refused"] {
+        assert_eq!(metrics.sum(&format!("lenscast_leg_{none}_total")), 0.0, "{none}");
+    }
 }
 
 #[test]
@@ -99,13 +105,40 @@ fn an_uplink_bounds_all_viewers_together() {
     let server = Server::ready(&format!("{camera}max_kbps = 2500\n[bandwidth]\nmax_uplink_kbps = 1200\n"));
     let mut clients = [(); 2].map(|()| Client::play(&server.http, "/whep/vp8", Codec::Vp8));
     let [one, other] = &mut clients;
-    let end = Instant::now() + Duration::from_secs(6);
-    play_until("both play", &mut [one, other], |clients| {
+    let limits_of = |clients: &[&mut Client]| {
         let told = [connection(&server, clients[0]), connection(&server, clients[1])];
         let limits: Vec<u64> = told.iter().filter_map(|told| told["uplinkLimit"].as_u64()).collect();
         assert!(limits.iter().sum::<u64>() <= 1_200_000 || limits.len() < 2, "{told:?}");
-        Instant::now() > end && limits.len() == 2
-    });
+        limits
+    };
+    let end = Instant::now() + Duration::from_secs(3);
+    play_until("both play", &mut [one, other], |clients| Instant::now() > end && limits_of(clients).len() == 2);
+    // Not only is it said, it is kept.
+    let (from, before) = (Instant::now(), one.wire_bytes + other.wire_bytes);
+    let end = from + Duration::from_secs(5);
+    play_until("both play on", &mut [one, other], |clients| Instant::now() > end && limits_of(clients).len() == 2);
+    let kbps = (one.wire_bytes + other.wire_bytes - before) as f64 * 8.0 / 1e3 / from.elapsed().as_secs_f64();
+    println!("{kbps:.0} kb/s came");
+    assert!((400.0..=1_200.0 * 1.1).contains(&kbps), "{kbps} kb/s came over an uplink of 1,200");
     let target = server.metrics().value("lenscast_track_target_bits_per_second", &[("camera", "vp8")]).unwrap();
     assert!(target <= 600_000.0, "{target}");
+}
+
+#[test]
+fn a_viewer_who_tells_nothing_comes_off_the_uplink_first() {
+    let camera = camera_of("vp8").replace("320", "640").replace("240", "480").replace("15", "30");
+    let keys = "max_kbps = 600\n[bandwidth]\nmax_uplink_kbps = 1500\n";
+    let server = Server::ready(&format!("{camera}{keys}"));
+    let silent = |offer: String| {
+        let is_told = |line: &&str| line.contains("transport-cc") || line.contains("transport-wide-cc");
+        offer.lines().filter(|line| !is_told(line)).flat_map(|line| [line, "\r\n"]).collect()
+    };
+    let options = Options { offer: Some(&silent), ..Options::default() };
+    let mut mute = Client::play_with(&server.http, "/whep/vp8", Codec::Vp8, &options);
+    let mut other = Client::play(&server.http, "/whep/vp8", Codec::Vp8);
+    let limit = |client: &Client| connection(&server, client)["uplinkLimit"].as_u64();
+    play_until("the silent viewer is reckoned with", &mut [&mut mute, &mut other], |clients| {
+        assert_eq!(limit(clients[0]), None, "who cannot be limited is not");
+        limit(clients[1]).is_some_and(|limit| (800_000..=1_200_000).contains(&limit))
+    });
 }

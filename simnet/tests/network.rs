@@ -153,9 +153,7 @@ fn a_token_bucket_lets_a_burst_pass_and_then_what_the_link_carries() {
     network.send(start + ms(1_005), &route, packet(1_000, 5));
     network.send(start + ms(1_005), &route, packet(1_000, 6));
     network.send(start + ms(1_005), &route, packet(1_000, 7));
-    let micros = |delivered: &Delivered<u32>| {
-        delivered.arrived_at.duration_since(start).as_micros() as u64 - 1_050_000
-    };
+    let micros = |delivered: &Delivered<u32>| delivered.arrived_at.duration_since(start).as_micros() as u64 - 1_050_000;
     let arrived: Vec<u64> = run_out(&mut network).iter().map(micros).collect();
     assert_eq!(arrived, [0, 0, 500, 1_500, 2_500, 5_000, 5_000, 5_500]);
 }

@@ -394,7 +394,11 @@ impl Page {
                     counted.feedback_refused,
                 ),
                 ("leg_probes", "Probes that were begun", counted.probes),
-                ("leg_overflows", "Times that there was no room for a packet to wait, or that it would have had to wait for too long", counted.overflows),
+                (
+                    "leg_overflows",
+                    "Times that there was no room for a packet to wait, or that it would have had to wait for too long",
+                    counted.overflows,
+                ),
                 (
                     "leg_packets_dropped",
                     "Packets dropped for that; their streams went on with a key frame",

@@ -18,6 +18,7 @@ use rtc::rtp_transceiver::rtp_sender::{RTCRtpHeaderExtensionCapability, RtpCodec
 use rtc::rtp_transceiver::{RTCRtpTransceiverDirection, RTCRtpTransceiverInit};
 use rtc::sansio::Protocol;
 use rtc::shared::error::Error;
+use rtc::shared::marshal::MarshalSize;
 use webrtc::media_stream::track_remote::TrackRemote;
 use webrtc::peer_connection::{
     MediaEngine, PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCIceGatheringState,
@@ -52,6 +53,8 @@ pub(crate) struct Client {
     track: Option<Arc<dyn TrackRemote>>,
     /// In the order of the offer's sections. At least one.
     cameras: Vec<Camera>,
+    /// Bytes of all RTP packets that came, as they were on the wire: with SRTP's tag and the headers of UDP and IPv4.
+    pub(crate) wire_bytes: u64,
     /// Where the session is.
     pub(crate) session: String,
     pub(crate) etag: String,
@@ -81,6 +84,9 @@ pub(crate) enum Event {
 const CHECK_INTERVAL: Duration = Duration::from_millis(20);
 /// How often consent is renewed: well within the shortest timeout of a test.
 const KEEP_ALIVE: Duration = Duration::from_millis(250);
+
+/// SRTP's tag (RFC 7714), UDP's header and IPv4's.
+const AROUND_RTP: usize = 16 + 8 + 20;
 
 const ABSOLUTE_CAPTURE_TIME: &str = "http://www.webrtc.org/experiments/rtp-hdrext/abs-capture-time";
 const PLAYOUT_DELAY: &str = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay";
@@ -140,6 +146,7 @@ impl Client {
             track: None,
             streams: cameras[0].streams,
             cameras,
+            wire_bytes: 0,
             session: reply.header("location").expect("a session has an address").to_owned(),
             etag: reply.header("etag").expect("a session has an entity tag").to_owned(),
             answer: reply.body.clone(),
@@ -275,6 +282,7 @@ impl Client {
     fn take(&mut self, event: Event) {
         match event {
             Event::Rtp(packet) => {
+                self.wire_bytes += (packet.marshal_size() + AROUND_RTP) as u64;
                 let source = packet.header.ssrc;
                 let is_its = |camera: &Camera| {
                     camera.streams.media == source || camera.streams.rtx.is_some_and(|(rtx, _)| rtx == source)
