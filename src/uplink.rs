@@ -128,8 +128,9 @@ pub async fn share_out(agent: Arc<Agent>) {
             () = agent.uplink().changed.notified() => {}
             () = sleep_for(longest) => {}
         }
+        planner.look(&agent, Instant::now()).await;
+        // What others took to answer was no work of this one's.
         let began = Instant::now();
-        planner.look(&agent, began).await;
         planner.plan(&agent, began);
         // Whatever changes meanwhile is found then.
         tokio::time::sleep(PERIOD.max(began.elapsed() * (SHARE_OF_A_CORE - 1))).await;

@@ -246,7 +246,7 @@ class NumberField {
 export function outcome({ weight, minKbps, state, qualityLimitationReason, framesPerSecond, frameWidth, frameHeight }) {
   if (weight === 0) return "off";
   if (state === "paused") return `paused: its minimum of ${minKbps} kb/s, with headers on top, does not fit`;
-  if (state === "inactive") return "nobody watches";
+  if (state === "inactive") return "goes to nobody";
   const size = frameWidth ? `, ${format.resolution(frameWidth, frameHeight)}` : "";
   const rate = framesPerSecond > 0 ? `, ${format.rate(framesPerSecond)}` : "";
   return `${LIMITS[qualityLimitationReason] ?? qualityLimitationReason}${size}${rate}`;

@@ -50,6 +50,8 @@ export class Player extends EventTarget {
   #video;
   // The API's newest word on what the camera may send; null if it said none.
   #allocation = null;
+  // The server's newest word on the session: what the connection carries does not suffice for this camera.
+  #isHeld = false;
   // When it was last allowed to send again, or another layer was chosen: pictures are about to come.
   #releasedAt = -Infinity;
   // The spatial layer to play, 0 the smallest; null: the largest.
@@ -253,6 +255,7 @@ export class Player extends EventTarget {
     this.#progressAt = this.#begunAt = performance.now();
     this.#sampledAt = this.#askedAt = -Infinity;
     this.#questions = 0;
+    this.#isHeld = false;
     this.#decoded = session.isResumed ? null : 0;
     this.#video.srcObject = session.stream;
     this.#startVideo();
@@ -321,6 +324,9 @@ export class Player extends EventTarget {
       const { body, sentAt, receivedAt } = await this.#api.session(session.secret);
       this.#serverClock.add(sentAt, receivedAt, body.nowUnixMs);
       if (session !== this.#session) return;
+      const isHeld = body.connection?.cameras.some(({ name, held }) => name === this.#camera.name && held) ?? false;
+      if (this.#isHeld && !isHeld) this.#releasedAt = performance.now();
+      this.#isHeld = isHeld;
       const medium = body.media.find(({ mediaId }) => mediaId === session.mediaId);
       if (medium?.captureClock) this.#captureClock = new CaptureClock(medium.captureClock);
       if (medium?.ended) this.#lose(new Problem(0, "The server ended the session."));
@@ -341,7 +347,7 @@ export class Player extends EventTarget {
 
   // True if the camera sends nothing because it is not to.
   get #isWithheld() {
-    return this.#allocation?.weight === 0 || this.#allocation?.state === "paused";
+    return this.#isHeld || this.#allocation?.weight === 0 || this.#allocation?.state === "paused";
   }
 
   // True if the chosen layer is given no bits while a smaller one is: the server sends that one. Before a session has asked for
@@ -354,8 +360,9 @@ export class Player extends EventTarget {
   }
 
   #withheld() {
-    const { weight, minKbps } = this.#allocation;
+    const { weight, minKbps } = this.#allocation ?? {};
     if (weight === 0) return { state: "off", reason: "Its share of the bandwidth is 0: it sends nothing." };
+    if (this.#isHeld) return { state: "squeezed", reason: "The connection carries too little for it too." };
     return { state: "squeezed", reason: `Its minimum of ${minKbps} kb/s, with headers on top, does not fit into the bandwidth.` };
   }
 

@@ -174,6 +174,8 @@ pub struct RtpPackets<'a> {
     pub(crate) burst: &'a Burst,
     pub(crate) packets: Range<usize>,
     pub(crate) header: Header,
+    /// The stream of media; that of `header` is another one for a retransmission.
+    pub(crate) media: Ssrc,
     pub(crate) first_index: u64,
     /// Set for a retransmission (RFC 4588 §4): the sequence number the packet was first sent with.
     pub(crate) original_sequence: Option<u16>,
@@ -257,6 +259,18 @@ impl RtpPackets<'_> {
     #[must_use]
     pub fn ssrc(&self) -> Ssrc {
         self.header.ssrc()
+    }
+
+    /// The stream of media that they are of, or that they repeat.
+    #[must_use]
+    pub const fn media_ssrc(&self) -> Ssrc {
+        self.media
+    }
+
+    /// They are of a key frame.
+    #[must_use]
+    pub fn is_key_frame(&self) -> bool {
+        self.burst.meta().key_frame
     }
 
     /// What they are for.

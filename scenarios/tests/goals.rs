@@ -12,8 +12,20 @@ use lenscast_scenarios::{Case, Controller, Outcome, SAMPLE, Settling, cases, run
 const MISSED: &[&str] = &["5.5: max/min <= 2 over 20 s"];
 
 /// One flow, and nobody else: there ours is to be better than the others in utilisation at no higher delay.
-const SINGLE: &[&str] =
-    &["5.1", "5.1-100ms", "steady", "rise", "fall", "loss-1", "loss-5", "loss-10", "lte", "queue-70ms", "queue-2000ms"];
+const SINGLE: &[&str] = &[
+    "5.1",
+    "5.1-100ms",
+    "steady",
+    "rise",
+    "fall",
+    "loss-1",
+    "loss-5",
+    "loss-10",
+    "bucket",
+    "lte",
+    "queue-70ms",
+    "queue-2000ms",
+];
 
 const SEED: u64 = 1;
 
@@ -64,6 +76,12 @@ fn goals() -> Vec<Goal> {
         settles("5.1: drained within 1.5 s of the fall to 0.6", variable.drains.first(), Duration::from_millis(1_500)),
         used("loss-5", 0.8),
         used("loss-10", 0.6),
+        used("bucket", 0.85),
+        settles(
+            "bucket: drained within 1.5 s of the fall to 0.8",
+            ours()["bucket"].metrics.drains.first(),
+            Duration::from_millis(1_500),
+        ),
         fair("5.4"),
         fair("5.5"),
         Goal {

@@ -21,7 +21,7 @@ use crate::counters::Counters;
 use crate::loss::{Loss, LossProcess};
 use crate::random::Random;
 use crate::time::{NEVER, Nanos, nanos};
-use crate::trace::Trace;
+use crate::trace::{Trace, Work, work_of};
 
 /// How much may wait, the packet that is being served counted whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,8 +126,9 @@ pub(crate) struct Link<T> {
     queued_bytes: u64,
     /// When the last of the queue has left.
     busy_until: Nanos,
-    /// Since when what the link carries has been saved up, or if that is later, will have been used up by what is in the queue.
-    saved_since: Nanos,
+    /// What the link carries up to here is spent, but for what is in the bucket.
+    served_until: Nanos,
+    bucket: Work,
     last_arrival: Nanos,
     pub(crate) counters: Counters,
 }
@@ -143,7 +144,8 @@ impl<T> Link<T> {
             left: 0,
             queued_bytes: 0,
             busy_until: 0,
-            saved_since: 0,
+            served_until: 0,
+            bucket: work_of(config.burst),
             last_arrival: 0,
             counters: Counters::default(),
             config,
@@ -179,14 +181,7 @@ impl<T> Link<T> {
             return Err(content);
         }
         let turn = self.busy_until.max(now);
-        let from = self.saved_since.max(now.saturating_sub(self.burst_time(now)));
-        let departure = match turn {
-            NEVER => NEVER,
-            turn => {
-                self.saved_since = self.config.capacity.finish(from, u64::from(size)).unwrap_or(NEVER);
-                self.saved_since.max(turn)
-            }
-        };
+        let departure = if turn == NEVER { NEVER } else { self.serve(now, size).max(turn) };
         let waited = turn - now;
         let is_marking = self.config.ecn.is_some_and(|ecn| waited > nanos(ecn.threshold));
         let is_lost = self.loss.next_is_lost(&mut self.random);
@@ -215,14 +210,18 @@ impl<T> Link<T> {
         Some(passage)
     }
 
-    /// What the bucket holds, in time at the capacity of the moment: after a change it is as if that had been there before.
-    fn burst_time(&self, now: Nanos) -> Nanos {
-        if self.config.burst == 0 {
-            return 0;
+    /// When the link has carried a packet that comes now, after all that came before: [`NEVER`] if it never does.
+    fn serve(&mut self, now: Nanos, size: u32) -> Nanos {
+        let (full, need) = (work_of(self.config.burst), work_of(u64::from(size)));
+        if self.served_until < now {
+            let more = self.config.capacity.work_between(self.served_until, now);
+            self.bucket = self.bucket.saturating_add(more).min(full);
+            self.served_until = now;
         }
-        let capacity = u128::from(self.config.capacity.capacity(now).as_bps());
-        let bits = u128::from(self.config.burst) * 8 * 1_000_000_000;
-        bits.checked_div(capacity).map_or(NEVER, |nanos| Nanos::try_from(nanos).unwrap_or(NEVER))
+        let saved = self.bucket.min(need);
+        self.bucket -= saved;
+        self.served_until = self.config.capacity.finish_work(self.served_until, need - saved).unwrap_or(NEVER);
+        self.served_until
     }
 
     /// Those whose time in the queue is over are on the wire.

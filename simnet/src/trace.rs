@@ -8,7 +8,7 @@ use crate::random::Random;
 use crate::time::{Nanos, nanos};
 
 /// Bits times a billion: what a rate in bits a second carries in so many nanoseconds, without rounding.
-type Work = u128;
+pub(crate) type Work = u128;
 
 /// A capacity that is constant but for steps. After its last step it stays as it is, or, if it has a period, it begins anew.
 ///
@@ -109,7 +109,11 @@ impl Trace {
     /// How many bytes are carried between two times, rounded down: what utilisation is measured against.
     #[must_use]
     pub fn bytes_between(&self, from: Duration, to: Duration) -> u64 {
-        let (mut time, to) = (nanos(from), nanos(to));
+        u64::try_from(self.work_between(nanos(from), nanos(to)) / work_of(1)).unwrap_or(u64::MAX)
+    }
+
+    /// What is carried between two times.
+    pub(crate) fn work_between(&self, mut time: Nanos, to: Nanos) -> Work {
         let mut sum: Work = 0;
         while time < to {
             let (capacity, until) = self.piece_at(time);
@@ -117,7 +121,7 @@ impl Trace {
             sum = sum.saturating_add(work(capacity, until - time));
             time = until;
         }
-        u64::try_from(sum / (8 * 1_000_000_000)).unwrap_or(u64::MAX)
+        sum
     }
 
     pub(crate) fn capacity(&self, time: Nanos) -> Bitrate {
@@ -125,8 +129,13 @@ impl Trace {
     }
 
     /// When so many bytes are through if they begin at `start`, rounded up to the nanosecond; `None` if that never happens.
-    pub(crate) fn finish(&self, start: Nanos, bytes: u64) -> Option<Nanos> {
-        let mut need = Work::from(bytes) * 8 * 1_000_000_000;
+    #[cfg(test)]
+    fn finish(&self, start: Nanos, bytes: u64) -> Option<Nanos> {
+        self.finish_work(start, work_of(bytes))
+    }
+
+    /// When so much is through if it begins at `start`, rounded up to the nanosecond; `None` if that never happens.
+    pub(crate) fn finish_work(&self, start: Nanos, mut need: Work) -> Option<Nanos> {
         let mut time = start;
         if let Some(period) = self.period
             && need > period.work
@@ -160,6 +169,10 @@ impl Trace {
         // An end beyond what time can express is no end.
         (capacity, until.and_then(|until| begin.checked_add(until)))
     }
+}
+
+pub(crate) fn work_of(bytes: u64) -> Work {
+    Work::from(bytes) * 8 * 1_000_000_000
 }
 
 fn work(capacity: Bitrate, span: Nanos) -> Work {

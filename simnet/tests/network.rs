@@ -149,7 +149,7 @@ fn a_token_bucket_lets_a_burst_pass_and_then_what_the_link_carries() {
     for number in 0..5 {
         network.send(start + ms(1_000), &route, packet(1_000, number));
     }
-    // What was left of the bucket when it was empty for two more is half a packet's worth.
+    // Until then 2,500 more bytes could have passed: two packets, and half of one.
     network.send(start + ms(1_005), &route, packet(1_000, 5));
     network.send(start + ms(1_005), &route, packet(1_000, 6));
     network.send(start + ms(1_005), &route, packet(1_000, 7));

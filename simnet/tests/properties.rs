@@ -239,6 +239,38 @@ proptest! {
         }
     }
 
+    /// Between any two packets there pass at most a burst and what the capacity carries meanwhile.
+    #[test]
+    fn a_bucket_lets_no_more_pass_than_it_holds(
+        capacity in traces(),
+        burst in 0..20_000_u64,
+        packets in prop::collection::vec((0..50_000_u64, 1..3_000_u32), 2..60),
+    ) {
+        let start = Instant::now();
+        let mut network = Network::new(start);
+        let queue = QueueLimit::Bytes(u64::MAX);
+        let config = LinkConfig { delay: Duration::ZERO, queue, burst, ..LinkConfig::new(capacity.clone()) };
+        let route = Route::new(&[network.add_link(config)]);
+        let mut now = start;
+        for (gap, size) in packets {
+            now += Duration::from_micros(gap);
+            network.send(now, &route, Packet { flow: FlowId(0), size, ecn: EcnCodepoint::NotEct, payload: size });
+        }
+        let mut passed: Vec<(Duration, u64)> = Vec::new();
+        while let Some(due) = network.poll_timeout().filter(|due| *due < start + Duration::from_secs(10_000)) {
+            network.handle_timeout(due);
+            let delivered = std::iter::from_fn(|| network.poll_delivered());
+            passed.extend(delivered.map(|one| (one.arrived_at - start, u64::from(one.packet.payload))));
+        }
+        for (index, (from, _)) in passed.iter().enumerate() {
+            let mut sum = 0;
+            for (until, size) in &passed[index + 1..] {
+                sum += size;
+                prop_assert!(sum <= burst + capacity.bytes_between(*from, *until) + 1);
+            }
+        }
+    }
+
     /// Whatever acknowledgements say, a sender neither panics nor sends beyond its window.
     #[test]
     fn a_sender_survives_any_acknowledgement(

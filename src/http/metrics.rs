@@ -401,7 +401,7 @@ impl Page {
                 ),
                 (
                     "leg_packets_dropped",
-                    "Packets dropped for that; their streams went on with a key frame",
+                    "Packets dropped for that; videos went on with a key frame",
                     counted.packets_dropped,
                 ),
             ] {

@@ -437,7 +437,7 @@ describe("the allocation in words", () => {
       [{ qualityLimitationReason: "none" }, "not limited"],
       [{ state: "paused" }, "paused: its minimum of 300 kb/s, with headers on top, does not fit"],
       [{ state: "paused", weight: 0 }, "off"],
-      [{ state: "inactive" }, "nobody watches"],
+      [{ state: "inactive" }, "goes to nobody"],
     ];
     for (const [differs, words] of outcomes) assert.equal(outcome({ ...camera, ...differs }), words);
   });

@@ -131,6 +131,22 @@ describe("players that begin together", () => {
     assert.equal(new Set(await secrets(page)).size, 2);
   });
 
+  test("stay together where the connection has no room for one of them", async (t) => {
+    const uplink = "[bandwidth]\nmax_uplink_kbps = 600\nstart_kbps = 300\n";
+    const { page, server } = await show(t, small("front", "weight = 3\nmin_kbps = 400") + small("rear", "min_kbps = 300") + uplink);
+    await playerIn(page, "front", "live");
+    const { reason } = await playerIn(page, "rear", "squeezed");
+    assert.match(reason, /carries too little/);
+    // For longer than a player waits for pictures that ought to come.
+    const from = await page.evaluate(() => performance.now());
+    await until(page, (from) => performance.now() - from > 6_000, from);
+    assert.deepEqual(await changes(page), ["POST /whep/front,rear"]);
+    assert.equal((await player(page, "rear")).state, "squeezed");
+    await server.change({ cameras: { front: { minKbps: 50 }, rear: { minKbps: 50 } } });
+    await playerIn(page, "rear", "live");
+    assert.deepEqual(await changes(page), ["POST /whep/front,rear"]);
+  });
+
   test("have one place each where the server counts viewers", async (t) => {
     const { page } = await show(t, `[webrtc]\nmax_viewers = 1\n${small("front")}${small("rear")}`);
     await until(page, () => window.lenscast.players().filter(({ state }) => state === "live").length === 1);

@@ -19,10 +19,10 @@ const PACKETS_MAX: usize = 500;
 /// So much time is kept if the packets are enough (`min_window_duration`), and no more than so much (`max_window_duration`).
 const WINDOW_MIN: Duration = Duration::from_secs(1);
 const WINDOW_MAX: Duration = Duration::from_secs(5);
-/// Over so many times as long it is looked how fast few packets arrive from a queue. Ours.
+/// Where few packets arrive from a queue, the time over which their rate is reckoned may be so many times as long. Ours.
 const BUSY_SPANS: u32 = 3;
-/// A gap so many times as long as all others of so many packets is a pause of the receiver's, not of the link's; what comes in
-/// gaps as much shorter than those after it has come late. Ours.
+/// Among the last so many packets from a queue, a gap this many times as long as any other is a pause of the receiver's and not of
+/// the link's. What follows it in gaps so many times shorter than the others had arrived during the pause. Ours.
 const PAUSE: u32 = 2;
 const GAPS: usize = 16;
 /// No rate is reckoned over less.
@@ -80,8 +80,8 @@ impl AcknowledgedRate {
         Some(sent.rate().map_or(received, |rate| rate.min(received)))
     }
 
-    /// How fast the last packets arrived that all had waited in a queue: what the link carries, as it had no pause between
-    /// them. Over `span`, or longer if those are fewer than `required`, up to [`BUSY_SPANS`] times; `None` if they are fewer still.
+    /// How fast the last packets arrived that all had waited in a queue: what the link carries, as far as jitter
+    /// lets that be told, since it had no pause between them. Over `span`, or longer if those are fewer than `required`, up to [`BUSY_SPANS`] times; `None` if they are fewer still.
     /// What has come after a pause of the receiver's does not count until what came late with it has come too.
     pub(super) fn busy_arrivals(&self, span: Duration, required: usize) -> Option<Rate> {
         let late = self.after_pause();

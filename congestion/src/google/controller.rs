@@ -28,12 +28,12 @@ const PACING_FACTOR: f64 = 2.5;
 const PACING_FACTOR_FULL: f64 = 1.1;
 /// But up to this rate always at the greater multiple: sources cannot make as little as they like, and what they make is to leave.
 const PACING_MIN: Rate = Rate::from_kbps(400);
-/// Over so long it is looked how fast packets arrive from a queue, if there are so many. Ours.
-const ARRIVALS_SPAN: Duration = Duration::from_millis(150);
-const ARRIVALS_PACKETS: usize = 6;
 /// A packet that took so much longer than the fastest has waited. Ours.
 const WAITED: Duration = Duration::from_millis(5);
-/// The same where packets are marked, whether there is a queue or not.
+/// Over so long it is looked how fast packets arrive that have waited, if there are so many. Ours.
+const ARRIVALS_SPAN: Duration = Duration::from_millis(150);
+const ARRIVALS_PACKETS: usize = 6;
+/// Where packets are marked it is looked over so long how fast they arrive, waited or not.
 const MARKED_SPAN: Duration = Duration::from_millis(300);
 const MARKED_PACKETS: usize = 10;
 /// More than this part of a message lost while packets wait so long: the queue overflows. Ours.
@@ -149,7 +149,7 @@ impl GoogleController {
         self.pacing_factor = if self.queue.is_link_full(now) { PACING_FACTOR_FULL } else { PACING_FACTOR };
         let findings = Findings {
             acknowledged: self.acknowledged.rate(),
-            arrives: self.acknowledged.busy_arrivals(ARRIVALS_SPAN, ARRIVALS_PACKETS),
+            arrives: self.acknowledged.busy_arrivals(ARRIVALS_SPAN, ARRIVALS_PACKETS).or(self.acknowledged.rate()),
             probed,
             queue,
             waits,

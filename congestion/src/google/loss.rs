@@ -126,7 +126,7 @@ impl LossEstimator {
         self.tolerance = tolerance;
     }
 
-    /// Feedback has come. `delay` is the estimate by the delay.
+    /// Feedback has come. `delay` is the estimate by the delay, or while a queue is being emptied what it will be after that.
     pub(super) fn update(
         &mut self,
         reports: &[PacketReport],

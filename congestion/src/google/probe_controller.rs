@@ -1,6 +1,7 @@
 //! When to probe, and at which rate.
 //!
-//! At the start at three and six times the rate, and on at twice the result while that exceeds 0.7 of the probe; every 5 s at
+//! At the start at three and six times the rate, and on at twice the result while that exceeds 0.7 of the probe (less and with
+//! more care where one has misled); every 5 s at
 //! twice the estimate while the application sends less than it might; and after a large fall. After libwebrtc,
 //! `modules/congestion_controller/goog_cc/probe_controller.cc`; names in brackets are of `ProbeControllerConfig`.
 //!
@@ -50,16 +51,20 @@ const UNCERTAINTY: f64 = 0.05;
 const FALL_INTERVAL: Duration = Duration::from_secs(5);
 /// For so long after the application no longer limits the rate it counts as if it did (`kAlrEndedTimeout`).
 const LIMITED_ENDED: Duration = Duration::from_secs(3);
-/// A probe that shows this multiple of the estimate is confirmed once its result has stood for so long. One whose result queues
-/// take back before, to less than that multiple of the estimate before the probe, has misled: the path lets short bursts through
-/// faster than it carries, as token buckets do. From then on probes are so many times as long, and only what arrives of their second
-/// half counts, for so long; the next time for twice as long, unless one that was as short as usual has been confirmed. Ours.
+/// A probe that shows this multiple of the estimate has to prove right: it does if its result stands for so long…
 const LARGE_RAISE: f64 = 1.5;
 const CONFIRMED: Duration = Duration::from_secs(3);
+/// …and it has misled if delay takes that back before, to less than this multiple of the estimate before the probe, but not to so
+/// little that it is a [`LARGE_FALL`] from there: the path lets short bursts through faster than it carries, as token buckets do.
+/// Not at the start, where others who share the path take back what they had. This and what follows is ours.
 const MISLED: f64 = 1.2;
+const START: Duration = Duration::from_secs(3);
+/// From then on probes are so many times as long, and only what arrives of their second half counts. They are no higher than this
+/// multiple of the estimate, and more follows a result above this part of them.
+const CAREFUL_LENGTH: u32 = 8;
 const CAREFUL_FACTOR: f64 = 1.5;
 const CAREFUL_THRESHOLD: f64 = 0.9;
-const CAREFUL_LENGTH: u32 = 8;
+/// That lasts so long; the next time twice as long, at most so long, unless a probe of the usual length has proved right.
 const CAREFUL_TIME: Duration = Duration::from_secs(30);
 const CAREFUL_TIME_MAX: Duration = Duration::from_secs(600);
 /// What is wanted times this is the most that is probed. Ours: libwebrtc takes 2, but what is wanted here includes overhead,
@@ -116,6 +121,8 @@ pub(super) struct ProbeController {
     cause: Cause,
     limited_since: Option<Instant>,
     limited_until: Option<Instant>,
+    /// When the first packet was sent.
+    began: Option<Instant>,
     probed: Option<Instant>,
     fall: Option<Fall>,
     fall_probed: Option<Instant>,
@@ -147,6 +154,7 @@ impl ProbeController {
             cause: Cause::Delay,
             limited_since: None,
             limited_until: None,
+            began: None,
             probed: None,
             fall: None,
             fall_probed: None,
@@ -166,6 +174,7 @@ impl ProbeController {
     /// A packet has been sent: from the first on there is a path to probe.
     pub(super) fn handle_sent(&mut self, now: Instant) {
         if self.state == State::Init && self.wanted > Rate::ZERO {
+            self.began = Some(now);
             let rates = START_FACTORS.map(|factor| self.estimate * factor);
             self.probe(now, &rates, true);
         }
@@ -189,7 +198,8 @@ impl ProbeController {
 
     /// What a probe has shown, before [`handle_estimate`](Self::handle_estimate).
     pub(super) fn handle_result(&mut self, now: Instant, rate: Rate) {
-        if rate < self.estimate * LARGE_RAISE {
+        let is_at_start = self.began.is_none_or(|began| now.saturating_duration_since(began) < START);
+        if is_at_start || rate < self.estimate * LARGE_RAISE {
             return;
         }
         // Of several in a row, the estimate before the first counts.
@@ -206,6 +216,10 @@ impl ProbeController {
             }
         } else if self.is_by_delay() && estimate < (raise.before * MISLED).min(self.max) {
             self.raise = None;
+            if estimate < raise.before * LARGE_FALL {
+                // The path really carries less now.
+                return;
+            }
             self.careful_until = now.checked_add(self.careful_time);
             self.careful_time = (self.careful_time * 2).min(CAREFUL_TIME_MAX);
             // It has not fallen from anything that was there.

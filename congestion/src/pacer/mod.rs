@@ -253,6 +253,11 @@ impl<T> Pacer<T> {
         self.adjust_rate();
     }
 
+    /// All that wait, with their kinds and their bytes on the wire.
+    pub fn waiting(&self) -> impl Iterator<Item = (PacketKind, u32, &T)> {
+        self.queue.iter()
+    }
+
     /// Removes everything that waits, and all probes; says how many packets.
     pub fn clear(&mut self) -> usize {
         self.prober.clear();

@@ -93,6 +93,10 @@ impl<T> PacketQueue<T> {
         Some(popped)
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = (PacketKind, u32, &T)> {
+        self.waiting.iter().flatten().map(|waiting| (waiting.kind, waiting.size, &waiting.item))
+    }
+
     /// Keeps what `keep` says, and returns how many packets are gone.
     pub(super) fn retain(&mut self, mut keep: impl FnMut(PacketKind, &T) -> bool) -> usize {
         let before = self.packets;

@@ -156,7 +156,7 @@ impl Legs {
         loop {
             match control.poll(now)? {
                 Leaving::Padding { bytes } => return Some(bytes),
-                Leaving::Packet { waiting: Waiting { mut packet, layout }, departure } => {
+                Leaving::Packet { waiting: Waiting { mut packet, layout, .. }, departure } => {
                     let size = (packet.len() + overhead) as u32;
                     control.depart(now, ntp, departure, &layout, &mut packet, size);
                     outbox.push_written(slot, &packet, &layout, wire);
@@ -221,7 +221,7 @@ impl<W: Wire> LegsOnWire<'_, W> {
         if !std::mem::replace(&mut control.is_pressing, true) {
             pressing.push(id);
         }
-        if control.renews(now, kind, packets.ssrc()) {
+        if control.renews(now, packets) {
             control.count_dropped(packets.len());
             broken.push((id, packets.ssrc()));
             return;
@@ -230,7 +230,7 @@ impl<W: Wire> LegsOnWire<'_, W> {
             let mut packet = spare.pop().unwrap_or_default();
             let layout = packets.write(position, &mut packet);
             let size = (packet.len() + overhead) as u32;
-            if control.wait(now, kind, size, Waiting { packet, layout }) {
+            if control.wait(now, kind, size, Waiting { packet, layout, media: packets.media_ssrc() }) {
                 control.count_dropped(packets.len() - position - 1);
                 broken.push((id, layout.ssrc));
                 return;

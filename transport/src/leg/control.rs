@@ -15,7 +15,7 @@ use lenscast_congestion::{
 };
 use lenscast_media::{Bitrate, NtpTime, Ssrc};
 use lenscast_router::rtcp::{self, Packet};
-use lenscast_router::{PacketLayout, TransportId};
+use lenscast_router::{PacketLayout, RtpPackets, TransportId};
 
 use super::reporting::{Reporting, Worth};
 use super::sent_rate::SentRate;
@@ -64,7 +64,7 @@ pub(crate) struct LegControl {
     /// When a change is to be told of that has to wait.
     report_due: Option<Instant>,
     attended: Instant,
-    /// Streams that had to begin anew a short while ago as too much of them waited, and when.
+    /// Videos that began anew a short while ago, and when: as too much of them waited, or with a key frame that had to wait.
     renewed: Vec<(Ssrc, Instant)>,
     /// It is on the list of those that are to be attended to.
     pub(crate) is_pressing: bool,
@@ -78,6 +78,8 @@ pub(crate) struct LegControl {
 pub(crate) struct Waiting {
     pub(crate) packet: Vec<u8>,
     pub(crate) layout: PacketLayout,
+    /// The stream of media that it is of, or repeats.
+    pub(crate) media: Ssrc,
 }
 
 /// A packet, or a wish for padding, that is to leave now.
@@ -108,10 +110,10 @@ const SILENT_AFTER: Duration = Duration::from_millis(2_500);
 /// Who waits to hear of packets is attended to this often, if nothing else happens.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
 
-/// What would wait for longer than this is no live picture any more: its stream begins anew with a key frame, which is smaller.
-/// After a steep fall of the path that ends sooner than all that was encoded, or lost, before it was known.
+/// What would wait for longer than this is no live picture any more. After a steep fall of the path, a key frame at the new rate
+/// is there sooner than all that was encoded at the old one, and all that was lost. Ours, as is what follows.
 const LONGEST_WAIT: Duration = Duration::from_millis(400);
-/// Where that does not help it is not tried again for so long: key frames cost others too.
+/// Where that does not help it is not tried again for so long: key frames cost the camera's other viewers too.
 const BETWEEN_RENEWALS: Duration = Duration::from_secs(3);
 
 /// What estimates stay between until somebody says otherwise. The start is what a camera of ours needs for a usable picture;
@@ -177,32 +179,52 @@ impl LegControl {
     /// asked for again.
     #[must_use]
     pub(crate) fn wait(&mut self, now: Instant, kind: PacketKind, size: u32, waiting: Waiting) -> bool {
-        let Some(Waiting { layout, .. }) = self.pacer.push(now, kind, size, waiting) else { return false };
+        let Some(Waiting { media, .. }) = self.pacer.push(now, kind, size, waiting) else { return false };
         self.stats.overflows += 1;
         self.stats.packets_dropped += 1;
         let breaks = kind != PacketKind::Retransmission;
         if breaks {
-            self.forget_stream(layout.ssrc);
+            self.forget_stream(media);
         }
         breaks
     }
 
-    /// So much waits that a video's next frame would come too late. Then nothing of the stream waits any more, nor do
-    /// retransmissions, of which it needs none; what comes next of it has to begin anew. It does so every few seconds at most.
+    /// So much waits that a video's next frame would come too late, and no less of this video than of others. Then nothing of it
+    /// waits any more, retransmissions included, and what comes next of it has to begin anew: every few seconds at most, a
+    /// key frame that had to wait counted.
     #[must_use]
-    pub(crate) fn renews(&mut self, now: Instant, kind: PacketKind, ssrc: Ssrc) -> bool {
-        if kind != PacketKind::Video || self.pacer.queue_delay() <= LONGEST_WAIT {
+    pub(crate) fn renews(&mut self, now: Instant, packets: &RtpPackets<'_>) -> bool {
+        if packets.kind() != PacketKind::Video {
             return false;
         }
+        let media = packets.media_ssrc();
         self.renewed.retain(|(_, at)| now.saturating_duration_since(*at) < BETWEEN_RENEWALS);
-        if self.renewed.iter().any(|(renewed, _)| *renewed == ssrc) {
+        let is_new = self.renewed.iter().any(|(renewed, _)| *renewed == media);
+        if packets.is_key_frame() && !is_new {
+            self.renewed.push((media, now));
+        }
+        if packets.is_key_frame() || is_new || self.pacer.queue_delay() <= LONGEST_WAIT || !self.holds_others_up(media)
+        {
             return false;
         }
-        self.renewed.push((ssrc, now));
+        self.renewed.push((media, now));
         self.stats.overflows += 1;
-        self.stats.packets_dropped += self.pacer.clear_kind(PacketKind::Retransmission) as u64;
-        self.forget_stream(ssrc);
+        self.forget_stream(media);
         true
+    }
+
+    /// Of this video there waits at least as much as of each on the average.
+    fn holds_others_up(&self, media: Ssrc) -> bool {
+        let mut bytes: Vec<(Ssrc, u64)> = Vec::new();
+        for (_, size, waiting) in self.pacer.waiting() {
+            match bytes.iter_mut().find(|(of, _)| *of == waiting.media) {
+                Some((_, sum)) => *sum += u64::from(size),
+                None => bytes.push((waiting.media, size.into())),
+            }
+        }
+        let all: u64 = bytes.iter().map(|(_, sum)| sum).sum();
+        let own = bytes.iter().find(|(of, _)| *of == media).map_or(0, |(_, sum)| *sum);
+        own.saturating_mul(bytes.len() as u64) >= all
     }
 
     /// Packets were dropped since those before them were.
@@ -211,8 +233,8 @@ impl LegControl {
     }
 
     /// What waits of a stream is not wanted any more.
-    fn forget_stream(&mut self, ssrc: Ssrc) {
-        let removed = self.pacer.retain(|_, waiting| waiting.layout.ssrc != ssrc);
+    fn forget_stream(&mut self, media: Ssrc) {
+        let removed = self.pacer.retain(|_, waiting| waiting.media != media);
         self.stats.packets_dropped += removed as u64;
     }
 

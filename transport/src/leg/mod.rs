@@ -53,7 +53,7 @@ pub struct LegStats {
     pub queued_bytes: u64,
     /// Times that there was no room for a packet, or that it would have had to wait for too long.
     pub overflows: u64,
-    /// Packets that were dropped for that: their streams went on with a key frame.
+    /// Packets that were dropped for that: videos went on with a key frame, retransmissions may be asked for again.
     pub packets_dropped: u64,
 }
 
