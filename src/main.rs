@@ -7,8 +7,8 @@ use clap::{CommandFactory as _, Parser as _};
 use lenscast::cli::{Cli, Command, ConfigArgs};
 use lenscast::config::{Config, RawConfig};
 use lenscast::listing;
-use lenscast::service::{self, EXIT_CONFIG, EXIT_RUNTIME};
-use lenscast::simulate::simulate;
+use lenscast::service::{self, EXIT_CONFIG, EXIT_RUNTIME, EXIT_USAGE};
+use lenscast::simulate::{SimulateError, simulate};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -22,6 +22,7 @@ fn main() -> ExitCode {
         }
         Some(Command::Simulate(args)) => match simulate(&args) {
             Ok(text) => print(&text),
+            Err(error @ SimulateError::UnknownCase(_)) => fail(&error, EXIT_USAGE),
             Err(error) => fail(&error, EXIT_RUNTIME),
         },
         Some(Command::Schema) => {

@@ -23,6 +23,8 @@ use crate::uplink;
 
 /// Exit codes beside 0 and clap's 2: something failed at run time, and EX_CONFIG of sysexits.h.
 pub const EXIT_RUNTIME: u8 = 1;
+/// Exit code for wrong usage, as clap has it.
+pub const EXIT_USAGE: u8 = 2;
 /// The configuration is wrong.
 pub const EXIT_CONFIG: u8 = 78;
 

@@ -83,7 +83,7 @@ fn viewers_that_join_and_leave_in_turn_half_by_vanishing_leave_nothing_behind() 
     // the first, and those after it do not: probably the allocator's threshold (mallopt(3), M_MMAP_THRESHOLD) at work.
     come_and_go(&server, 2 * TOGETHER);
     settle(&server);
-    // As many as are measured: what is kept by the number of those that have come is no leak if it stops growing.
+    // As many as are measured below: what they leave behind once is no leak, what each such crowd leaves again is.
     come_and_go(&server, VIEWERS);
     let before = settle(&server);
     come_and_go(&server, VIEWERS);

@@ -40,7 +40,8 @@ impl UplinkConfig {
         let max = max.map(|max| problems.within("bandwidth.max_uplink_kbps", Some(max), least, (least, most)));
         let start = raw.start_kbps;
         let start = problems.within("bandwidth.start_kbps", start, DEFAULT_START_KBPS, bounds(&START_KBPS));
-        if let (Some(max), Some(start)) = (max, raw.start_kbps)
+        // Against a limit that is none itself there is nothing more to say.
+        if let (Some(max), Some(start)) = (max.filter(|max| raw.max_uplink_kbps == Some(*max)), raw.start_kbps)
             && start > max
         {
             problems.add(format!("bandwidth.start_kbps = {start}: must not exceed max_uplink_kbps, which is {max}"));
