@@ -145,11 +145,12 @@ impl GoogleController {
         }
         let waits = self.path.queue_delay();
         let round_trip = self.path.round_trip().unwrap_or_default();
-        let queue = self.queue.handle_delay(now, waits, self.delay.control().aim(), round_trip);
+        let arrives = self.acknowledged.busy_arrivals(ARRIVALS_SPAN, ARRIVALS_PACKETS);
+        let queue = self.queue.handle_delay(now, waits, self.delay.control().aim(), round_trip, arrives.is_some());
         self.pacing_factor = if self.queue.is_link_full(now) { PACING_FACTOR_FULL } else { PACING_FACTOR };
         let findings = Findings {
             acknowledged: self.acknowledged.rate(),
-            arrives: self.acknowledged.busy_arrivals(ARRIVALS_SPAN, ARRIVALS_PACKETS).or(self.acknowledged.rate()),
+            arrives,
             probed,
             queue,
             waits,

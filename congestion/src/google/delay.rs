@@ -28,7 +28,7 @@ pub(super) enum DelayUpdate {
 pub(super) struct Findings {
     /// How much arrives of what is sent.
     pub(super) acknowledged: Option<Rate>,
-    /// How fast the last packets arrived that had waited, or if those are too few, how much arrives.
+    /// How fast the last packets arrived that had waited; `None` if those are too few: then nothing can be told of the link.
     pub(super) arrives: Option<Rate>,
     /// What a probe has found.
     pub(super) probed: Option<Rate>,

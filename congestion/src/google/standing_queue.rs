@@ -76,13 +76,15 @@ pub(super) struct StandingQueue {
 }
 
 impl StandingQueue {
-    /// The fastest packets of a message have waited for `delay`, and are meant to wait for `aim`.
+    /// The fastest packets of a message have waited for `delay`, and are meant to wait for `aim`. What the link carries is known,
+    /// so that less can be sent, or it is not.
     pub(super) fn handle_delay(
         &mut self,
         now: Instant,
         delay: Duration,
         aim: Duration,
         round_trip: Duration,
+        is_known: bool,
     ) -> QueueAdvice {
         self.empty.get_or_insert(now);
         if delay >= LONG {
@@ -105,7 +107,9 @@ impl StandingQueue {
         }
         let factor = 1.0 - delay.as_secs_f64() / DRAIN_SPAN.as_secs_f64();
         let factor = factor.clamp(FACTOR_MIN, FACTOR_MAX);
-        if self.is_in_vain(now, delay, factor, round_trip) {
+        // Where no less is sent nothing is saved.
+        let saves = if is_known { 1.0 - factor } else { 0.0 };
+        if self.is_in_vain(now, delay, saves, round_trip) {
             self.emptying = None;
             self.competing = Some(now);
             return QueueAdvice::Foreign;
@@ -114,14 +118,14 @@ impl StandingQueue {
     }
 
     /// Whether the queue stays though so much less is sent that it should be gone.
-    fn is_in_vain(&mut self, now: Instant, delay: Duration, factor: f64, round_trip: Duration) -> bool {
+    fn is_in_vain(&mut self, now: Instant, delay: Duration, saves: f64, round_trip: Duration) -> bool {
         let start = Emptying { since: now, updated: now, longest: delay, saved: 0.0 };
         let emptying = self.emptying.get_or_insert(start);
         let span = now.saturating_duration_since(emptying.updated).min(SPAN_MAX);
         emptying.updated = now;
         emptying.longest = emptying.longest.max(delay);
         if now.saturating_duration_since(emptying.since) > round_trip.min(ROUND_TRIP_MAX) + ENCODER_LAG {
-            emptying.saved += (1.0 - factor) * span.as_secs_f64();
+            emptying.saved += saves * span.as_secs_f64();
         }
         emptying.saved > emptying.longest.as_secs_f64() * EMPTIED
     }
@@ -164,33 +168,42 @@ mod tests {
     #[test]
     fn the_longer_the_queue_the_less_is_sent() {
         let mut queue = StandingQueue::default();
-        assert_eq!(queue.handle_delay(at(0), ms(24), AIM, ms(100)), QueueAdvice::Empty);
-        assert_eq!(queue.handle_delay(at(10), ms(25), AIM, ms(100)), QueueAdvice::Hold);
-        assert_eq!(queue.handle_delay(at(20), ms(90), AIM, ms(100)), QueueAdvice::Drain(0.8));
-        assert_eq!(queue.handle_delay(at(30), ms(5_000), AIM, ms(100)), QueueAdvice::Drain(0.5));
+        assert_eq!(queue.handle_delay(at(0), ms(24), AIM, ms(100), true), QueueAdvice::Empty);
+        assert_eq!(queue.handle_delay(at(10), ms(25), AIM, ms(100), true), QueueAdvice::Hold);
+        assert_eq!(queue.handle_delay(at(20), ms(90), AIM, ms(100), true), QueueAdvice::Drain(0.8));
+        assert_eq!(queue.handle_delay(at(30), ms(5_000), AIM, ms(100), true), QueueAdvice::Drain(0.5));
     }
 
     #[test]
     fn a_queue_that_does_not_fall_when_less_is_sent_is_anothers() {
         let mut queue = StandingQueue::default();
         // Half is sent: after a round trip and an encoder's lag it takes 1.8 s to save 900 ms.
-        let advice = |queue: &mut StandingQueue, millis| queue.handle_delay(at(millis), ms(300), AIM, ms(100));
+        let advice = |queue: &mut StandingQueue, millis| queue.handle_delay(at(millis), ms(300), AIM, ms(100), true);
         let found = (0..100).map(|n| 50 * n).find(|at| advice(&mut queue, *at) == QueueAdvice::Foreign).unwrap();
         assert!((2_050..=2_200).contains(&found), "{found}");
         assert_eq!(advice(&mut queue, found + 19_999), QueueAdvice::Foreign);
         assert_eq!(advice(&mut queue, found + 20_000), QueueAdvice::Drain(0.5));
         let again = (0..100).map(|n| found + 20_050 + 50 * n);
         let again = again.into_iter().find(|at| advice(&mut queue, *at) == QueueAdvice::Foreign).unwrap();
-        assert_eq!(queue.handle_delay(at(again + 2_000), ms(0), AIM, ms(100)), QueueAdvice::Foreign);
-        let left = queue.handle_delay(at(again + 2_001), ms(0), AIM, ms(100));
+        assert_eq!(queue.handle_delay(at(again + 2_000), ms(0), AIM, ms(100), true), QueueAdvice::Foreign);
+        let left = queue.handle_delay(at(again + 2_001), ms(0), AIM, ms(100), true);
         assert_eq!(left, QueueAdvice::Empty, "whoever it was has left");
+    }
+
+    #[test]
+    fn a_queue_that_nothing_is_done_about_is_nobodys() {
+        let mut queue = StandingQueue::default();
+        for n in 0..1_000 {
+            let advice = queue.handle_delay(at(50 * n), ms(300), AIM, ms(100), false);
+            assert_eq!(advice, QueueAdvice::Drain(0.5));
+        }
     }
 
     #[test]
     fn a_queue_that_falls_as_it_should_is_our_own() {
         let (mut queue, mut delay) = (StandingQueue::default(), 0.6);
         for n in 0..200 {
-            match queue.handle_delay(at(50 * n), Duration::from_secs_f64(delay), AIM, ms(200)) {
+            match queue.handle_delay(at(50 * n), Duration::from_secs_f64(delay), AIM, ms(200), true) {
                 QueueAdvice::Drain(factor) if n > 8 => delay -= (1.0 - factor) * 0.05,
                 advice => assert_ne!(advice, QueueAdvice::Foreign),
             }
@@ -202,11 +215,11 @@ mod tests {
     fn a_link_is_full_for_a_while_after_a_queue() {
         let mut queue = StandingQueue::default();
         assert!(!queue.is_link_full(at(0)) && !queue.is_empty());
-        queue.handle_delay(at(0), ms(0), AIM, ms(100));
+        queue.handle_delay(at(0), ms(0), AIM, ms(100), true);
         assert!(!queue.is_link_full(at(0)) && queue.is_empty());
-        queue.handle_delay(at(10), ms(30), AIM, ms(100));
+        queue.handle_delay(at(10), ms(30), AIM, ms(100), true);
         assert!(queue.is_link_full(at(10)) && !queue.is_empty());
-        queue.handle_delay(at(20), ms(0), AIM, ms(100));
+        queue.handle_delay(at(20), ms(0), AIM, ms(100), true);
         assert!(queue.is_link_full(at(3_009)) && queue.is_empty());
         assert!(!queue.is_link_full(at(3_010)));
     }
@@ -215,8 +228,8 @@ mod tests {
     fn a_second_without_a_queue_is_calm() {
         let mut queue = StandingQueue::default();
         assert!(!queue.is_calm(at(0)));
-        queue.handle_delay(at(0), ms(30), AIM, ms(100));
-        queue.handle_delay(at(10), ms(0), AIM, ms(100));
+        queue.handle_delay(at(0), ms(30), AIM, ms(100), true);
+        queue.handle_delay(at(10), ms(0), AIM, ms(100), true);
         assert!(!queue.is_calm(at(999)));
         assert!(queue.is_calm(at(1_000)));
     }
