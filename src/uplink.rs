@@ -336,12 +336,15 @@ impl Planner {
                 Some((media.consumer, PlannedStream { share: planned.share, layers }))
             });
             let media: BTreeMap<_, _> = media.collect();
-            let plan = LegPlan {
-                id: report.id,
-                limit: planned.limit,
-                wanted: planned.wanted,
-                media: media.iter().map(|(consumer, planned)| (*consumer, planned.layers)).collect(),
-            };
+            let ceilings = report.media.iter().filter_map(|one| {
+                let PlannedStream { layers, .. } = media.get(&one.consumer)?;
+                // Who has all that it prefers is not held back from what it may prefer next: a plan that comes just after it has
+                // changed its mind would have the source make a key frame in vain, and sources do not make two at once.
+                let has_all = *layers == Some(one.preferred);
+                Some((one.consumer, if has_all { Some(PreferredLayers::HIGHEST) } else { *layers }))
+            });
+            let plan =
+                LegPlan { id: report.id, limit: planned.limit, wanted: planned.wanted, media: ceilings.collect() };
             legs.insert(report.id, PlannedViewer { limit: planned.limit, wanted: planned.wanted, media });
             told.insert(report.id, plan);
         }

@@ -263,6 +263,22 @@ fn a_layer_that_was_left_is_taken_again_with_room_to_spare_or_after_five_seconds
 }
 
 #[test]
+fn with_a_wide_path_nothing_is_in_the_way_of_a_larger_layer() {
+    for source in [simulcast(1, 1.0), published(1, [100, 300, 600])] {
+        let start = start();
+        let mut before = Plan::default();
+        let mut at = |millis: u64, estimate| {
+            let request = request(vec![source], vec![leg(1, estimate, &[1])]);
+            before = plan_legs(start + Duration::from_millis(millis), &request, &before);
+            layer(&before, 1, 1).unwrap()
+        };
+        assert_eq!(at(0, 650), 2);
+        assert_eq!(at(100, 500), 1);
+        assert_eq!(at(200, 100_000), 2, "a sixteenth of the whole is far more than what it can use");
+    }
+}
+
+#[test]
 fn what_a_person_changes_is_followed_without_hysteresis() {
     let start = start();
     let mut request = request(vec![simulcast(1, 1.0)], vec![leg(1, 650, &[1])]);

@@ -33,6 +33,9 @@ pub struct PreferredLayers {
 }
 
 impl PreferredLayers {
+    /// All that there are.
+    pub const HIGHEST: Self = Self { spatial: Layers::HIGHEST.spatial, temporal: None };
+
     /// As the router has it.
     pub(crate) fn or_highest(preferred: Option<Self>) -> Layers {
         preferred.map_or(Layers::HIGHEST, |Self { spatial, temporal }| Layers {

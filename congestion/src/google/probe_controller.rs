@@ -25,7 +25,7 @@ const FURTHER_THRESHOLD: f64 = 0.7;
 /// While the application limits the rate: so often, and at this multiple (`alr_probing_interval`, `alr_probe_scale`).
 const LIMITED_INTERVAL: Duration = Duration::from_secs(5);
 const LIMITED_FACTOR: f64 = 2.0;
-/// While there is no queue though the application uses what it may: after so long at first, twice as long after each probe
+/// While there is no queue though the application uses what it may, or is to use more: after so long at first, twice as long after each probe
 /// that has not shown this much more, at most so long; at the same multiple. Ours; libwebrtc waits for growth by a few percent
 /// a second.
 const CALM_INTERVAL: Duration = Duration::from_secs(1);
@@ -316,7 +316,7 @@ impl ProbeController {
             State::Waiting { .. } => self.probed?.checked_add(RESULT_WAIT),
             // Until the cause is another one nothing happens.
             State::Complete if self.is_blocked() || self.most() <= self.estimate => None,
-            State::Complete => self.next_limited().or(self.next_calm()),
+            State::Complete => self.next_limited().into_iter().chain(self.next_calm()).min(),
         }
     }
 
@@ -340,7 +340,9 @@ impl ProbeController {
     }
 
     fn next_calm(&self) -> Option<Instant> {
-        let is_used = self.is_calm && self.limited_since.is_none();
+        // What is wanted, and not known to be there, is worth as much as what is used.
+        let is_missing = self.wanted < Rate::UNLIMITED && self.wanted > self.estimate;
+        let is_used = self.is_calm && (self.limited_since.is_none() || is_missing);
         self.probed.filter(|_| is_used)?.checked_add(self.calm_interval)
     }
 
@@ -474,6 +476,21 @@ mod tests {
         assert_eq!(polled(&mut controller), [3_400]);
         controller.handle_estimate(at(400), kbps(2_000), Cause::Delay);
         assert_eq!(polled(&mut controller), [0; 0]);
+    }
+
+    #[test]
+    fn what_is_wanted_beyond_the_estimate_is_looked_for_soon_though_less_is_sent() {
+        let mut controller = limited();
+        controller.handle_calm(true);
+        controller.set_wanted(at(1_100), kbps(900));
+        assert_eq!(polled(&mut controller), [0; 0]);
+        controller.handle_timeout(at(2_500));
+        assert_eq!(polled(&mut controller), [0; 0], "it is all there");
+        controller.set_wanted(at(2_600), kbps(1_100));
+        assert_eq!(controller.poll_timeout().map(|due| due <= at(2_600)), Some(true));
+        controller.handle_timeout(at(2_600));
+        assert_eq!(polled(&mut controller), [1_375]);
+        assert_eq!(controller.poll_timeout(), Some(at(4_600)), "and then less often");
     }
 
     #[test]

@@ -59,11 +59,13 @@ impl FixedRates {
         before: &PlannedMedia,
         at_least_something: bool,
     ) -> Option<(u8, u64)> {
+        // Who has all that it can use has room to spare, however much the budget trembles.
+        let (_, most) = self.bounds(preferred.spatial, preferred.temporal);
         let fits = |level: u8, rate: u64| {
             if before.level.is_some_and(|before| level <= before) {
                 rate.saturating_mul(10) <= share.saturating_mul(11)
             } else if before.fell_lately(now) {
-                with_rise_margin(rate, budget) <= share
+                with_rise_margin(rate, budget).min(most) <= share
             } else {
                 rate <= share
             }

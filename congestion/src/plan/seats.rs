@@ -116,8 +116,9 @@ fn upper(layer: u8, min: u64, max: u64, seats: &mut [Seat]) -> Option<u64> {
     if max == 0 {
         return None;
     }
-    let fits =
-        |seat: &Seat| seat.layer.is_none() && seat.preferred.spatial >= layer && seat.share >= seat.needs(layer, min);
+    // Who has all that the layer can use has room to spare, however much the budget trembles.
+    let has_room = |seat: &Seat| seat.share >= seat.needs(layer, min).min(max);
+    let fits = |seat: &Seat| seat.layer.is_none() && seat.preferred.spatial >= layer && has_room(seat);
     let usable = |seat: &Seat| seat.share.min(max);
     let confirmed = || seats.iter().filter(|seat| fits(seat) && seat.is_confirmed);
     let target = match confirmed().map(usable).max() {

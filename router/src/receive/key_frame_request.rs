@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 #[derive(Debug, Default)]
 pub(crate) struct KeyFrameRequest {
     pending: Option<Pending>,
-    /// When the last ones were sent, the newest last: what a key frame has ended counts too.
+    /// When a request was last sent.
+    last: Option<Instant>,
+    /// When the last wishes were first sent, the newest last: what a key frame has ended counts too, repetitions do not.
     sent: [Option<Instant>; BURST],
 }
 
@@ -28,8 +30,8 @@ const FIRST_RETRY: Duration = Duration::from_millis(350);
 const RETRY: Duration = Duration::from_secs(1);
 /// Times that one wish is sent.
 const ATTEMPTS: u32 = 3;
-/// Requests that may come in quick succession, as when somebody goes from layer to layer. In the long run there is one in
-/// each [`RETRY`], whatever is wished: a key frame is several times as large as another.
+/// Wishes that may come in quick succession, as when somebody goes from layer to layer. In the long run there is one in each
+/// [`RETRY`]: a key frame is several times as large as another.
 const BURST: usize = 8;
 
 impl KeyFrameRequest {
@@ -58,14 +60,18 @@ impl KeyFrameRequest {
             return false;
         }
         let wait = if pending.sent == 0 { FIRST_RETRY } else { RETRY };
+        let is_first = pending.sent == 0;
         *pending = Pending { due: now + wait, sent: pending.sent.saturating_add(1), asked: false };
-        self.sent.rotate_left(1);
-        self.sent[BURST - 1] = Some(now);
+        self.last = Some(now);
+        if is_first {
+            self.sent.rotate_left(1);
+            self.sent[BURST - 1] = Some(now);
+        }
         true
     }
 
     fn allowed_from(&self, now: Instant) -> Instant {
-        let after_last = self.sent[BURST - 1].map(|sent| sent + FIRST_RETRY);
+        let after_last = self.last.map(|sent| sent + FIRST_RETRY);
         let after_burst = self.sent[0].map(|sent| sent + RETRY * BURST as u32);
         after_last.into_iter().chain(after_burst).fold(now, Instant::max)
     }

@@ -124,7 +124,7 @@ pub(crate) const DEFAULT_BOUNDS: EstimateBounds = EstimateBounds {
     max: Bitrate::from_kbps(1_000_000),
 };
 
-/// What is probed for until a plan says what is wanted: nobody is to fill a wide path for measuring's sake alone.
+/// What is probed for at the start, whatever is wanted: nobody is to fill a wide path for measuring's sake alone.
 const DEFAULT_WANTED: Bitrate = Bitrate::from_kbps(5_000);
 
 impl LegControl {
@@ -345,8 +345,14 @@ impl LegControl {
             self.bound(now);
         }
         self.wanted = wanted;
-        self.controller.set_wanted(now, wanted);
+        self.controller.set_wanted(now, self.worth_probing());
         self.update(now);
+    }
+
+    /// At the start more is looked for than is wanted just now: a viewer who goes over to a larger picture is not to wait.
+    fn worth_probing(&self) -> Bitrate {
+        let is_start = !self.is_confirmed && self.wanted > Bitrate::ZERO;
+        if is_start { self.wanted.max(DEFAULT_WANTED) } else { self.wanted }
     }
 
     pub(crate) fn set_bounds(&mut self, now: Instant, bounds: EstimateBounds) {
@@ -369,11 +375,11 @@ impl LegControl {
         }
         self.start = Bitrate::from_bps(self.controller.estimate().target.as_bps() / 2);
         self.controller = GoogleController::new(now, self.bounds());
-        self.controller.set_wanted(now, self.wanted);
+        self.is_confirmed = false;
+        self.controller.set_wanted(now, self.worth_probing());
         self.pacer.clear_probes();
         self.heard = None;
         self.highest = Bitrate::ZERO;
-        self.is_confirmed = false;
         self.unanswered = None;
         self.is_silent = false;
         self.update(now);
